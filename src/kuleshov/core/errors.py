@@ -1,0 +1,62 @@
+"""Errors that a user can act on: one clear line that says what, where, and what to do."""
+
+from pathlib import Path
+
+
+class KuleshovError(Exception):
+    """A mistake in the input or the call, told in one line; the command line exits with 1."""
+
+
+class VideoError(KuleshovError):
+    """A video that cannot be read, with its path and the reason."""
+
+    def __init__(self, path: str | Path, reason: str) -> None:
+        super().__init__(f"cannot read video {path}: {one_line(reason)}")
+        self.path = str(path)
+        self.reason = one_line(reason)
+
+    def __reduce__(self):
+        # data loader workers send errors by pickle, which calls the class with `args` otherwise
+        return type(self), (self.path, self.reason)
+
+
+class FormatError(KuleshovError):
+    """A file whose content is not what its format promises: file, record, field and reason."""
+
+    def __init__(
+        self, path: str | Path, reason: str, record: str | int | None = None, field: str | None = None
+    ) -> None:
+        where = [str(path)]
+        if record is not None:
+            where.append(f"record {record}")
+        if field is not None:
+            where.append(f"field {field}")
+        super().__init__(f"{', '.join(where)}: {one_line(reason)}")
+        self.path, self.reason, self.record, self.field = str(path), one_line(reason), record, field
+
+    def __reduce__(self):
+        return type(self), (self.path, self.reason, self.record, self.field)
+
+
+class MissingDataError(KuleshovError):
+    """Data that is not on disk: what is missing, where it was looked for, how to get it."""
+
+    def __init__(self, what: str, where: str | Path, how: str) -> None:
+        super().__init__(f"{what} not found at {where}: {one_line(how)}")
+        self.what, self.where, self.how = what, str(where), one_line(how)
+
+    def __reduce__(self):
+        return type(self), (self.what, self.where, self.how)
+
+
+class WeightsError(KuleshovError):
+    """Weights that do not fit what they are loaded into."""
+
+
+class StoreError(KuleshovError):
+    """A store of features that is damaged or not the one that was asked for."""
+
+
+def one_line(text: str) -> str:
+    """Fold a text to one line, white space runs to single blanks."""
+    return " ".join(str(text).split())

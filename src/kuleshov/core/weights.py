@@ -1,0 +1,66 @@
+"""Weights as they pass from one stage to the next: NAME.safetensors with NAME.json beside it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from kuleshov.core.errors import MissingDataError, WeightsError
+from kuleshov.core.manifest import code_version, read_json, sha256_file, write_json, write_through
+
+
+def manifest_path(path: str | Path) -> Path:
+    """The manifest's path for weights at `path`."""
+    return Path(path).with_suffix(".json")
+
+
+def save_weights(path: str | Path, tensors: Mapping[str, torch.Tensor], manifest: Mapping[str, Any]) -> dict:
+    """Write tensors and their manifest, each by an atomic rename, the manifest last.
+
+    Args:
+        path: a name that ends in `.safetensors`.
+        tensors: what to write; made contiguous and moved to the CPU.
+        manifest: architecture, its arguments, method, data, epochs; sha256 and code version are added.
+
+    Returns:
+        The manifest as written.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise WeightsError(f"weights are written as .safetensors, not {path}: change the name's ending")
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    write_through(path, lambda temporary: save_file(plain, temporary))
+    whole = {**manifest, "sha256": sha256_file(path), "code_version": code_version()}
+    write_json(manifest_path(path), whole)
+    return whole
+
+
+def load_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read tensors (on the CPU) and their manifest, and check that they belong together.
+
+    Raises:
+        MissingDataError: a file is not there.
+        WeightsError: the file is not safetensors, or not the one that its manifest describes.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise WeightsError(
+            f"{path} is not a .safetensors file: convert other people's weights with "
+            "`kuleshov import-weights FILE --output W.safetensors`"
+        )
+    if not path.is_file():
+        raise MissingDataError(
+            "weights", path.absolute(), "name a .safetensors file that a stage has written"
+        )
+    manifest = read_json(manifest_path(path))
+    if manifest.get("sha256") != sha256_file(path):
+        raise WeightsError(
+            f"{path} is not the file that {manifest_path(path).name} describes: write it again"
+        )
+    try:
+        return load_file(path), manifest
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is not a safetensors file ({error})") from error
