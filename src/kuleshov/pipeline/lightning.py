@@ -1,0 +1,120 @@
+"""LightningCLI as this project uses it: subclass mode, a fixed run folder, weights handed on by files.
+
+`--ckpt_path` resumes one training. It never carries weights from one stage to the next: LightningCLI would
+silently replace the configured class and values by those in the checkpoint, so a checkpoint of another
+class is refused here.
+"""
+
+import os
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from jsonargparse import ArgumentParser
+from pytorch_lightning.cli import LightningCLI, SaveConfigCallback
+
+from kuleshov.core.errors import KuleshovError
+from kuleshov.core.export import ExportWeights
+from kuleshov.pipeline.progress import Progress
+
+
+class KuleshovCLI(LightningCLI):
+    """Adds the run folder's policy, the guard on `--ckpt_path`, and scoring after a fit."""
+
+    def add_arguments_to_parser(self, parser: ArgumentParser) -> None:
+        """Add `--score_after_fit`."""
+        parser.add_argument(
+            "--score_after_fit",
+            type=bool,
+            default=True,
+            help="after fit, score the reporting split with the best checkpoint, where the module can",
+        )
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse a checkpoint of another class before anything is built."""
+        config = self.config[self.subcommand] if self.subcommand else self.config
+        if config.get("ckpt_path"):
+            guard_checkpoint(config.ckpt_path, config.model.class_path)
+
+    def _parse_ckpt_path(self) -> None:
+        # the stored hyper-parameters never overwrite the configured ones; guard_checkpoint compares classes
+        return
+
+    def after_fit(self) -> None:
+        """Score the reporting split with the best checkpoint (the last weights where none was kept)."""
+        model, trainer = self.model, self.trainer
+        if not self.config[self.subcommand].score_after_fit or trainer.interrupted:
+            return
+        if not _overrides(model, "test_step"):
+            return
+        callback = trainer.checkpoint_callback
+        best = getattr(callback, "best_model_path", "") if not trainer.fast_dev_run else ""
+        if best and getattr(callback, "monitor", None):
+            stored = torch.load(best, map_location="cpu", weights_only=True)
+            model.load_state_dict(stored["state_dict"])
+        trainer.test(model, datamodule=self.datamodule, verbose=False)
+
+
+def guard_checkpoint(path: str | Path, class_path: str) -> None:
+    """Refuse to resume a checkpoint that another class wrote.
+
+    Raises:
+        KuleshovError: the file is not there, or it holds another class than the configured one.
+    """
+    if str(path) in ("best", "last", "hpc", "registry"):
+        return
+    if not Path(path).is_file():
+        raise KuleshovError(f"no checkpoint at {Path(path).absolute()}: check --ckpt_path")
+    stored = torch.load(path, map_location="cpu", weights_only=True)
+    found = stored.get("hyper_parameters", {}).get("_class_path") or class_path
+    if found.rsplit(".", 1)[-1] != class_path.rsplit(".", 1)[-1]:
+        raise KuleshovError(
+            f"{path} is a checkpoint of {found}, the configuration says {class_path}: --ckpt_path only resumes "
+            "the same training; hand weights on by a .safetensors argument"
+        )
+
+
+def _overrides(model: pl.LightningModule, method: str) -> bool:
+    return getattr(type(model), method) is not getattr(pl.LightningModule, method)
+
+
+class RunConfig(SaveConfigCallback):
+    """Saves the resolved configuration as `<run>/config.yaml`."""
+
+    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Nothing beyond the file that the base class writes."""
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Write the file on rank 0 in the run folder, over an older one of the same run."""
+        if self.already_saved or trainer.fast_dev_run:
+            return
+        if trainer.is_global_zero:
+            folder = Path(trainer.default_root_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            self.parser.save(
+                self.config, folder / self.config_filename, skip_none=False, overwrite=True, multifile=False
+            )
+        self.already_saved = True
+
+
+def main(arguments: list[str] | None = None) -> KuleshovCLI:
+    """Run `fit`, `validate`, `test` or `predict` as LightningCLI does, in subclass mode.
+
+    Args:
+        arguments: command-line words after `kuleshov`; None takes them from the command line.
+
+    Raises:
+        KuleshovError: a mistake that a user can mend, in one line.
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    return KuleshovCLI(
+        pl.LightningModule,
+        pl.LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        seed_everything_default=0,
+        save_config_callback=RunConfig,
+        trainer_defaults={"callbacks": [ExportWeights(), Progress()], "enable_progress_bar": False},
+        auto_configure_optimizers=False,
+        args=arguments,
+    )
