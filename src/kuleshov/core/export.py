@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytorch_lightning as pl
+import torch
 from torch import nn
 
 from kuleshov.core.errors import KuleshovError
@@ -11,25 +12,37 @@ from kuleshov.core.weights import load_weights, save_weights
 
 
 class ExportWeights(pl.Callback):
-    """Writes `<run>/weights/<name>.safetensors` for each of the module's `exports()` at the end of fit.
+    """Writes `<run>/weights/<name>.safetensors` for each of the module's `exports()` when a fit ends.
 
-    `exports()` returns {name: (nn.Module or {key: tensor}, manifest)}. Modules without it export nothing.
-    The weights are those in memory at the end of the last epoch.
+    `exports()` returns {name: (nn.Module or {key: tensor}, manifest)}. Where a checkpoint callback monitors
+    a metric, the best epoch's weights are loaded first, and stay loaded; otherwise the last epoch's are taken.
     """
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the weights on rank 0."""
-        exports = getattr(pl_module, "exports", None)
-        if exports is None or not trainer.is_global_zero or trainer.fast_dev_run:
+        """Take the best epoch on every rank, and write the weights on rank 0."""
+        if trainer.fast_dev_run or trainer.interrupted:
             return
+        selection = load_best(trainer, pl_module)
+        exports = getattr(pl_module, "exports", None)
+        if exports is None or not trainer.is_global_zero:
+            return
+        common = {"epochs": trainer.current_epoch, "steps": trainer.global_step}
+        common |= {"seed": global_seed(), "selection": selection}
         for name, (source, manifest) in exports().items():
             tensors = source.state_dict() if isinstance(source, nn.Module) else source
-            whole = {"epochs": trainer.current_epoch, "steps": trainer.global_step, "seed": global_seed()}
-            save_weights(
-                Path(trainer.default_root_dir) / "weights" / f"{name}.safetensors",
-                tensors,
-                {**whole, **manifest},
-            )
+            path = Path(trainer.default_root_dir) / "weights" / f"{name}.safetensors"
+            save_weights(path, tensors, {**common, **manifest})
+
+
+def load_best(trainer: pl.Trainer, module: pl.LightningModule) -> str:
+    """Load the best epoch where a metric is monitored, and return the selection rule in words."""
+    callback = trainer.checkpoint_callback
+    monitor, best = getattr(callback, "monitor", None), getattr(callback, "best_model_path", "")
+    if not monitor or not best:
+        return "last epoch"
+    stored = torch.load(best, map_location="cpu", weights_only=True)
+    module.load_state_dict(stored["state_dict"])
+    return f"epoch with the {callback.mode}imum {monitor}"
 
 
 def load_into(module: nn.Module, path: str | Path) -> dict:

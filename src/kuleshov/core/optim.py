@@ -40,7 +40,7 @@ def warmup_cosine(
     """
     if warmup_steps > total_steps:
         raise KuleshovError(
-            f"warm-up of {warmup_steps} steps exceeds the training's {total_steps}: shorten it"
+            f"warm-up of {warmup_steps} steps exceeds the {total_steps} of training: shorten it"
         )
 
     def factor(step: int) -> float:

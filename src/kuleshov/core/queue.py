@@ -52,9 +52,7 @@ class FeatureQueue(nn.Module):
     def enqueue(self, rows: Tensor) -> None:
         """Add rows (n, D) of all ranks in rank order; n may be 0 and may differ between ranks."""
         if rows.ndim != 2 or rows.shape[1] != self.rows.shape[1]:
-            raise KuleshovError(
-                f"the queue holds rows of width {self.rows.shape[1]}, got {tuple(rows.shape)}"
-            )
+            raise KuleshovError(f"the queue takes rows (n, {self.rows.shape[1]}), got {tuple(rows.shape)}")
         rows = gather_rows(rows).to(self.rows.dtype)
         self.enqueued += 1
         total = rows.shape[0]

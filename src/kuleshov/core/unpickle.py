@@ -8,22 +8,8 @@ from typing import Any
 
 from kuleshov.core.errors import FormatError, KuleshovError
 
-_PLAIN = {
-    ("builtins", name): name
-    for name in (
-        "dict",
-        "list",
-        "tuple",
-        "set",
-        "frozenset",
-        "int",
-        "float",
-        "str",
-        "bytes",
-        "bool",
-        "complex",
-    )
-} | {("collections", "OrderedDict"): "OrderedDict", ("_codecs", "encode"): "encode"}
+_BUILTINS = "dict list tuple set frozenset int float str bytes bool complex".split()
+_PLAIN = {("builtins", name) for name in _BUILTINS} | {("collections", "OrderedDict"), ("_codecs", "encode")}
 _NUMPY = {
     (module, name)
     for module in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray", "numpy._core.numeric")

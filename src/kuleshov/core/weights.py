@@ -52,14 +52,10 @@ def load_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
             "`kuleshov import-weights FILE --output W.safetensors`"
         )
     if not path.is_file():
-        raise MissingDataError(
-            "weights", path.absolute(), "name a .safetensors file that a stage has written"
-        )
+        raise MissingDataError("weights", path.absolute(), "name a .safetensors file that a stage wrote")
     manifest = read_json(manifest_path(path))
     if manifest.get("sha256") != sha256_file(path):
-        raise WeightsError(
-            f"{path} is not the file that {manifest_path(path).name} describes: write it again"
-        )
+        raise WeightsError(f"{path} is not the file that its {manifest_path(path).name} describes: remake it")
     try:
         return load_file(path), manifest
     except SafetensorError as error:

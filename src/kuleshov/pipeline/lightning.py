@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 from pytorch_lightning.cli import LightningCLI, SaveConfigCallback
 
 from kuleshov.core.errors import KuleshovError
@@ -35,24 +35,24 @@ class KuleshovCLI(LightningCLI):
         config = self.config[self.subcommand] if self.subcommand else self.config
         if config.get("ckpt_path"):
             guard_checkpoint(config.ckpt_path, config.model.class_path)
+        if config.trainer.get("logger") is None:
+            config.trainer.logger = tensorboard(config.trainer.get("default_root_dir") or os.getcwd())
 
     def _parse_ckpt_path(self) -> None:
         # the stored hyper-parameters never overwrite the configured ones; guard_checkpoint compares classes
         return
 
     def after_fit(self) -> None:
-        """Score the reporting split with the best checkpoint (the last weights where none was kept)."""
-        model, trainer = self.model, self.trainer
-        if not self.config[self.subcommand].score_after_fit or trainer.interrupted:
-            return
-        if not _overrides(model, "test_step"):
-            return
-        callback = trainer.checkpoint_callback
-        best = getattr(callback, "best_model_path", "") if not trainer.fast_dev_run else ""
-        if best and getattr(callback, "monitor", None):
-            stored = torch.load(best, map_location="cpu", weights_only=True)
-            model.load_state_dict(stored["state_dict"])
-        trainer.test(model, datamodule=self.datamodule, verbose=False)
+        """Score the reporting split with the weights that the fit ended with (see `ExportWeights`)."""
+        if self.config[self.subcommand].score_after_fit and not self.trainer.interrupted:
+            if type(self.model).test_step is not pl.LightningModule.test_step:
+                self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
+
+
+def tensorboard(folder: str) -> Namespace:
+    """Configuration of the TensorBoard logger that writes to `<folder>/tensorboard`."""
+    arguments = Namespace(save_dir=folder, name="", version="tensorboard", default_hp_metric=False)
+    return Namespace(class_path="pytorch_lightning.loggers.TensorBoardLogger", init_args=arguments)
 
 
 def guard_checkpoint(path: str | Path, class_path: str) -> None:
@@ -69,13 +69,9 @@ def guard_checkpoint(path: str | Path, class_path: str) -> None:
     found = stored.get("hyper_parameters", {}).get("_class_path") or class_path
     if found.rsplit(".", 1)[-1] != class_path.rsplit(".", 1)[-1]:
         raise KuleshovError(
-            f"{path} is a checkpoint of {found}, the configuration says {class_path}: --ckpt_path only resumes "
-            "the same training; hand weights on by a .safetensors argument"
+            f"{path} is a checkpoint of {found}, the configuration says {class_path}: --ckpt_path only "
+            "resumes the same training; hand weights on by a .safetensors argument"
         )
-
-
-def _overrides(model: pl.LightningModule, method: str) -> bool:
-    return getattr(type(model), method) is not getattr(pl.LightningModule, method)
 
 
 class RunConfig(SaveConfigCallback):
