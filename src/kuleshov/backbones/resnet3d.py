@@ -1,0 +1,171 @@
+"""3-D ResNets of bottleneck blocks, in which every size is said.
+
+Names of modules follow PySlowFast (facebookresearch/SlowFast), so that a state dict of one loads into the
+other key for key: `s1.pathway0_stem.conv.weight`, `s2.pathway0_res0.branch2.a_bn.running_mean`, and so on.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from kuleshov.core.errors import KuleshovError
+
+BN_EPS = 1e-5
+BN_MOMENTUM = 0.1
+
+
+def batch_norm(channels: int) -> nn.BatchNorm3d:
+    """Batch normalisation with PySlowFast's constants."""
+    return nn.BatchNorm3d(channels, eps=BN_EPS, momentum=BN_MOMENTUM)
+
+
+class Stem(nn.Module):
+    """Convolution k x 7 x 7, batch norm, ReLU and a 1 x 3 x 3 max-pool of stride 2."""
+
+    def __init__(self, channels: int, temporal_kernel: int, temporal_stride: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(
+            3,
+            channels,
+            kernel_size=(temporal_kernel, 7, 7),
+            stride=(temporal_stride, 2, 2),
+            padding=(temporal_kernel // 2, 3, 3),
+            bias=False,
+        )
+        self.bn = batch_norm(channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.pool_layer = nn.MaxPool3d((1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """(B, 3, T, H, W) to (B, channels, T / temporal_stride, H / 4, W / 4)."""
+        return self.pool_layer(self.relu(self.bn(self.conv(clips))))
+
+
+class Transform(nn.Module):
+    """The residual branch: T x 1 x 1, then 1 x 3 x 3 with the spatial stride, then 1 x 1 x 1."""
+
+    def __init__(self, inputs: int, inner: int, outputs: int, temporal_kernel: int, stride: int) -> None:
+        super().__init__()
+        self.a = nn.Conv3d(
+            inputs, inner, (temporal_kernel, 1, 1), padding=(temporal_kernel // 2, 0, 0), bias=False
+        )
+        self.a_bn = batch_norm(inner)
+        self.b = nn.Conv3d(inner, inner, (1, 3, 3), stride=(1, stride, stride), padding=(0, 1, 1), bias=False)
+        self.b_bn = batch_norm(inner)
+        self.c = nn.Conv3d(inner, outputs, 1, bias=False)
+        self.c_bn = batch_norm(outputs)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, T, H, W) to (B, outputs, T, H / stride, W / stride)."""
+        x = self.relu(self.a_bn(self.a(x)))
+        x = self.relu(self.b_bn(self.b(x)))
+        return self.c_bn(self.c(x))
+
+
+class Bottleneck(nn.Module):
+    """A residual block; the shortcut is a strided 1 x 1 x 1 convolution where the shape changes."""
+
+    def __init__(self, inputs: int, inner: int, outputs: int, temporal_kernel: int, stride: int) -> None:
+        super().__init__()
+        self.projects = inputs != outputs or stride != 1
+        if self.projects:
+            self.branch1 = nn.Conv3d(inputs, outputs, 1, stride=(1, stride, stride), bias=False)
+            self.branch1_bn = batch_norm(outputs)
+        self.branch2 = Transform(inputs, inner, outputs, temporal_kernel, stride)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, T, H, W) to (B, outputs, T, H / stride, W / stride)."""
+        shortcut = self.branch1_bn(self.branch1(x)) if self.projects else x
+        return self.relu(shortcut + self.branch2(x))
+
+
+class ResNet3d(nn.Module):
+    """A 3-D ResNet with four stages of bottleneck blocks and global average pooling.
+
+    Args:
+        width: channels of the stem; the stages put out 4, 8, 16 and 32 times as many.
+        stem_kernel: temporal kernel of conv1.
+        stem_stride: temporal stride of conv1.
+        temporal_kernels: for each stage the temporal kernels of its blocks, repeated in turn.
+        pool_after_res2: a 2 x 1 x 1 max-pool after the first stage, as I3D has.
+        depths: blocks in each stage.
+        zero_init_final_gamma: start every block as its shortcut (last batch-norm scale 0).
+
+    Raises:
+        KuleshovError: a size that is not positive, or not four stages.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        stem_kernel: int,
+        stem_stride: int,
+        temporal_kernels: Sequence[Sequence[int]],
+        pool_after_res2: bool = False,
+        depths: Sequence[int] = (3, 4, 6, 3),
+        zero_init_final_gamma: bool = False,
+    ) -> None:
+        super().__init__()
+        if width < 1 or len(depths) != 4 or len(temporal_kernels) != 4 or min(depths) < 1:
+            raise KuleshovError(
+                f"a 3-D ResNet needs a width of at least 1 and four stages, got width {width}, "
+                f"depths {tuple(depths)}, temporal kernels {tuple(temporal_kernels)}"
+            )
+        self.width = width
+        self.feature_width = 32 * width
+        self.s1 = nn.Module()
+        self.s1.add_module("pathway0_stem", Stem(width, stem_kernel, stem_stride))
+        inputs = width
+        for stage in range(4):
+            outputs = 4 * width * 2**stage
+            self.add_module(
+                f"s{stage + 2}",
+                _stage(inputs, outputs, depths[stage], temporal_kernels[stage], 1 if stage == 0 else 2),
+            )
+            inputs = outputs
+        self.pathway0_pool = nn.MaxPool3d((2, 1, 1), stride=(2, 1, 1)) if pool_after_res2 else nn.Identity()
+        _initialise(self, zero_init_final_gamma)
+
+    def forward_map(self, clips: Tensor) -> Tensor:
+        """The last stage's map, (B, D, T', H / 32, W / 32), of clips (B, 3, T, H, W).
+
+        Raises:
+            KuleshovError: clips of another shape.
+        """
+        if clips.ndim != 5 or clips.shape[1] != 3:
+            raise KuleshovError(f"a backbone reads clips (B, 3, T, H, W), got {tuple(clips.shape)}")
+        x = self.s1.pathway0_stem(clips)
+        x = self.pathway0_pool(self.s2(x))
+        return self.s5(self.s4(self.s3(x)))
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Features (B, D), the average of the last map over time and space, of clips (B, 3, T, H, W)."""
+        return self.forward_map(clips).mean(dim=(2, 3, 4))
+
+
+def _stage(inputs: int, outputs: int, depth: int, kernels: Sequence[int], stride: int) -> nn.Sequential:
+    blocks = nn.Sequential()
+    for index in range(depth):
+        blocks.add_module(
+            f"pathway0_res{index}",
+            Bottleneck(
+                inputs if index == 0 else outputs,
+                outputs // 4,
+                outputs,
+                kernels[index % len(kernels)],
+                stride if index == 0 else 1,
+            ),
+        )
+    return blocks
+
+
+@torch.no_grad()
+def _initialise(network: nn.Module, zero_init_final_gamma: bool) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, Transform) and zero_init_final_gamma:
+            nn.init.zeros_(module.c_bn.weight)
