@@ -1,0 +1,180 @@
+"""Writing role descriptions: greedy and beam search, all events together, with cached keys and values."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from kuleshov.core.errors import KuleshovError
+
+
+class State(Protocol):
+    """What a writer keeps between steps."""
+
+    def select(self, rows: Tensor) -> None:
+        """Keep these rows, in this order."""
+
+
+class Writer(Protocol):
+    """A model that scores the next token."""
+
+    def begin(self, rows: int, memory: Tensor | None = None, longest: int | None = None) -> Any:
+        """State before the first token."""
+
+    def step(self, tokens: Tensor, state: Any) -> Tensor:
+        """Read (R,) tokens, score the next: (R, V)."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """The best description of each event.
+
+    Attributes:
+        tokens: (E, T) long, what follows the verb, its end included, padded after it.
+        scores: (E,) log-probability divided by length ** length_penalty.
+    """
+
+    tokens: Tensor
+    scores: Tensor
+
+
+@torch.inference_mode()
+def write(
+    writer: Writer,
+    first: Tensor,
+    memory: Tensor | None,
+    *,
+    end: int,
+    pad: int,
+    never: list[int],
+    beam: int = 1,
+    longest: int = 60,
+    length_penalty: float = 1.0,
+) -> Written:
+    """Beam search over all events at once; with a beam of 1, greedy search.
+
+    At each step the 2b best continuations of an event's b hypotheses are looked at: those that end within
+    the best b are finished, the best b that do not end live on. An event is done when b are finished or
+    the length is used up, where every hypothesis is ended. Score: sum of log-probabilities divided by
+    (number of tokens, the end included) ** length_penalty.
+
+    Args:
+        writer: the model, in evaluation mode.
+        first: (E,) long, the verbs' tokens.
+        memory: (E, M, width) what the writer attends to, or None.
+        end: id of the end.
+        pad: id that fills the tokens after the end.
+        never: ids that are never written.
+        beam: b, hypotheses an event.
+        longest: greatest number of tokens after the verb, the end included.
+        length_penalty: exponent of the length; 0 compares plain log-probabilities.
+
+    Raises:
+        KuleshovError: a beam or a length below 1.
+    """
+    if beam < 1 or longest < 1:
+        raise KuleshovError(f"beam and longest must be at least 1, got {beam} and {longest}")
+    events = first.shape[0]
+    search = _Search(events, beam, longest, pad, end, length_penalty, first.device)
+    if memory is not None and beam > 1:
+        memory = memory.repeat_interleave(beam, dim=0)
+    state = writer.begin(events * beam, memory, longest)
+    last = first.repeat_interleave(beam)
+    forbidden = torch.tensor(never, dtype=torch.long, device=first.device)
+    for position in range(longest):
+        scores = writer.step(last, state).float().log_softmax(-1)  # (A * b, V)
+        scores.index_fill_(1, forbidden, -torch.inf)
+        if position == longest - 1:
+            scores = _only(scores, end)
+        last, rows = search.advance(scores, position)
+        if last.shape[0] == 0:
+            break
+        if rows is not None:
+            state.select(rows)
+    return search.best()
+
+
+class _Search:
+    """The hypotheses of all events; `active` are the events still searched, A of E."""
+
+    def __init__(
+        self, events: int, beam: int, longest: int, pad: int, end: int, penalty: float, device: torch.device
+    ) -> None:
+        self.beam, self.end, self.penalty = beam, end, penalty
+        self.active = torch.arange(events, device=device)
+        self.done = torch.zeros(events, dtype=torch.bool, device=device)
+        # the b copies of an empty hypothesis are one hypothesis: the others start impossible
+        self.sums = torch.full((events, beam), -torch.inf, device=device)
+        self.sums[:, 0] = 0.0
+        self.alive = torch.full((events, beam, longest), pad, device=device)
+        self.finished = torch.full((events, beam, longest), pad, device=device)
+        self.finished_scores = torch.full((events, beam), -torch.inf, device=device)
+        self.count = torch.zeros(events, dtype=torch.long, device=device)
+
+    def advance(self, scores: Tensor, position: int) -> tuple[Tensor, Tensor | None]:
+        """Take (A * b, V) log-probabilities; return the new last tokens and which rows they go on from.
+
+        The rows are None where every row goes on from itself.
+        """
+        vocabulary = scores.shape[1]
+        whole = self.sums.unsqueeze(-1) + scores.unflatten(0, (-1, self.beam))  # (A, b, V)
+        candidates = min(2 * self.beam, self.beam * vocabulary)
+        best, place = whole.flatten(1).topk(candidates, dim=1)  # (A, 2b), best first
+        parent, token = place // vocabulary, place % vocabulary
+        ends = token == self.end
+        self._finish(best, parent, ends, position)
+        # the first b that do not end, in their order
+        order = torch.arange(candidates, device=ends.device) + candidates * ends
+        kept = order.topk(min(self.beam, candidates), dim=1, largest=False).indices
+        self.sums = best.gather(1, kept).masked_fill(ends.gather(1, kept), -torch.inf)
+        parent, token = parent.gather(1, kept), token.gather(1, kept)  # (A, b)
+        if self.beam > 1:
+            self.alive = self.alive.gather(1, parent.unsqueeze(-1).expand_as(self.alive))
+        self.alive[:, :, position] = token
+        self.done |= (self.count[self.active] >= self.beam) | ~self.sums.isfinite().any(1)
+        return self._shrink(parent, token)
+
+    def _finish(self, best: Tensor, parent: Tensor, ends: Tensor, position: int) -> None:
+        ending = ends & best.isfinite() & ~self.done[:, None]
+        ending[:, self.beam :] = False
+        if not ending.any():
+            return
+        length = float(position + 1) ** self.penalty
+        fresh = (best / length).masked_fill(~ending, -torch.inf)  # (A, 2b)
+        index = parent.unsqueeze(-1).expand(-1, -1, self.alive.shape[2])
+        texts = self.alive.gather(1, index)
+        texts[:, :, position] = self.end
+        pool = torch.cat([self.finished_scores[self.active], fresh], dim=1)
+        pool_texts = torch.cat([self.finished[self.active], texts], dim=1)
+        kept, place = pool.topk(self.beam, dim=1)
+        self.finished_scores[self.active] = kept
+        place = place.unsqueeze(-1).expand(-1, -1, pool_texts.shape[2])
+        self.finished[self.active] = pool_texts.gather(1, place)
+        self.count[self.active] += ending.sum(1)
+
+    def _shrink(self, parent: Tensor, token: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Drop the events that are done, once they are a quarter of the active ones."""
+        count = self.active.shape[0]
+        rows = torch.arange(count, device=parent.device)[:, None] * self.beam + parent  # (A, b)
+        done = int(self.done.sum())
+        if done == count or 4 * done >= count:
+            going = (~self.done).nonzero().flatten()
+            rows, token = rows[going], token[going]
+            self.active, self.sums, self.alive = self.active[going], self.sums[going], self.alive[going]
+            self.done = self.done[going]
+        elif self.beam == 1:
+            return token.flatten(), None
+        return token.flatten(), rows.flatten()
+
+    def best(self) -> Written:
+        """The best finished hypothesis of every event."""
+        scores, place = self.finished_scores.max(dim=1)
+        rows = torch.arange(place.shape[0], device=place.device)
+        return Written(tokens=self.finished[rows, place], scores=scores)
+
+
+def _only(scores: Tensor, token: int) -> Tensor:
+    limited = torch.full_like(scores, -torch.inf)
+    limited[:, token] = scores[:, token]
+    return limited

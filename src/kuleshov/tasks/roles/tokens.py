@@ -1,0 +1,180 @@
+"""Role descriptions as token sequences: byte-level BPE with verbs and argument tags as single tokens.
+
+A sequence is the event's verb id, then for each role a tag and the role's text, then the end:
+`<push.01> <Arg0> woman in a red dress <Arg1> the door <AScn> in a kitchen <end>`.
+Any sequence of tokens can be read back: nothing that a decoder writes fails to parse.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.trainers import BpeTrainer
+
+from kuleshov.core.errors import FormatError, MissingDataError
+from kuleshov.core.manifest import write_atomic
+
+_MODIFIERS = ("ALoc", "ADir", "AMnr", "APrp", "AGol", "ATmp", "AScn")
+
+
+def role_order(name: str) -> tuple[int, int, str]:
+    """Sort key of a role: Arg0, Arg1 ... first, then the modifiers, the scene last, unknown names between."""
+    if name.startswith("Arg"):
+        return (0, 0, name)
+    return (1, _MODIFIERS.index(name) if name in _MODIFIERS else len(_MODIFIERS) - 2, name)
+
+
+class RoleTokens:
+    """Encodes (verb, {role: text}) as token ids, and reads token ids back.
+
+    Ids: the byte pairs first, then padding, end, the role tags, the unknown verb, the verbs. Texts are
+    encoded by the byte pairs alone, so no text can spell a tag.
+
+    Args:
+        tokenizer: a byte-level BPE without tokens of its own for verbs and roles.
+        verbs: verb ids, such as `push.01`.
+        roles: short role names, such as `Arg0`.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, verbs: Iterable[str], roles: Iterable[str]) -> None:
+        self._tokenizer = tokenizer
+        self.verbs = sorted(set(verbs))
+        self.roles = sorted(set(roles), key=role_order)
+        self.pad = tokenizer.get_vocab_size(with_added_tokens=False)
+        self.end = self.pad + 1
+        self._tags = {role: self.end + 1 + i for i, role in enumerate(self.roles)}
+        self._other_verb = self.end + 1 + len(self.roles)
+        self._verbs = {verb: self._other_verb + 1 + i for i, verb in enumerate(self.verbs)}
+        self._role_of = {token: role for role, token in self._tags.items()}
+
+    @classmethod
+    def train(
+        cls, texts: Iterable[str], verbs: Iterable[str], roles: Iterable[str], size: int = 8000
+    ) -> "RoleTokens":
+        """Learn the byte pairs of the training texts; verbs and roles become single tokens.
+
+        Args:
+            texts: the roles' texts of the training split.
+            verbs: verb ids, such as `push.01`.
+            roles: short role names, such as `Arg0`.
+            size: number of ordinary tokens at most (256 bytes and the learned merges).
+        """
+        tokenizer = Tokenizer(BPE(byte_fallback=False))
+        tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = ByteLevelDecoder()
+        trainer = BpeTrainer(
+            vocab_size=size,
+            min_frequency=2,
+            show_progress=False,
+            initial_alphabet=sorted(ByteLevel.alphabet()),
+        )
+        # training counts are order-free only if the input is: sorted texts give the same file on any machine
+        tokenizer.train_from_iterator(sorted(f" {text}" for text in texts), trainer)
+        return cls(tokenizer, verbs, roles)
+
+    @classmethod
+    def gpt2(cls, folder: str | Path, verbs: Iterable[str], roles: Iterable[str]) -> "RoleTokens":
+        """GPT-2's own byte pairs (`vocab.json` and `merges.txt` in a local folder), with verbs and roles.
+
+        Raises:
+            MissingDataError: a file is not there.
+        """
+        folder = Path(folder)
+        for name in ("vocab.json", "merges.txt"):
+            if not (folder / name).is_file():
+                raise MissingDataError(
+                    "GPT-2's vocabulary", (folder / name).absolute(), "download GPT-2 and name its folder"
+                )
+        model = BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
+        tokenizer = Tokenizer(model)
+        tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = ByteLevelDecoder()
+        return cls(tokenizer, verbs, roles)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "RoleTokens":
+        """Read what `save` wrote.
+
+        Raises:
+            MissingDataError: no such file.
+            FormatError: not a tokenizer.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise MissingDataError("role vocabulary", path.absolute(), "it is written by train-roles")
+        try:
+            return cls.from_text(path.read_text(encoding="utf-8"))
+        except Exception as error:  # the tokenizers package raises bare Exception
+            raise FormatError(path, f"not a role vocabulary ({error})") from error
+
+    @classmethod
+    def from_text(cls, text: str) -> "RoleTokens":
+        """The tokens whose file holds this text."""
+        stored = json.loads(text)
+        tokenizer = Tokenizer.from_str(json.dumps(stored["byte_pairs"]))
+        return cls(tokenizer, stored["verbs"], stored["roles"])
+
+    def to_text(self) -> str:
+        """The file's text, the same for the same training texts."""
+        stored = {
+            "byte_pairs": json.loads(self._tokenizer.to_str()),
+            "roles": self.roles,
+            "verbs": self.verbs,
+        }
+        return json.dumps(stored, ensure_ascii=False)
+
+    def save(self, path: str | Path) -> None:
+        """Write the vocabulary as one JSON file, atomically."""
+        write_atomic(path, self.to_text())
+
+    def __len__(self) -> int:
+        return self._other_verb + 1 + len(self.verbs)
+
+    @property
+    def never_written(self) -> list[int]:
+        """Tokens that may not occur after the verb: padding and verbs."""
+        return [self.pad, *range(self._other_verb, len(self))]
+
+    def verb(self, verb: str) -> int:
+        """The token of a verb id; verbs not met in training share one token."""
+        return self._verbs.get(verb, self._other_verb)
+
+    def encode(self, verb: str, roles: Mapping[str, str], longest: int = 60) -> list[int]:
+        """Token ids of an event, at most `longest`; a text that does not fit is cut and the end kept.
+
+        Args:
+            verb: the verb id.
+            roles: {short role name: text}; roles without a tag and empty texts are left out.
+            longest: greatest length, the verb and the end included.
+        """
+        ids = [self.verb(verb)]
+        for role in sorted(roles, key=role_order):
+            if role in self._tags and roles[role]:
+                text = self._tokenizer.encode(f" {roles[role]}", add_special_tokens=False).ids
+                ids += [self._tags[role], *text]
+        return [*ids[: longest - 1], self.end]
+
+    def decode(self, ids: Sequence[int]) -> dict[str, str]:
+        """{role: text} of any token ids: reading stops at the end; the first text of a repeated role stays.
+
+        Tokens before the first tag, padding and verbs are passed over; bytes that are no UTF-8 become U+FFFD.
+        """
+        skipped = set(self.never_written)
+        found: dict[str, list[int]] = {}
+        current: list[int] | None = None
+        for token in ids:
+            if token == self.end:
+                break
+            if token in self._role_of:
+                current = []
+                found.setdefault(self._role_of[token], current)
+            elif current is not None and token not in skipped:
+                current.append(token)
+        return {role: self._text(tokens) for role, tokens in found.items()}
+
+    def _text(self, ids: list[int]) -> str:
+        return self._tokenizer.decode(ids, skip_special_tokens=False).removeprefix(" ")
