@@ -15,7 +15,7 @@ class ExportWeights(pl.Callback):
     """Writes `<run>/weights/<name>.safetensors` for each of the module's `exports()` when a fit ends.
 
     `exports()` returns {name: (nn.Module or {key: tensor}, manifest)}. Where a checkpoint callback monitors
-    a metric, the best epoch's weights are loaded first, and stay loaded; otherwise the last epoch's are taken.
+    a metric, the best epoch's weights are loaded first, and stay; otherwise the last epoch's are taken.
     """
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

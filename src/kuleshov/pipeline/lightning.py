@@ -17,6 +17,8 @@ from kuleshov.core.errors import KuleshovError
 from kuleshov.core.export import ExportWeights
 from kuleshov.pipeline.progress import Progress
 
+CHECKPOINT = "pytorch_lightning.callbacks.ModelCheckpoint"
+
 
 class KuleshovCLI(LightningCLI):
     """Adds the run folder's policy, the guard on `--ckpt_path`, and scoring after a fit."""
@@ -35,8 +37,10 @@ class KuleshovCLI(LightningCLI):
         config = self.config[self.subcommand] if self.subcommand else self.config
         if config.get("ckpt_path"):
             guard_checkpoint(config.ckpt_path, config.model.class_path)
+        folder = config.trainer.get("default_root_dir") or os.getcwd()
         if config.trainer.get("logger") is None:
-            config.trainer.logger = tensorboard(config.trainer.get("default_root_dir") or os.getcwd())
+            config.trainer.logger = tensorboard(folder)
+        config.trainer.callbacks = in_run_folder(config.trainer.get("callbacks"), folder)
 
     def _parse_ckpt_path(self) -> None:
         # the stored hyper-parameters never overwrite the configured ones; guard_checkpoint compares classes
@@ -53,6 +57,24 @@ def tensorboard(folder: str) -> Namespace:
     """Configuration of the TensorBoard logger that writes to `<folder>/tensorboard`."""
     arguments = Namespace(save_dir=folder, name="", version="tensorboard", default_hp_metric=False)
     return Namespace(class_path="pytorch_lightning.loggers.TensorBoardLogger", init_args=arguments)
+
+
+def in_run_folder(callbacks: list | None, folder: str) -> list:
+    """Let checkpoints go to `<folder>/checkpoints`, with a `last.ckpt` to resume from.
+
+    Args:
+        callbacks: the configured ones; a checkpoint callback is added where none is among them.
+        folder: the run folder.
+    """
+    configured = list(callbacks or [])
+    if not any(callback.class_path.endswith("ModelCheckpoint") for callback in configured):
+        configured.append(Namespace(class_path=CHECKPOINT, init_args=Namespace(save_last=True)))
+    for callback in configured:
+        if callback.class_path.endswith("ModelCheckpoint"):
+            callback.init_args.dirpath = callback.init_args.get("dirpath") or f"{folder}/checkpoints"
+            # a continued training goes on in its own file instead of beginning last-v1.ckpt
+            callback.init_args.enable_version_counter = False
+    return configured
 
 
 def guard_checkpoint(path: str | Path, class_path: str) -> None:

@@ -1,0 +1,292 @@
+"""From a stage's name to a plan: what runs, in which folder, from which files, and what is done already."""
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kuleshov.core.errors import KuleshovError
+from kuleshov.core.manifest import read_json, sha256_json
+from kuleshov.pipeline.sources import data_root
+from kuleshov.pipeline.stages import SCALES, Stage, load_stage, nearest
+
+DONE = "stage.json"
+JOB_DONE = "job.json"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for.
+
+    Attributes:
+        stage: the stage's name.
+        project: folder with stages/ and configs/.
+        data: data set, empty for the stage's default.
+        scale: demo, gpu or paper.
+        method: empty for the stage's default.
+        tasks: empty for the stage's default.
+        seeds: how many seeds the seeded stages run with.
+        root: folder of the data sets; None takes the generated world, or `data/` at paper scale.
+        runs: folder of the runs.
+        world_seed: seed of the generated world.
+        overrides: extra arguments of the last stage.
+    """
+
+    stage: str
+    project: Path
+    data: str = ""
+    scale: str = "paper"
+    method: str = ""
+    tasks: tuple[str, ...] = ()
+    seeds: int = 1
+    root: Path | None = None
+    runs: Path = Path("runs")
+    world_seed: int = 0
+    overrides: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One process of a stage.
+
+    Attributes:
+        name: unique in the stage; its folder is `<run>/<name>`, or the run folder where a stage has one job.
+        folder: where it writes.
+        row: the table's row.
+        task: the task.
+        seed: the training's seed.
+        words: command line after `kuleshov`.
+    """
+
+    name: str
+    folder: Path
+    row: str
+    task: str
+    seed: int
+    words: tuple[str, ...]
+
+    @property
+    def done(self) -> bool:
+        """Whether the job has finished."""
+        return (self.folder / JOB_DONE).is_file()
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A stage with everything resolved.
+
+    Attributes:
+        stage: its definition.
+        data: data set.
+        fingerprint: 64 hex digits over the resolved configuration and those of what it needs.
+        resolved: what the fingerprint covers.
+        folder: the run folder.
+        jobs: its processes.
+        needs: name -> plan of what it needs.
+        stale: why an earlier run of the same stage does not count; empty where there is none.
+    """
+
+    stage: Stage
+    data: str
+    fingerprint: str
+    resolved: dict[str, Any]
+    folder: Path
+    jobs: tuple[Job, ...]
+    needs: dict[str, "Planned"] = field(default_factory=dict)
+    stale: str = ""
+
+    @property
+    def done(self) -> bool:
+        """Whether all its jobs have finished and the stage was closed."""
+        return (self.folder / DONE).is_file() and all(job.done for job in self.jobs)
+
+    def order(self) -> list["Planned"]:
+        """This stage after all it needs, each once."""
+        ordered: dict[str, Planned] = {}
+        for need in self.needs.values():
+            for planned in need.order():
+                ordered.setdefault(str(planned.folder), planned)
+        ordered.setdefault(str(self.folder), self)
+        return list(ordered.values())
+
+
+def make_plan(request: Request) -> Planned:
+    """Resolve a request into a plan; nothing is written.
+
+    Raises:
+        KuleshovError: an unknown stage, data set, method, task or scale; the nearest known name is offered.
+        MissingDataError: the data set is not on disk.
+    """
+    if request.scale not in SCALES:
+        raise KuleshovError(f"no scale {request.scale!r}{nearest(request.scale, SCALES)}")
+    if request.seeds < 1:
+        raise KuleshovError(f"--seeds must be at least 1, got {request.seeds}")
+    return _plan(request, {}, ())
+
+
+def _plan(request: Request, known: dict[tuple, Planned], above: tuple[str, ...]) -> Planned:
+    stage = load_stage(request.stage, request.project)
+    data = _choose("data set", stage, request.data, tuple(stage.data))
+    method = _choose("method", stage, request.method, stage.methods)
+    key = (stage.name, data, method, request.tasks)
+    if key in known:
+        return known[key]
+    if stage.name in above:
+        raise KuleshovError(f"stages need each other in a circle: {' -> '.join((*above, stage.name))}")
+    uses_world = request.root is None and request.scale != "paper"
+    needs = {}
+    for name, need in _needs(stage, request.scale, uses_world).items():
+        wanted = {"stage": need.stage, "data": need.data.format(data=data), "method": need.method}
+        below = replace(request, **wanted, tasks=(), overrides=())
+        needs[name] = _plan(below, known, (*above, stage.name))
+    known[key] = planned = _resolve(request, stage, data, method, needs)
+    return planned
+
+
+def _needs(stage: Stage, scale: str, uses_world: bool) -> dict:
+    needs = {name: need for name, need in stage.needs.items() if scale in need.scales}
+    return {name: need for name, need in needs.items() if uses_world or need.stage != "world"}
+
+
+def _choose(what: str, stage: Stage, asked: str, known: tuple[str, ...]) -> str:
+    if not asked:
+        return known[0] if known else ""
+    if asked not in known:
+        offered = nearest(asked, known) if known else " (it takes none)"
+        raise KuleshovError(f"stage {stage.name} has no {what} {asked!r}{offered}")
+    return asked
+
+
+def _resolve(request: Request, stage: Stage, data: str, method: str, needs: dict[str, Planned]) -> Planned:
+    values = {"data": data, "method": method, "scale": request.scale, "world_seed": str(request.world_seed)}
+    arguments = {**stage.arguments, **stage.data.get(data, {}), **stage.scales.get(request.scale, {})}
+    arguments |= dict(request.overrides)
+    world = needs["world"].folder / "world" if "world" in needs else None
+    root = data_root(data, request.root, world) if data else None
+    configs = config_files(stage, request.project, method, data, request.scale)
+    resolved = {
+        "stage": stage.name,
+        "command": stage.command,
+        "configs": [yaml.safe_load(path.read_text(encoding="utf-8")) for path in configs],
+        "arguments": arguments,
+        "rows": stage.rows,
+        "values": values,
+        "data": "generated world" if world else str(root.absolute()) if root else "",
+        "needs": {name: need.fingerprint for name, need in sorted(needs.items())},
+    }
+    fingerprint = sha256_json(resolved)
+    prefix = "-".join(part for part in (stage.name, data, request.scale) if part)
+    folder = request.runs / f"{prefix}-{fingerprint[:8]}"
+    values |= {"run": str(folder), "root": str(root or ""), **_handed_on(needs)}
+    jobs = _jobs(request, stage, configs, arguments, values, folder)
+    stale = why_stale(request.runs, prefix, folder, resolved)
+    return Planned(stage, data, fingerprint, resolved, folder, jobs, needs, stale)
+
+
+def config_files(stage: Stage, project: Path, method: str, data: str, scale: str) -> list[Path]:
+    """The stage's YAML files in order; the first must exist, overlays may be absent.
+
+    Raises:
+        KuleshovError: the base file is absent.
+    """
+    paths = [project / name.format(method=method, data=data, scale=scale) for name in stage.configs]
+    if paths and not paths[0].is_file():
+        raise KuleshovError(f"stage {stage.name} needs {paths[0]}, which is not there")
+    return [path for path in paths if path.is_file()]
+
+
+def _handed_on(needs: dict[str, Planned]) -> dict[str, str]:
+    values = {}
+    for name, need in needs.items():
+        values[name] = str(need.folder)
+        for output, path in need.stage.outputs.items():
+            values[f"{name}.{output}"] = str(need.folder / path)
+    return values
+
+
+def _jobs(
+    request: Request,
+    stage: Stage,
+    configs: list[Path],
+    arguments: dict[str, str],
+    values: dict[str, str],
+    folder: Path,
+) -> tuple[Job, ...]:
+    seeds = range(request.seeds) if stage.seeded else range(1)
+    single = not (stage.rows or stage.tasks or stage.seeded)
+    jobs = []
+    for task in _tasks(request, stage) or [""]:
+        for row, extra in (stage.rows or {"": {}}).items():
+            for seed in seeds:
+                parts = [part for part in (task, row) if part] + ([f"seed{seed}"] if stage.seeded else [])
+                name = "-".join(parts) or stage.name
+                place = folder if single else folder / name
+                filled = {**values, "job": str(place), "row": row, "task": task, "seed": str(seed)}
+                pairs = {key: _fill(stage, value, filled) for key, value in {**arguments, **extra}.items()}
+                words = _words(stage, configs, pairs, place, seed)
+                jobs.append(Job(name, place, row, task, seed, words))
+    return tuple(jobs)
+
+
+def _tasks(request: Request, stage: Stage) -> list[str]:
+    asked = [task for task in request.tasks if task != "all"]
+    if not stage.tasks:
+        return []
+    for task in asked:
+        _choose("task", stage, task, stage.tasks)
+    if asked or "all" in request.tasks:
+        return asked or list(stage.tasks)
+    return stage.default_tasks.get(request.scale, list(stage.tasks))
+
+
+def _words(
+    stage: Stage, configs: list[Path], pairs: dict[str, str], place: Path, seed: int
+) -> tuple[str, ...]:
+    words = [stage.command]
+    for path in configs:
+        words += ["--config", str(path)]
+    if stage.command == "fit":
+        pairs = {"seed_everything": str(seed), "trainer.default_root_dir": str(place), **pairs}
+    for key, value in pairs.items():
+        # jsonargparse takes a value that begins with a dash only after an equals sign
+        words += [f"--{key}={value}"] if stage.command == "fit" else [f"--{key}", *value.split("\n")]
+    return tuple(words)
+
+
+def _fill(stage: Stage, value: str, values: dict[str, str]) -> str:
+    for key, replacement in values.items():
+        value = value.replace("{" + key + "}", replacement)
+    if "{" in value and "}" in value and not value.startswith(("{", "[")):
+        raise KuleshovError(f"stage {stage.name}: {value!r} names something that the stage does not have")
+    return value
+
+
+def why_stale(runs: Path, prefix: str, folder: Path, resolved: dict[str, Any]) -> str:
+    """Say what differs between this plan and the newest other run of the same stage; empty for none."""
+    if folder.exists():
+        return ""
+    others = [path for path in runs.glob(f"{prefix}-????????") if (path / DONE).is_file()]
+    if not others:
+        return ""
+    newest = max(others, key=lambda path: (path / DONE).stat().st_mtime)
+    before = _flat(read_json(newest / DONE).get("resolved", {}))
+    now = _flat(json.loads(json.dumps(resolved)))
+    changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+    shown = ", ".join(f"{key}: {before.get(key)} -> {now.get(key)}" for key in changed[:3])
+    more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+    return f"{newest.name} is of another configuration ({shown}{more})"
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        items = [(str(key), child) for key, child in value.items()]
+    elif isinstance(value, list):
+        items = [(str(index), child) for index, child in enumerate(value)]
+    else:
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for key, child in items:
+        flat |= _flat(child, f"{prefix}.{key}" if prefix else key)
+    return flat
