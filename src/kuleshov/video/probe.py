@@ -1,0 +1,220 @@
+"""What a video file says of itself: size, rate, length, rotation; and where its packets stand.
+
+Times are seconds after the first frame, which is at 0 whatever the container's own clock says.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import av
+import numpy as np
+
+from kuleshov.core.errors import VideoError
+
+# a time this much before a frame's still shows that frame: times computed in floating point land on it
+TIME_EPSILON = 1e-4
+# frame lengths that differ more than this (in parts of the usual one) are no longer a constant rate
+_RATE_TOLERANCE = 0.1
+# what FFmpeg raises on damaged or foreign files
+READ_ERRORS = (av.FFmpegError, OSError, ValueError, EOFError, RuntimeError, MemoryError)
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """A video's properties.
+
+    Attributes:
+        path: the file.
+        duration: seconds from the first frame to the end of the last.
+        fps: mean frames per second.
+        frames: number of frames, None where the container does not say.
+        width: pixels, after rotation.
+        height: pixels, after rotation.
+        rotation: degrees counter-clockwise by which frames are turned for display; a multiple of 90.
+        codec: FFmpeg's name of the codec.
+        start: the container's time of the first frame, in seconds.
+        variable_rate: whether the index shows frames of different lengths (only a suspicion: a container
+            without an index shows nothing).
+    """
+
+    path: Path
+    duration: float
+    fps: float
+    frames: int | None
+    width: int
+    height: int
+    rotation: int
+    codec: str
+    start: float
+    variable_rate: bool
+
+
+@dataclass(frozen=True)
+class PacketIndex:
+    """Where a video's frames stand, from its packets, without decoding.
+
+    Attributes:
+        times: (n,) float64 seconds of the frames in display order, the first at 0.
+        end: seconds at which the last frame ends.
+        fault: why decord is not to be trusted with the file; None for a clean file of constant rate.
+    """
+
+    times: np.ndarray
+    end: float
+    fault: str | None
+
+
+@contextmanager
+def open_video(path: str | Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+    """Open a file and its first video stream, decoding in this thread only; closed on leaving.
+
+    Raises:
+        VideoError: no such file, not a video, or no decoder for it.
+    """
+    _require_file(path)
+    try:
+        container = av.open(str(path), metadata_errors="replace")
+    except READ_ERRORS as error:
+        raise VideoError(path, f"it cannot be opened ({plain_reason(error)})") from error
+    with container:
+        streams = [s for s in container.streams.video if s.codec_context is not None]
+        if not streams:
+            raise VideoError(path, "it has no video stream that can be decoded")
+        # FFmpeg's own threads hang in forked workers
+        streams[0].codec_context.thread_count = 1
+        streams[0].thread_type = "NONE"
+        yield container, streams[0]
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """Read a video's properties from its header and its first frame (rotation is told only there).
+
+    Raises:
+        VideoError: the file cannot be opened or its first frame cannot be decoded.
+    """
+    with open_video(path) as (container, stream):
+        first = first_frame(path, container, stream)
+        rotation = int(first.rotation) % 360
+        width, height = (first.height, first.width) if rotation % 180 else (first.width, first.height)
+        base = stream.time_base
+        fps = float(stream.average_rate or stream.guessed_rate or 0) or 25.0
+        declared = declared_end(stream)
+        duration = float(declared if declared is not None else (container.duration or 0) / av.time_base)
+        if duration <= 0:
+            duration = packet_index(path).end
+        start = first.pts if first.pts is not None else (stream.start_time or 0)
+        return VideoInfo(
+            path=Path(path),
+            duration=duration,
+            fps=fps,
+            frames=stream.frames or None,
+            width=width,
+            height=height,
+            rotation=rotation,
+            codec=stream.codec_context.name,
+            start=float(start * base),
+            variable_rate=_index_varies(stream),
+        )
+
+
+def packet_index(path: str | Path) -> PacketIndex:
+    """Find the frames' times by demuxing the whole file once, remembered per process and file state."""
+    _require_file(path)
+    state = Path(path).stat()
+    return _packet_index(str(path), state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=4096)
+def _packet_index(path: str, _modified: int, _size: int) -> PacketIndex:
+    with open_video(path) as (container, stream):
+        fault, stamps, ends, key = None, [], [], None
+        try:
+            for packet in container.demux(stream):
+                if packet.size == 0:
+                    continue
+                if packet.pts is None or packet.is_corrupt or packet.is_discard:
+                    fault = fault or "its packets are damaged or without a time"
+                    continue
+                key = packet.pts if packet.is_keyframe else key
+                # decord counts these frames wrongly: 99 came out as 95
+                if key is None or packet.pts < key:
+                    fault = fault or "frames stand before the key frame that they need"
+                stamps.append(packet.pts)
+                ends.append(packet.pts + (packet.duration or 0))
+        except READ_ERRORS as error:
+            fault = f"its packets cannot be read ({plain_reason(error)})"
+        if not stamps:
+            raise VideoError(path, "it holds no frames")
+        base, declared = float(stream.time_base), declared_end(stream)
+        fps = float(stream.average_rate or stream.guessed_rate or 0) or 25.0
+    ticks = np.sort(np.asarray(stamps, dtype=np.int64))
+    times = (ticks - ticks[0]) * base
+    end = max((max(ends) - int(ticks[0])) * base, times[-1] + 1 / fps)
+    return PacketIndex(times, end, fault or _timing_fault(ticks, declared, end))
+
+
+def _require_file(path: str | Path) -> None:
+    # a pipe or device would block for ever
+    if not Path(path).is_file():
+        raise VideoError(path, "it is not a regular file" if Path(path).exists() else "there is no such file")
+
+
+def _timing_fault(ticks: np.ndarray, declared: float | None, end: float) -> str | None:
+    if ticks[0] != 0:
+        return "it does not start at time 0"
+    steps = np.diff(ticks)
+    if len(steps) and (steps.min() <= 0 or _varies(steps)):
+        return "its frame rate is not constant"
+    if declared is not None and declared - end > tail_tolerance(declared):
+        return "it is truncated"
+    return None
+
+
+def _varies(steps: np.ndarray) -> bool:
+    usual = float(np.median(steps))
+    # containers with coarse clocks (Matroska: 1 ms) round each step by up to one tick
+    return bool((np.abs(steps - usual) > max(1.0, _RATE_TOLERANCE * usual)).any())
+
+
+def _index_varies(stream: av.VideoStream) -> bool:
+    stamps = [entry.timestamp for entry in stream.index_entries]
+    # without an entry a frame (Matroska indexes only key frames) the steps say nothing
+    if len(stamps) < 3 or (stream.frames and len(stamps) != stream.frames) or not stream.frames:
+        return False
+    return _varies(np.diff(np.asarray(stamps, dtype=np.int64)))
+
+
+def first_frame(
+    path: str | Path, container: av.container.InputContainer, stream: av.VideoStream
+) -> av.VideoFrame:
+    """Decode a freshly opened video's first frame.
+
+    Raises:
+        VideoError: there is none.
+    """
+    try:
+        first = next(container.decode(stream), None)
+    except READ_ERRORS as error:
+        raise VideoError(path, f"its first frame cannot be decoded ({plain_reason(error)})") from error
+    if first is None:
+        raise VideoError(path, "it holds no frames")
+    return first
+
+
+def declared_end(stream: av.VideoStream) -> float | None:
+    """Seconds the stream's own header claims, None where it claims nothing."""
+    return float(stream.duration * stream.time_base) if stream.duration else None
+
+
+def tail_tolerance(declared: float) -> float:
+    """Seconds by which the last frame may end before the header's claim: half a second or 2 %."""
+    return max(0.5, 0.02 * declared)
+
+
+def plain_reason(error: BaseException) -> str:
+    """An exception's message without the path and numbers that FFmpeg adds."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text.split(": '")[0].rstrip(".")
