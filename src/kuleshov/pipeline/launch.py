@@ -27,7 +27,7 @@ class Launch:
         return self.devices * self.nodes > 1
 
     def job_environment(self, number: int) -> dict[str, str]:
-        """Variables for the `number`-th fit: a port of its own, as an outer launcher's store serves one only."""
+        """Variables for the `number`-th fit: a port of its own, as an outer store serves one only."""
         if not self.outer or "MASTER_PORT" not in os.environ:
             return {}
         port = int(os.environ["MASTER_PORT"]) + 1 + number

@@ -172,7 +172,7 @@ def close(planned: Planned, seconds: float) -> None:
     lines = []
     for job in planned.jobs:
         source = job.folder / "results.jsonl"
-        if len(planned.jobs) > 1 and source.is_file():
+        if job.folder != planned.folder and source.is_file():
             weights = sorted(read_json(job.folder / JOB_DONE)["inputs"].values())
             stamp = {"config_sha256": planned.fingerprint}
             stamp["weights_sha256"] = sha256_json(weights) if len(weights) > 1 else (weights or [None])[0]
