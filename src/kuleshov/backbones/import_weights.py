@@ -1,5 +1,6 @@
 """Other people's weights, turned into ours: PySlowFast, Caffe2, pytorchvideo, Lightning."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -105,12 +106,10 @@ def import_weights(
     network = build(target, width=tensors[dialects.STEM].shape[0])
     filled = _fill_counters(tensors, network.state_dict())
     load_strictly(network, tensors, str(file))
-    clip = (
-        ARCHITECTURES[target].clip
-        if inflate
-        else checkpoints.clip_format(checkpoint.config, ARCHITECTURES[target].clip)
-    )
-    report = ImportReport(
+    usual = ARCHITECTURES[target].clip
+    clip = usual if inflate else checkpoints.clip_format(checkpoint.config, usual)
+    save(output, network, clip, head=head or None, **_facts(Path(file), checkpoint.container, found, inflate))
+    return ImportReport(
         container=checkpoint.container,
         naming=naming,
         prefix=prefix,
@@ -124,14 +123,12 @@ def import_weights(
         unexpected=(),
         ignored=tuple(sorted({*ignored, *dropped, *checkpoint.skipped})),
     )
-    facts: dict[str, Any] = {
-        "method": "imported",
-        "source": {"file": Path(file).name, "sha256": sha256_file(file), "container": checkpoint.container},
-    }
-    if inflate:
-        facts["inflated"] = {"from": found, "conv1": inflate}
-    save(output, network, clip, head=head or None, **facts)
-    return report
+
+
+def _facts(file: Path, container: str, found: str, inflate: str | None) -> dict[str, Any]:
+    source = {"file": file.name, "sha256": sha256_file(file), "container": container}
+    inflated = {"inflated": {"from": found, "conv1": inflate}} if inflate else {}
+    return {"method": "imported", "source": source, **inflated}
 
 
 def infer_architecture(tensors: dict[str, Tensor], source: str) -> str:
@@ -142,21 +139,26 @@ def infer_architecture(tensors: dict[str, Tensor], source: str) -> str:
     """
     if "s1.pathway1_stem.conv.weight" in tensors or any("_fuse." in key for key in tensors):
         raise WeightsError(f"{source} is a two-pathway SlowFast network, which is not among our backbones")
-    found = _kernels({key: tuple(value.shape) for key, value in tensors.items()})
+    found = _kernels(tensors)
+    fitting = []
     for name in ARCHITECTURES:
         with torch.device("meta"):
-            state = build(name, width=1).state_dict()
-        if found == _kernels({key: tuple(value.shape) for key, value in state.items()}):
-            return name
+            network = build(name, width=1)
+        # a subset: what a damaged file lacks is named when it is loaded
+        if found.items() <= _kernels(network.state_dict()).items():
+            fitting.append(name)
+    if len(fitting) == 1:
+        return fitting[0]
     raise WeightsError(
-        f"{source} has temporal kernels {list(found.values())} in {len(found)} blocks (conv1 first), "
-        f"as none of {', '.join(ARCHITECTURES)} has"
+        f"{source} has temporal kernels {list(found.values())} in {len(found)} convolutions (conv1 first), "
+        f"which tells none of {', '.join(ARCHITECTURES)}"
     )
 
 
-def _kernels(shapes: dict[str, tuple[int, ...]]) -> dict[str, int]:
+def _kernels(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """Temporal kernels of conv1 and of each block's first convolution, by key."""
     wanted = (dialects.STEM, ".branch2.a.weight")
-    return {key: shapes[key][2] for key in sorted(shapes) if key.endswith(wanted) and len(shapes[key]) == 5}
+    return {key: tensors[key].shape[2] for key in sorted(tensors) if key.endswith(wanted)}
 
 
 def _translate(
