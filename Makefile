@@ -1,0 +1,92 @@
+# Every target says what it does in `make help` and echoes its variables before it runs.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SCALE ?= paper
+DATA ?=
+METHOD ?=
+TASK ?=
+DEVICES ?= 1
+SEEDS ?= 1
+ROOT ?=
+RUNS ?= runs
+WORLD_SEED ?= 0
+ARGS ?=
+TORCH_CPU := https://download.pytorch.org/whl/cpu
+
+OPTIONS = --scale $(SCALE) --devices $(DEVICES) --seeds $(SEEDS) --runs $(RUNS) --world_seed $(WORLD_SEED) \
+	$(if $(DATA),--data $(DATA)) $(if $(METHOD),--method $(METHOD)) $(if $(TASK),--task $(TASK)) \
+	$(if $(ROOT),--root $(ROOT)) $(ARGS)
+STAGES := pretrain-backbone extract-features pretrain-txe train-verbs train-relations train-roles train-lvu tables
+
+.PHONY: help install demo test test-slow lint format bench tensorboard clean $(STAGES)
+
+help: ## show this help
+	@echo "make TARGET [DATA=..] [SCALE=demo|gpu|paper] [METHOD=..] [TASK=..] [SEEDS=N] [DEVICES=N] [ROOT=DIR]"
+	@echo
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
+
+# torch's CPU build where there is no NVIDIA GPU and its index can be reached
+$(VENV)/installed: setup.cfg pyproject.toml constraints.txt
+	@echo "install: PYTHON=$(PYTHON) VENV=$(VENV)"
+	$(PYTHON) -m venv $(VENV)
+	index=; if ! command -v nvidia-smi >/dev/null && \
+		$(BIN)/python -c "import urllib.request as r; r.urlopen('$(TORCH_CPU)/torch/', timeout=5)" 2>/dev/null; \
+		then index="--extra-index-url $(TORCH_CPU)"; fi; \
+	$(BIN)/pip install -q -c constraints.txt $$index torch && \
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+install: $(VENV)/installed ## install into .venv
+
+demo: SCALE = demo
+demo: SEEDS = 3
+demo: $(VENV)/installed ## the whole pipeline on the generated world, about ten minutes on two cores
+	@echo "demo: SCALE=$(SCALE) SEEDS=$(SEEDS) WORLD_SEED=$(WORLD_SEED) RUNS=$(RUNS)"
+	@$(BIN)/kuleshov run tables $(OPTIONS) > /dev/null
+	@$(BIN)/kuleshov report $(RUNS) --output $(RUNS)/report.html
+	@echo "TensorBoard: make tensorboard"
+
+pretrain-backbone: ## level 1: METHOD=cvrl|modist|supervised DATA=k400|vidsitu|lvu|folder
+extract-features: ## event features of a data set: DATA=vidsitu|lvu|k400|folder
+pretrain-txe: ## level 2, masked-event prediction: DATA=lvu|vidsitu|k400|folder
+train-verbs: ## VidSitu's verbs
+train-relations: ## VidSitu's event relations
+train-roles: ## VidSitu's semantic roles
+train-lvu: ## LVU's tasks: TASK=all|genre|...
+tables: ## everything that the tables need, then the tables
+
+$(STAGES): $(VENV)/installed
+	@echo "$@: $(strip DATA=$(DATA) SCALE=$(SCALE) METHOD=$(METHOD) TASK=$(TASK) SEEDS=$(SEEDS) DEVICES=$(DEVICES) ROOT=$(ROOT) RUNS=$(RUNS))"
+	@$(BIN)/kuleshov run $@ $(OPTIONS)
+
+test: $(VENV)/installed ## the tests, without the slow ones
+	@echo "test: VENV=$(VENV)"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" tests
+
+test-slow: $(VENV)/installed ## the slow tests
+	@echo "test-slow: VENV=$(VENV)"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow tests
+
+lint: $(VENV)/installed ## ruff: lint and format
+	@echo "lint: VENV=$(VENV)"
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+
+format: $(VENV)/installed ## let ruff format the sources
+	$(BIN)/ruff format src tests benchmarks
+
+bench: $(VENV)/installed ## benchmarks: ratios against what a user would pick instead
+	@echo "bench: VENV=$(VENV)"
+	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+tensorboard: $(VENV)/installed ## TensorBoard over all runs
+	@echo "tensorboard: RUNS=$(RUNS)"
+	$(BIN)/tensorboard --logdir $(RUNS)
+
+clean: ## remove the virtual environment and caches; runs and data stay
+	rm -rf $(VENV) .pytest_cache .ruff_cache build src/*.egg-info
