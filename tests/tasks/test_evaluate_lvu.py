@@ -57,7 +57,7 @@ def test_a_regression_is_scored_in_centred_units(root):
 def test_missing_movies_are_refused_unless_allowed(root):
     path = predictions(root, "b0,0\nzz,3\n")
     with pytest.raises(
-        KuleshovError, match=r"2 of the 3 movies of year's test split have no prediction \(first b1\)"
+        KuleshovError, match=r"2 of the 3 movies of year test have no prediction \(first b1\)"
     ):
         evaluate_lvu.evaluate("year", path, root)
     result = evaluate_lvu.evaluate("year", path, root, allow_missing=True)

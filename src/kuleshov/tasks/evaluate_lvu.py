@@ -54,8 +54,8 @@ def evaluate(
     missing = [row.video_id for row in rows if row.video_id not in predicted]
     if missing and not (allow_missing and scored):
         raise KuleshovError(
-            f"{predictions_csv}: {len(missing)} of the {len(rows)} movies of {chosen.name}'s {split} split have "
-            f"no prediction (first {missing[0]}): add them, or score the rest with --allow-missing"
+            f"{predictions_csv}: {len(missing)} of the {len(rows)} movies of {chosen.name} {split} have no "
+            f"prediction (first {missing[0]}): add them, or score the rest with --allow-missing"
         )
     return summary(chosen, lvu.rows(chosen.name, "train"), scored, len(rows), predicted)
 
