@@ -1,0 +1,114 @@
+"""Spans of a movie, the tokens inside them, and the ids that place a token in its span.
+
+A span of S seconds ends at second e and holds the seconds e - S + 1 … e. Spans end at every second from
+(first token's second + S - 1) to the last token's second, and are kept if any token lies inside; if none is
+left, one span ends at the last second. Wu and Krahenbuhl, CVPR 2021, and their code.
+
+Ids: 0 none, 1 padding, 2 start, 3 end; places, shots and tracks start at 4.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+NONE, PADDING, START, END, FIRST = 0, 1, 2, 3, 4
+# columns of a token's ids
+ID_NAMES = (
+    "seconds_from_first",
+    "seconds_to_last",
+    "seconds_to_centre",
+    "shots_from_first",
+    "shots_to_last",
+    "shots_to_centre",
+    "track",
+)
+
+Ints = NDArray[np.integer]
+
+
+def span_ends(seconds: Ints, span: int = 60, step: int = 1) -> Ints:
+    """Last seconds of all spans of a movie.
+
+    Args:
+        seconds: (I,) seconds of its tokens, in any order, at least one.
+        span: length in seconds.
+        step: seconds between two spans' ends.
+
+    Returns:
+        (S,) ascending, at least one.
+    """
+    first, last = int(np.min(seconds)), int(np.max(seconds))
+    ends = np.arange(first + span - 1, last + 1, step)
+    ordered = np.sort(seconds)
+    inside = np.searchsorted(ordered, ends, "right") - np.searchsorted(ordered, ends - span + 1, "left")
+    ends = ends[inside > 0]
+    return ends if len(ends) else np.array([last])
+
+
+def tokens_inside(seconds: Ints, end: int, span: int = 60, limit: int | None = None) -> Ints:
+    """Numbers of the tokens in a span, its last second first, within a second in the given order.
+
+    Args:
+        seconds: (I,) ascending.
+        end: the span's last second.
+        span: length in seconds.
+        limit: at most so many tokens; what is furthest from the end is left out.
+    """
+    first, last = np.searchsorted(seconds, end - span + 1, "left"), np.searchsorted(seconds, end, "right")
+    numbers = np.arange(first, last)
+    numbers = numbers[np.argsort(-seconds[first:last], kind="stable")]
+    return numbers if limit is None else numbers[:limit]
+
+
+def place_ids(seconds: Ints, low: int, high: int, table: int) -> Ints:
+    """Three ids of each token's second: from the span's first token, to its last, signed to the centre.
+
+    Args:
+        seconds: (I,) of the tokens.
+        low: the span's earliest token second.
+        high: its latest.
+        table: size of the embedding tables; the centre's id is table // 2 + 4, larger ids are cut.
+
+    Returns:
+        (I, 3).
+    """
+    return _three(seconds, low, high, (high + low) // 2, table)
+
+
+def shot_ids(shots: Ints, seconds: Ints, centre: int, table: int) -> Ints:
+    """The same three ids for the shots: (I,) -> (I, 3).
+
+    The centre is the shot of the token nearest to second `centre`; of several, the last in the given order.
+    """
+    if not len(shots):
+        return np.zeros((0, 3), dtype=np.int64)
+    distance = np.abs(np.asarray(seconds) - centre)
+    middle = int(np.asarray(shots)[np.flatnonzero(distance == distance.min())[-1]])
+    return _three(shots, int(np.min(shots)), int(np.max(shots)), middle, table)
+
+
+def _three(values: Ints, low: int, high: int, centre: int, table: int) -> Ints:
+    values = np.asarray(values, dtype=np.int64)
+    signed = np.maximum(0, values - centre + table // 2)
+    return np.minimum(np.stack([values - low, high - values, signed], axis=1) + FIRST, table - 1)
+
+
+def track_ids(tracks: Ints, rng: np.random.Generator | None) -> Ints:
+    """An id for each track of a span, permuted at random, or by first appearance without a generator.
+
+    (I,) -> (I,); equal tracks have equal ids, 4 … 3 + number of tracks.
+    """
+    names, first, inverse = np.unique(tracks, return_index=True, return_inverse=True)
+    order = rng.permutation(len(names)) if rng is not None else np.argsort(np.argsort(first))
+    return order[inverse.reshape(-1)].astype(np.int64) + FIRST
+
+
+def jitter_boxes(boxes: NDArray, rng: np.random.Generator, amount: float = 0.2) -> NDArray:
+    """Move each side of the boxes (I, 4) by up to `amount` of the box's width or height."""
+    size = np.stack([boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]] * 2, axis=1)
+    return (boxes + amount * size * rng.uniform(-1, 1, size=boxes.shape)).astype(np.float32)
+
+
+def with_area(boxes: NDArray) -> NDArray:
+    """Append the area as a fifth number: (I, 4) -> (I, 5)."""
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return np.concatenate([boxes, area[:, None]], axis=1).astype(np.float32)
