@@ -17,15 +17,12 @@ from tokenizers.trainers import BpeTrainer
 
 from kuleshov.core.errors import FormatError, MissingDataError
 from kuleshov.core.manifest import write_atomic
+from kuleshov.datasets.vidsitu_format import ROLES
 
-_MODIFIERS = ("ALoc", "ADir", "AMnr", "APrp", "AGol", "ATmp", "AScn")
 
-
-def role_order(name: str) -> tuple[int, int, str]:
-    """Sort key of a role: Arg0, Arg1 ... first, then the modifiers, the scene last, unknown names between."""
-    if name.startswith("Arg"):
-        return (0, 0, name)
-    return (1, _MODIFIERS.index(name) if name in _MODIFIERS else len(_MODIFIERS) - 2, name)
+def role_order(name: str) -> int:
+    """Sort key of a short role name: its place in VidSitu's list, Arg0 first and the scene last."""
+    return ROLES.index(name)
 
 
 class RoleTokens:
@@ -37,7 +34,7 @@ class RoleTokens:
     Args:
         tokenizer: a byte-level BPE without tokens of its own for verbs and roles.
         verbs: verb ids, such as `push.01`.
-        roles: short role names, such as `Arg0`.
+        roles: short role names of VidSitu's, such as `Arg0`.
     """
 
     def __init__(self, tokenizer: Tokenizer, verbs: Iterable[str], roles: Iterable[str]) -> None:
@@ -60,7 +57,7 @@ class RoleTokens:
         Args:
             texts: the roles' texts of the training split.
             verbs: verb ids, such as `push.01`.
-            roles: short role names, such as `Arg0`.
+            roles: short role names of VidSitu's, such as `Arg0`.
             size: number of ordinary tokens at most (256 bytes and the learned merges).
         """
         tokenizer = Tokenizer(BPE(byte_fallback=False))

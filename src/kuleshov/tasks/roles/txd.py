@@ -50,7 +50,10 @@ class SelfAttention(nn.Module):
         self.output = nn.Linear(width, width)
 
     def forward(self, x: Tensor, past: Tensor | None = None, position: int = 0) -> Tensor:
-        """Attend to the tokens before; with `past` (2, R, heads, longest, d), x is the one token at `position`."""
+        """Attend to the tokens before.
+
+        With `past` (2, R, heads, longest, d), x is the one token at `position`.
+        """
         query, key, value = self.inputs(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         if past is not None:
             past[0, :, :, position], past[1, :, :, position] = key[:, :, 0], value[:, :, 0]
@@ -112,7 +115,7 @@ class RoleDecoder(nn.Module):
 
     Args:
         vocabulary: V, number of tokens.
-        memory_width: width of a contextualized feature; None for language only (no memory, no attention to it).
+        memory_width: width of a contextualized feature; None for language only.
         width: of the tokens.
         layers: number of layers.
         heads: attention heads.

@@ -1,0 +1,29 @@
+"""Event features with the relations of the events to the third one."""
+
+import torch
+from torch import Tensor
+
+from kuleshov.core.errors import FormatError
+from kuleshov.datasets.vidsitu_format import NO_RELATION_GIVEN, RELATIONS
+from kuleshov.tasks.segments import SegmentData
+
+
+class RelationData(SegmentData):
+    """VidSitu's segments with `relations` (B, 4) long of Ev1, Ev2, Ev4, Ev5 to Ev3, -1 where none is given."""
+
+    def train_targets(self, ids: list[str]) -> dict[str, Tensor]:
+        """The first annotator's relations.
+
+        Raises:
+            FormatError: a relation that VidSitu does not have.
+        """
+        number = {name: i for i, name in enumerate(RELATIONS)} | {NO_RELATION_GIVEN: -1}
+        annotated = self.annotations.relations(self.train_split)
+        rows = []
+        for name in ids:
+            for label in annotated[name][0]:
+                if label not in number:
+                    file = self.annotations.annotation_file(self.train_split)
+                    raise FormatError(file, f"unknown relation {label!r}", record=name, field="EvRel")
+            rows.append([number[label] for label in annotated[name][0]])
+        return {"relations": torch.tensor(rows)}

@@ -1,0 +1,64 @@
+"""Event relations from pairs of event features."""
+
+from typing import Any, Literal
+
+from torch import Tensor
+
+from kuleshov.datasets.vidsitu_format import RELATIONS
+from kuleshov.metrics.relations import relation_table, score_relations
+from kuleshov.tasks.relations.model import RelationHead, class_weights, relation_loss
+from kuleshov.tasks.segment_task import SegmentTask
+
+ANNOTATORS = 3  # the official file holds an answer for each annotator's place; ours are the same at each
+
+
+class RelationsFromEvents(SegmentTask):
+    """Names the relation of Ev1, Ev2, Ev4 and Ev5 to Ev3, from features as they are or through TxE.
+
+    Args:
+        head_width: width of the head's hidden layers.
+        head_dropout: dropout before the head's last layer.
+        class_weighting: `balanced` weights the loss inversely to the classes' frequencies in training.
+    """
+
+    task = "relations"
+
+    def __init__(
+        self,
+        *,
+        head_width: int = 1024,
+        head_dropout: float = 0.0,
+        class_weighting: Literal["none", "balanced"] = "none",
+        **shared,
+    ) -> None:
+        super().__init__(**shared)
+        self.head_width, self.head_dropout, self.class_weighting = head_width, head_dropout, class_weighting
+        self.head: RelationHead | None = None
+
+    def build(self, width: int) -> None:
+        """Make the head and the classes' weights."""
+        self.head = RelationHead(width, self.head_width, len(RELATIONS), self.head_dropout)
+        weights = None
+        if self.class_weighting == "balanced":
+            labels = self.trainer.datamodule.train_rows.tensors["relations"]
+            weights = class_weights(labels, len(RELATIONS))
+        self.register_buffer("class_weights", weights)
+
+    def forward(self, events: Tensor) -> Tensor:
+        """Event features (B, 5, D) -> relation scores (B, 4, 4)."""
+        return self.head(self.contextualizer(events))
+
+    def loss(self, batch: dict[str, Tensor]) -> Tensor:
+        """Cross-entropy over the four pairs."""
+        return relation_loss(self(batch["events"]), batch["relations"], self.class_weights)
+
+    def predict(self, batch: dict[str, Tensor]) -> list[Any]:
+        """Four relations for each segment."""
+        return [[RELATIONS[i] for i in row] for row in self(batch["events"]).argmax(-1).tolist()]
+
+    def scores(self, predicted: dict[str, Any]) -> dict[str, float]:
+        """Mean-Acc and Top1-Acc, per cent."""
+        data = self.trainer.datamodule
+        annotated = data.annotations.relations(data.split)
+        given = [[[label] * ANNOTATORS for label in labels] for labels in predicted.values()]
+        return relation_table(score_relations(given, [annotated[name] for name in predicted]))
