@@ -48,8 +48,8 @@ class VidSitu:
     """The official tree: segments, verbs, roles, relations and videos by split.
 
     Args:
-        root: folder that holds `split_files/`, `vinfo_files/` and `vseg_ann_files/` (or `vidsitu_annotations/`
-            with these), or the files themselves.
+        root: folder that holds `split_files/`, `vinfo_files/` and `vseg_ann_files/` (or
+            `vidsitu_annotations/` with these), or the files themselves.
         vocabulary: the official verb vocabulary pickle, where it does not lie in `vocab/` or `vsitu_vocab/`.
 
     Raises:
@@ -76,7 +76,7 @@ class VidSitu:
         return read_split(self._file("split_files", [f"vseg_split_{split_named(split)}_lb.json"]))
 
     def annotations(self, split: str) -> dict[str, list[Annotation]]:
-        """Segment id -> annotations (five events each) in file order; segments outside the split may occur."""
+        """Segment id -> annotations (five events each) in file order; it may hold other segments too."""
         split = split_named(split)
         if split not in self._annotations:
             self._annotations[split] = read_annotations(self.annotation_file(split))
@@ -165,14 +165,13 @@ class VidSitu:
         return sorted(counts, key=lambda verb: (-counts[verb], verb))
 
     def known_verbs(self) -> set[str]:
-        """Every verb id of the vocabulary and of any annotation that is there."""
+        """Every verb id of the vocabulary and of the validation annotations that are there."""
         known: set[str] = set()
         if self.vocabulary_file() is not None or self.has("train"):
             known.update(self.vocabulary())
-        for split in SPLITS:
-            if self._exists(self.annotation_file, split):
-                for many in self.annotations(split).values():
-                    known.update(event.verb for one in many for event in one)
+        if self.has("valid"):
+            valid = self.annotations("valid").values()
+            known.update(event.verb for many in valid for one in many for event in one)
         if self._exists(self.verb_file, "valid"):
             known.update(
                 verb for events in self.verbs("valid").values() for event in events for verb in event
