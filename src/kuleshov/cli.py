@@ -8,7 +8,7 @@ import importlib
 import sys
 
 from kuleshov import __version__
-from kuleshov.core.errors import KuleshovError, one_line
+from kuleshov.core.errors import KuleshovError, UsageError, one_line
 
 LIGHTNING = {
     "fit": "train: `kuleshov fit -c A.yaml -c B.yaml` (LightningCLI)",
@@ -66,7 +66,7 @@ def guarded(name: str, words: list[str]) -> int:
         return lightning(name, words) if name in LIGHTNING else command(name, words)
     except KuleshovError as error:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130
@@ -98,11 +98,13 @@ def lightning(name: str, words: list[str]) -> int:
     asks = any(
         word in ("-h", "--help") or word.startswith(("--print_config", "--print-config")) for word in words
     )
+    # LightningCLI warns of arguments given twice, and DDP's launcher repeats the process's own
+    arguments = None if sys.argv[1:] == [name, *words] else [name, *words]
     if asks:
-        run_lightning([name, *words])
+        run_lightning(arguments)
         return 0
     with redirect_stdout(sys.stderr):
-        run_lightning([name, *words])
+        run_lightning(arguments)
     return 0
 
 

@@ -7,6 +7,10 @@ class KuleshovError(Exception):
     """A mistake in the input or the call, told in one line; the command line exits with 1."""
 
 
+class UsageError(KuleshovError):
+    """A command line or configuration that cannot be understood; the command line exits with 2."""
+
+
 class VideoError(KuleshovError):
     """A video that cannot be read, with its path and the reason."""
 

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -114,13 +115,10 @@ def _job(words: tuple[str, ...], log: str, threads: int) -> None:
         os.dup2(file.fileno(), sys.stderr.fileno())
     import torch
 
-    from kuleshov.cli import main
-
     torch.set_num_threads(threads)
-    code = main(list(words))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    sys.exit(code)
+    # the same as `python -m kuleshov WORDS`, without importing everything again
+    sys.argv = ["kuleshov", *words]
+    runpy.run_module("kuleshov", run_name="__main__", alter_sys=True)
 
 
 def _die_with(sentinel: int) -> None:

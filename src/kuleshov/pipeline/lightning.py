@@ -6,14 +6,15 @@ class is refused here.
 """
 
 import os
+import re
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from pytorch_lightning.cli import LightningCLI, SaveConfigCallback
 
-from kuleshov.core.errors import KuleshovError
+from kuleshov.core.errors import KuleshovError, UsageError
 from kuleshov.core.export import ExportWeights
 from kuleshov.pipeline.progress import Progress
 
@@ -115,6 +116,16 @@ class RunConfig(SaveConfigCallback):
         self.already_saved = True
 
 
+def shortened(text: str) -> str:
+    """The part of jsonargparse's message on a class that names the wrong value; any other message as it is."""
+    found = re.search(
+        r"Problem with given class_path '([^']+)':\s*(.*?)\s*(?:- Expected a <|Given value type|$)",
+        text,
+        re.S,
+    )
+    return f"{found[1]}: {' '.join(found[2].split())}" if found else text
+
+
 def main(arguments: list[str] | None = None) -> KuleshovCLI:
     """Run `fit`, `validate`, `test` or `predict` as LightningCLI does, in subclass mode.
 
@@ -125,14 +136,20 @@ def main(arguments: list[str] | None = None) -> KuleshovCLI:
         KuleshovError: a mistake that a user can mend, in one line.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    return KuleshovCLI(
-        pl.LightningModule,
-        pl.LightningDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        seed_everything_default=0,
-        save_config_callback=RunConfig,
-        trainer_defaults={"callbacks": [ExportWeights(), Progress()], "enable_progress_bar": False},
-        auto_configure_optimizers=False,
-        args=arguments,
-    )
+    subcommands = ("fit", "validate", "test", "predict")
+    options = {"prog": "kuleshov", "exit_on_error": False}
+    try:
+        return KuleshovCLI(
+            pl.LightningModule,
+            pl.LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            seed_everything_default=0,
+            save_config_callback=RunConfig,
+            trainer_defaults={"callbacks": [ExportWeights(), Progress()], "enable_progress_bar": False},
+            parser_kwargs={**options, **{name: options for name in subcommands}},
+            auto_configure_optimizers=False,
+            args=arguments,
+        )
+    except ArgumentError as error:
+        raise UsageError(shortened(str(error))) from error

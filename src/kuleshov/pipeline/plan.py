@@ -172,7 +172,7 @@ def _resolve(request: Request, stage: Stage, data: str, method: str, needs: dict
         "configs": [yaml.safe_load(path.read_text(encoding="utf-8")) for path in configs],
         "arguments": arguments,
         "rows": stage.rows,
-        "values": values,
+        "values": dict(values),
         "data": "generated world" if world else str(root.absolute()) if root else "",
         "needs": {name: need.fingerprint for name, need in sorted(needs.items())},
     }
