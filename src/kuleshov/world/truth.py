@@ -1,0 +1,80 @@
+"""Reading a world's truth back: for the ceiling, the gallery and tests, never for training."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from kuleshov.core.errors import FormatError, MissingDataError
+from kuleshov.core.manifest import read_json
+from kuleshov.world.annotate_vidsitu import segment_id
+from kuleshov.world.counts import SEGMENT_EVENTS
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What truly happens in one VidSitu segment: verbs, which of them are off screen, and the style."""
+
+    id: str
+    video: str
+    start: int
+    verbs: tuple[int, ...]
+    off_screen: tuple[bool, ...]
+    style: dict[str, int]
+
+    @property
+    def seen(self) -> tuple[int | None, ...]:
+        """The verb of each event on screen, None for the others."""
+        return tuple(None if off else verb for verb, off in zip(self.verbs, self.off_screen, strict=True))
+
+
+def read_stories(root: Path) -> list[dict]:
+    """All stories of a world, as their plain records.
+
+    Raises:
+        MissingDataError: the world has no `truth/stories.jsonl`.
+        FormatError: a line of it is broken.
+    """
+    path = Path(root) / "truth" / "stories.jsonl"
+    if not path.is_file():
+        raise MissingDataError(
+            "the world's truth",
+            path,
+            f"make the world with: kuleshov world --root {root} --movies 400 --seed 0",
+        )
+    stories = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            stories.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise FormatError(path, f"not valid JSON ({error.msg})", record=number) from error
+    return stories
+
+
+def read_segments(root: Path, split: str) -> list[Segment]:
+    """The segments of a VidSitu split, in the order of its split file.
+
+    Raises:
+        MissingDataError: the world, or the split, is not there.
+    """
+    names = read_json(Path(root) / "vidsitu" / "split_files" / f"vseg_split_{split}_lb.json")
+    found = {segment.id: segment for story in read_stories(root) for segment in _cut(story)}
+    return [found[name] for name in names]
+
+
+def _cut(story: dict) -> list[Segment]:
+    if story["kind"] != "vidsitu":
+        return []
+    result = []
+    for first in range(0, len(story["events"]), SEGMENT_EVENTS):
+        events = story["events"][first : first + SEGMENT_EVENTS]
+        result.append(
+            Segment(
+                id=segment_id(story["id"], first // SEGMENT_EVENTS),
+                video=story["id"],
+                start=first,
+                verbs=tuple(event["verb"] for event in events),
+                off_screen=tuple(event["off_screen"] for event in events),
+                style=story["style"],
+            )
+        )
+    return result
