@@ -23,7 +23,7 @@ class VideoReader:
 
     Args:
         backend: `decord`, `pyav`, or `auto`: decord for files that demux cleanly, start at 0 and have a
-            constant frame rate; PyAV for all others, where decord fails or is not installed, and for streaming.
+            constant frame rate; PyAV for all others, for streaming, and where decord fails or is missing.
     """
 
     def __init__(self, backend: Backend = "auto") -> None:

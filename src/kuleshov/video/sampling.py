@@ -127,7 +127,7 @@ def event_centres(duration: float = 10.0, events: int = 5) -> np.ndarray:
 def centred_clip_times(
     centre: float, num_frames: int, frame_stride: int, fps: float, begin: float, end: float
 ) -> np.ndarray:
-    """(T,) seconds of the frames centre - T/2 * stride, ..., centre + (T/2 - 1) * stride, clamped to the span.
+    """(T,) seconds of the frames from centre - T/2 * stride to centre + (T/2 - 1) * stride, kept in the span.
 
     Args:
         centre: seconds of the event's centre.
