@@ -137,7 +137,7 @@ def _inverse_frequencies(captions: Captions, groups: np.ndarray):
 def _sums(captions: Captions, row: np.ndarray, ngram: np.ndarray, value: np.ndarray, rows: int) -> np.ndarray:
     """Sum values by row and order of the n-gram: (rows, 4)."""
     key = row * ORDERS + captions.table.order[ngram]
-    return np.bincount(key, value, rows * ORDERS).reshape(rows, ORDERS)
+    return np.bincount(key, value.astype(float), rows * ORDERS).astype(float).reshape(rows, ORDERS)
 
 
 def bleu(captions: Captions, groups: np.ndarray | None = None) -> np.ndarray:

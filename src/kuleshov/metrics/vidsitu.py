@@ -43,8 +43,8 @@ class Scorer(ABC):
         """The paper's columns, per cent."""
 
     @abstractmethod
-    def constant(self) -> tuple[Any, str]:
-        """The trivial prediction, the same for every segment, and what it is in words."""
+    def trivial(self) -> tuple[dict[int, Any], str]:
+        """Predictions that look at nothing, for every segment, and what they are in words."""
 
     @abstractmethod
     def human(self) -> tuple["Scorer", dict[int, Any]]:
@@ -90,10 +90,11 @@ class VerbScorer(Scorer):
     def table(self, official: Mapping[str, Any]) -> dict[str, float]:
         return verbs.verb_table(official)
 
-    def constant(self) -> tuple[list[list[str]], str]:
+    def trivial(self) -> tuple[dict[int, Any], str]:
         own = [self.annotations[segment] for segment in self.segments if segment in self.annotations]
         frequent = verbs.frequent_verbs(own)
-        return [frequent] * len(EVENTS), f"the most frequent verbs of {self.split}: {', '.join(frequent)}"
+        words = f"the most frequent verbs of {self.split}: {', '.join(frequent)}"
+        return {number: [frequent] * len(EVENTS) for number in range(len(self.segments))}, words
 
     def human(self) -> tuple["VerbScorer", dict[int, list[list[str]]]]:
         """The tenth annotator against the first nine."""
@@ -138,14 +139,21 @@ class RoleScorer(Scorer):
     def table(self, official: Mapping[str, Any]) -> dict[str, float]:
         return roles.role_table(official)
 
-    def constant(self) -> tuple[dict[str, dict[str, str]], str]:
+    def trivial(self) -> tuple[dict[int, Any], str]:
         if self.split != "train" and self.data.has("train"):
             source, given = "train", [many[0] for many in self.data.roles("train").values()]
         else:
             source, given = self.split, [one.annotations[0] for one in self.references]
         texts = roles.frequent_texts(given)
         words = "; ".join(f"{role} {text!r}" for role, text in sorted(texts.items()))
-        return {event: texts for event in EVENTS}, f"each role's most frequent text of {source}: {words}"
+        answers = {}
+        for number, one in enumerate(self.references):
+            asked = roles.as_prediction(one.annotations[0])
+            answers[number] = {
+                event: {role: texts[role] for role in given if role in texts}
+                for event, given in asked.items()
+            }
+        return answers, f"each role's most frequent text of {source}: {words}"
 
     def human(self) -> tuple["RoleScorer", dict[int, Any]]:
         """Number 3 of the permuted annotations against the references."""
@@ -190,10 +198,15 @@ class RelationScorer(Scorer):
     def table(self, official: Mapping[str, Any]) -> dict[str, float]:
         return relations.relation_table(official)
 
-    def constant(self) -> tuple[list[list[str]], str]:
+    def trivial(self) -> tuple[dict[int, Any], str]:
         label = relations.frequent_relation([self.annotations[segment] for segment in self.segments])
-        answer = [[label] * relations.ANNOTATORS] * len(RELATED_EVENTS)
-        return answer, f"the most frequent majority relation of {self.split}: {label}"
+        answers = {number: self._everywhere([label] * 4, number) for number in range(len(self.segments))}
+        return answers, f"the most frequent majority relation of {self.split}: {label}"
+
+    def _everywhere(self, labels: Sequence[str], number: int) -> list[list[str]]:
+        """Four labels, each repeated for the annotator places that the segment has."""
+        places = min(len(self.annotations[self.segments[number]]), relations.ANNOTATORS)
+        return [[label] * places for label in labels]
 
     def human(self) -> tuple["RelationScorer", dict[int, list[list[str]]]]:
         """The fourth annotation in file order, which the official figures leave out, against the first three."""
@@ -201,7 +214,7 @@ class RelationScorer(Scorer):
         for number, segment in enumerate(self.segments):
             given = self.annotations[segment]
             if len(given) > relations.ANNOTATORS:
-                answers[number] = [[label] * relations.ANNOTATORS for label in given[relations.ANNOTATORS]]
+                answers[number] = self._everywhere(given[relations.ANNOTATORS], number)
         return self, answers
 
     def check(self, predictions: Mapping[int, Any]) -> None:

@@ -77,8 +77,8 @@ def _check_complete(answers: dict[int, Any], segments: list[str], allow_missing:
 
 def _figures(scorer: Scorer, answers: dict[int, Any]) -> dict[str, Any]:
     official = scorer.official(answers)
-    constant, predictor = scorer.constant()
-    trivial = scorer.official({number: constant for number in answers})
+    constant, predictor = scorer.trivial()
+    trivial = scorer.official({number: constant[number] for number in answers})
     return {
         "task": scorer.task,
         "split": scorer.split,
@@ -140,13 +140,13 @@ def _print_table(found: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    title = f"VidSitu {found['task']}, {found['split']}, n = {found['n']} of {found['of']}"
-    table = Table(title=title)
+    table = Table()
     for column in ("figure", "value", "trivial"):
         table.add_column(column, justify="left" if column == "figure" else "right")
     for name, value in found["metrics"].items():
         table.add_row(name, f"{value:.2f}", f"{found['trivial'][name]:.2f}")
-    console = Console()
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"VidSitu {found['task']}, {found['split']}, n = {found['n']} of {found['of']}")
     console.print(table)
     console.print(f"trivial: {found['trivial_predictor']}", markup=False)
-    console.print(f"segments sha256 {found['sample_ids_sha256']}", markup=False, soft_wrap=True)
+    console.print(f"segments sha256 {found['sample_ids_sha256']}")
