@@ -1,0 +1,181 @@
+import csv
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from kuleshov.context.features import Contextualizer
+from kuleshov.core.errors import KuleshovError, MissingDataError
+from kuleshov.core.results import read_results
+from kuleshov.pipeline.lightning import main
+from kuleshov.tasks.evaluate_lvu import evaluate
+from kuleshov.tasks.lvu.context import contextualize, in_blocks
+from kuleshov.tasks.lvu.data import LvuData
+from kuleshov.tasks.lvu.scene_head import SpanPool
+
+SIZES = {"train": 24, "val": 10, "test": 12}
+SMALL = {"context_hidden": 8, "context_layers": 1, "context_heads": 2, "context_feedforward": 8}
+
+
+def run(configs, root, store, run_folder, task, *extra):
+    words = ["fit", "-c", str(configs / "scene-head.yaml"), "-c", str(configs / "scene-head.demo.yaml")]
+    words += ["--data.init_args.annotations", str(root), "--data.init_args.events", str(store)]
+    words += [
+        "--data.init_args.task",
+        task,
+        "--trainer.default_root_dir",
+        str(run_folder),
+        "--trainer.logger",
+        "false",
+    ]
+    for name, value in SMALL.items():
+        words += [f"--model.init_args.{name}", str(value)]
+    return main([*words, *extra])
+
+
+def values(folder):
+    return {(line.row, line.metric): line for line in read_results(folder / "results.jsonl")}
+
+
+@pytest.mark.parametrize(("context", "task"), [("none", "genre"), ("scratch", "view_count")])
+def test_a_run_learns_and_reports_beside_the_trivial_row(tmp_path, kit, configs, context, task):
+    store = kit.events(tmp_path / "events", kit.annotations(tmp_path, task, SIZES))
+    extra = ["--model.init_args.context", context, "--trainer.max_epochs", "12"]
+    run(configs, tmp_path, store, tmp_path / "run", task, *extra)
+    found = values(tmp_path / "run")
+    row, metric = {"none": "backbone", "scratch": "scratch"}[context], "top1" if task == "genre" else "mse"
+    line, trivial = found[row, metric], found["trivial", metric]
+    assert (line.value > trivial.value) == (task == "genre")
+    assert (line.n, line.of, line.split, line.selection) == (12, 12, "test", "epoch with best val/score")
+    assert found[row, f"{metric}_low95"].value <= line.value <= found[row, f"{metric}_high95"].value
+    scored = evaluate(task, tmp_path / "run" / "predictions" / "test.csv", tmp_path)
+    assert scored["metrics"][metric] == pytest.approx(line.value)
+    assert scored["sample_ids_sha256"] == line.sample_ids_sha256
+
+
+def test_the_same_seed_gives_the_same_predictions(tmp_path, kit, configs):
+    store = kit.events(tmp_path / "events", kit.annotations(tmp_path, "view_count", SIZES))
+    texts = []
+    for name in ("a", "b"):
+        extra = ["--model.init_args.context", "scratch", "--trainer.max_epochs", "2"]
+        run(configs, tmp_path, store, tmp_path / name, "view_count", *extra)
+        texts.append((tmp_path / name / "predictions" / "test.csv").read_text())
+    assert texts[0] == texts[1]
+
+
+def test_fast_dev_run_through_the_paper_values(tmp_path, kit, configs):
+    store = kit.events(tmp_path / "events", kit.annotations(tmp_path, "genre", SIZES))
+    words = ["fit", "-c", str(configs / "scene-head.yaml"), "--trainer.fast_dev_run", "true"]
+    words += ["--data.init_args.annotations", str(tmp_path), "--data.init_args.events", str(store)]
+    main([*words, "--trainer.accelerator", "cpu"])
+
+
+def test_missing_movies_are_counted_and_stamped(tmp_path, kit, configs, caplog):
+    hidden = kit.annotations(tmp_path, "genre", SIZES)
+    kept = {movie: kind for movie, kind in hidden.items() if movie not in ("test0000003", "train0000001")}
+    store = kit.events(tmp_path / "events", kept)
+    with caplog.at_level(logging.WARNING):
+        run(configs, tmp_path, store, tmp_path / "run", "genre", "--trainer.max_epochs", "1")
+    assert "genre test: 1 of 12 movies have no features in" in caplog.text and "test0000003" in caplog.text
+    line = values(tmp_path / "run")["backbone", "top1"]
+    assert (line.n, line.of) == (11, 12)
+    with (tmp_path / "run" / "predictions" / "test.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 11
+
+
+def test_a_split_without_features_is_one_clear_line(tmp_path, kit):
+    hidden = kit.annotations(tmp_path, "genre", SIZES)
+    store = kit.events(tmp_path / "events", {m: k for m, k in hidden.items() if not m.startswith("val")})
+    data = LvuData(str(tmp_path), "genre", str(store))
+    with pytest.raises(
+        MissingDataError, match=r"features of genre's val split \(0 of 10 movies\) not found at"
+    ):
+        data.setup()
+
+
+def test_an_empty_class_is_named(tmp_path, kit, caplog):
+    hidden = kit.annotations(tmp_path, "genre", SIZES)
+    kept = {m: k for m, k in hidden.items() if not (m.startswith("train") and k == 1)}
+    data = LvuData(str(tmp_path), "genre", str(kit.events(tmp_path / "events", kept)))
+    with caplog.at_level(logging.WARNING):
+        data.setup()
+    assert "genre: class 1 (name1) has no training movie: it cannot be learned" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"task": "gener"}, "no LVU task is called 'gener': did you mean genre"),
+        ({"events": None}, "needs events or instances"),
+    ],
+)
+def test_wrong_arguments_are_one_clear_line(change, said):
+    with pytest.raises(KuleshovError, match=said):
+        LvuData(**{"annotations": "nowhere", "task": "genre", "events": "nowhere", **change})
+
+
+def test_pooling_equals_one_span_after_the_other():
+    torch.manual_seed(0)
+    events = torch.randn(3, 9, 4)
+    movie = torch.tensor([0, 0, 1, 2, 2])
+    turn, first = torch.tensor([0, 1, 0, 0, 1]), torch.tensor([0, 4, 2, 0, 8])
+    count = torch.tensor([5, 5, 7, 1, 1])
+    mean, attention = SpanPool(4, "mean"), SpanPool(4, "attention")
+    for pool in (mean, attention):
+        pooled = pool(events, movie, turn, first, count)
+        for s in range(5):
+            inside = events[movie[s], first[s] : first[s] + count[s]]
+            if pool is mean:
+                expected = inside.mean(0)
+            else:
+                expected = torch.softmax(pool.score(inside)[:, 0], 0) @ inside
+            torch.testing.assert_close(pooled[s], expected)
+
+
+def test_a_slice_with_its_margin_has_the_context_of_the_whole_movie(tmp_path, kit):
+    hidden = kit.annotations(tmp_path, "genre", {"train": 2, "val": 1, "test": 1})
+    store = kit.events(tmp_path / "events", hidden, length=lambda n: 150, stride=1.0)
+    data = LvuData(str(tmp_path), "genre", str(store))
+    data.setup()
+    contextualizer = Contextualizer("scratch", kit.width, hidden=8, layers=2, heads=2, feedforward=8).eval()
+    data.margin = 8
+    movie = data.movies["train"][0]
+    whole = data._maker()(movie, movie.ends, None, False)
+    assert len(movie.ends) == 91 and len(whole["events"]) == 150
+    with torch.no_grad():
+        full = contextualize(contextualizer, whole["events"][None], torch.tensor([150]), step=2)[0]
+        for end in (movie.ends[0], movie.ends[40], movie.ends[-1]):
+            part = data._maker()(movie, np.array([end]), None, False)
+            got = contextualize(
+                contextualizer, part["events"][None], torch.tensor([len(part["events"])]), step=2
+            )[0]
+            first, count = int(part["event_first"][0]), int(part["event_count"][0])
+            assert count == 60 or end == movie.ends[-1]
+            start = movie.event_seconds.tolist().index(end - 59)
+            torch.testing.assert_close(got[first : first + count], full[start : start + count])
+
+
+def test_padding_does_not_change_the_context(kit):
+    contextualizer = Contextualizer("scratch", 6, hidden=8, layers=1, heads=2, feedforward=8).eval()
+    events = torch.randn(3, 11, 6)
+    length = torch.tensor([11, 4, 7])
+    for windows in ("sliding", "blocks"):
+        with torch.no_grad():
+            batch = contextualize(contextualizer, events, length, windows)
+            for b in range(3):
+                size = int(length[b])
+                alone = contextualize(contextualizer, events[b : b + 1, :size], length[b : b + 1], windows)
+                torch.testing.assert_close(batch[b, :size], alone[0])
+                assert not batch[b, size:].any()
+
+
+def test_blocks_are_the_contextualizer_on_neighbours():
+    contextualizer = Contextualizer("scratch", 6, hidden=8, layers=1, heads=2, feedforward=8).eval()
+    events = torch.randn(1, 12, 6)
+    with torch.no_grad():
+        out = in_blocks(contextualizer, events, 1)
+        torch.testing.assert_close(out[:, :5], contextualizer(events[:, :5]))
+        torch.testing.assert_close(out[:, 7:], contextualizer(events[:, 7:]))
+        paced = in_blocks(contextualizer, events[:, :10], 2)
+        torch.testing.assert_close(paced[:, 1::2], contextualizer(events[:, 1:10:2]))
