@@ -15,6 +15,7 @@ from kuleshov.core.optim import parameter_groups, warmup_cosine
 from kuleshov.core.random import numpy_generator
 from kuleshov.core.results import Result, append_results, global_seed
 from kuleshov.core.weights import load_weights
+from kuleshov.metrics.vidsitu import SCORERS, Scorer
 from kuleshov.tasks.evaluate_vidsitu import evaluate, write_predictions
 
 ROWS = {"none": "backbone", "scratch": "scratch", "pretrained": "pretrained", "language": "language"}
@@ -74,6 +75,7 @@ class SegmentTask(pl.LightningModule):
         self.warmup_epochs, self.final_lr_factor = warmup_epochs, final_lr_factor
         self.contextualizer: Contextualizer | None = None
         self._built = False
+        self._scorer: Scorer | None = None
         self._predicted: list[tuple[int, Any]] = []
 
     def configure_model(self) -> None:
@@ -111,8 +113,13 @@ class SegmentTask(pl.LightningModule):
         raise NotImplementedError
 
     def scores(self, predicted: dict[str, Any]) -> dict[str, float]:
-        """The paper's columns for {segment: prediction}, to choose the epoch by."""
-        raise NotImplementedError
+        """The paper's columns for {segment: prediction}, per cent, to choose the epoch by."""
+        data = self.trainer.datamodule
+        if self._scorer is None:
+            self._scorer = SCORERS[self.task](data.annotations, data.split, data.split_ids)
+        numbers = {name: number for number, name in enumerate(data.split_ids)}
+        answers = {numbers[name]: prediction for name, prediction in predicted.items()}
+        return self._scorer.table(self._scorer.official(answers))
 
     def extra_scores(self, predicted: dict[str, Any]) -> dict[str, tuple[float, int]]:
         """Further figures of {segment: prediction}: name -> (value, number of segments)."""

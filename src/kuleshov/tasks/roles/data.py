@@ -1,13 +1,11 @@
 """Event features with the events' roles as tokens."""
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
 from kuleshov.core.errors import KuleshovError
-from kuleshov.core.manifest import read_json
-from kuleshov.datasets.vidsitu_format import EVENTS, Annotation
+from kuleshov.datasets.vidsitu_format import Annotation
+from kuleshov.datasets.vidsitu_predictions import read_predictions
 from kuleshov.tasks.roles.tokens import RoleTokens
 from kuleshov.tasks.segments import SegmentData
 
@@ -72,7 +70,8 @@ class RoleData(SegmentData):
         if self.verb_predictions is None:
             annotated = self.annotations.annotations(self.split)
             return {name: [event.verb for event in annotated[name][0]] for name in ids}
-        predicted = read_verbs(self.verb_predictions, self.split_ids)
+        read = read_predictions(self.verb_predictions, "verbs", len(self.split_ids))
+        predicted = {self.split_ids[i]: [event[0] for event in events] for i, events in read.items()}
         missing = [name for name in ids if name not in predicted]
         if missing:
             raise KuleshovError(
@@ -88,22 +87,3 @@ def encode(tokens: RoleTokens, annotations: list[Annotation], longest: int) -> T
     width = max(len(row) for events in rows for row in events)
     padded = [[row + [tokens.pad] * (width - len(row)) for row in events] for events in rows]
     return torch.tensor(padded)
-
-
-def read_verbs(path: str | Path, split_ids: list[str]) -> dict[str, list[str]]:
-    """Each segment's five best verbs, from a file of predicted verbs in the official structure.
-
-    Raises:
-        KuleshovError: a record without verbs, or outside the split.
-    """
-    found: dict[str, list[str]] = {}
-    for number, record in enumerate(read_json(path)):
-        try:
-            segment = split_ids[record["ann_idx"]]
-            verbs = [record["pred_vbs_ev"][event][0] for event in EVENTS]
-        except (KeyError, IndexError, TypeError) as error:
-            raise KuleshovError(
-                f"{path}, record {number}: not a prediction of verbs for this split ({error!r})"
-            ) from error
-        found.setdefault(segment, verbs)
-    return found

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from kuleshov.context.features import ContextKind
 from kuleshov.core.errors import KuleshovError
 from kuleshov.datasets.vidsitu_format import EVENTS
-from kuleshov.metrics.roles import References, choose_references, role_table, score_roles
 from kuleshov.tasks.roles.decoding import write
 from kuleshov.tasks.roles.gpt2 import Gpt2Writer
 from kuleshov.tasks.roles.txd import RoleDecoder, next_token_loss
@@ -67,7 +66,6 @@ class RolesFromEvents(SegmentTask):
         self.gpt2 = gpt2
         self.beam, self.longest_output, self.length_penalty = beam, longest_output, length_penalty
         self.decoder: nn.Module | None = None
-        self._references: dict[str, References] | None = None
 
     def build(self, width: int | None) -> None:
         """Make the decoder for the data's vocabulary."""
@@ -122,12 +120,3 @@ class RolesFromEvents(SegmentTask):
             events = zip(EVENTS, verbs, roles, strict=True)
             predicted.append({event: {"vb_id": verb, **text} for event, verb, text in events})
         return predicted
-
-    def scores(self, predicted: dict[str, Any]) -> dict[str, float]:
-        """CIDEr and the paper's other columns, per cent."""
-        data = self.trainer.datamodule
-        if self._references is None:
-            chosen = choose_references(data.split_ids, data.annotations.roles(data.split))
-            self._references = {one.segment: one for one in chosen}
-        references = [self._references[name] for name in predicted]
-        return role_table(score_roles(list(predicted.values()), references))

@@ -4,7 +4,6 @@ from typing import Any
 
 from torch import Tensor
 
-from kuleshov.metrics.verbs import score_verbs, verb_table
 from kuleshov.tasks.segment_task import SegmentTask
 from kuleshov.tasks.verbs.model import VerbHead, ranked_verbs, verb_loss
 from kuleshov.tasks.verbs.offscreen import split_accuracy
@@ -35,12 +34,6 @@ class VerbsFromEvents(SegmentTask):
     def predict(self, batch: dict[str, Tensor]) -> list[Any]:
         """Five ranked verbs for each event."""
         return ranked_verbs(self(batch["events"]), self.verbs)
-
-    def scores(self, predicted: dict[str, Any]) -> dict[str, float]:
-        """Acc@1, Acc@5 and Recall@5, per cent."""
-        data = self.trainer.datamodule
-        annotated = data.annotations.verbs(data.split)
-        return verb_table(score_verbs(list(predicted.values()), [annotated[name] for name in predicted]))
 
     def extra_scores(self, predicted: dict[str, Any]) -> dict[str, tuple[float, int]]:
         """Acc@1 of the events that the camera shows and of those that it does not, where that is known."""

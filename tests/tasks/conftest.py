@@ -1,0 +1,82 @@
+"""A small VidSitu in the official formats, with event features that tell the verb."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from kuleshov.store.writer import StoreWriter
+
+VERBS = ("push.01", "fall.01", "jump.03", "wave.04", "hug.01", "run.02")
+NAMES = ("Causes", "Enables", "Reaction To", "NoRel")
+PEOPLE = ("woman in a red dress", "man with a hat", "boy in a  blue coat")
+PLACES = ("in a kitchen", "on a street")
+WIDTH = 16
+
+
+def _arguments(verb: int, person: int, place: int, annotator: int) -> dict[str, str]:
+    arguments = {"Arg0 (agent)": PEOPLE[person] + (" there" if annotator == 2 else "")}
+    if verb % 2:
+        arguments["Arg1 (thing)"] = PEOPLE[(person + 1) % 3]
+    arguments["ArgM (manner)"] = "quickly"
+    arguments["Scene of the Event"] = PLACES[place]
+    return arguments
+
+
+def _record(segment: str, verbs: list[int], person: int, place: int, annotator: int) -> dict:
+    record = {}
+    for number, verb in enumerate(verbs, 1):
+        arguments = _arguments(verb, person, place, annotator)
+        event = {
+            "vid_seg_int": segment,
+            "Verb": VERBS[verb],
+            "VerbID": VERBS[verb],
+            "Arg_List": {name: str(i) for i, name in enumerate(arguments)},
+            "Args": arguments,
+        }
+        if number != 3:
+            event["EvRel"] = NAMES[(verb + verbs[2]) % 4]
+        record[f"Ev{number}"] = event
+    return record
+
+
+def write_vidsitu(root: Path, train: int = 24, valid: int = 13, seed: int = 0) -> None:
+    """Write annotations under root/vidsitu, features under root/store, off-screen flags under root/truth."""
+    generator = np.random.default_rng(seed)
+    store = StoreWriter(root / "store", WIDTH, 2.0, 2.0, "fp32")
+    codes = generator.normal(size=(len(VERBS), WIDTH))
+    hidden = {}
+    for split, count in (("train", train), ("valid", valid)):
+        names, annotated, information = [], [], []
+        for number in range(count):
+            start = 10 * (number % 3)
+            name = f"v_{split[:2]}_-{number // 3:07d}_seg_{start}_{start + 10}"
+            verbs = [int(v) for v in generator.integers(len(VERBS), size=5)]
+            person, place = (int(n) for n in generator.integers([3, 2]))
+            annotated += [_record(name, verbs, person, place, a) for a in range(1 if split == "train" else 4)]
+            lists = {f"Ev{i}": [VERBS[v]] * 9 + [VERBS[0]] for i, v in enumerate(verbs, 1)}
+            information.append({"vid_seg_int": name, "vbid_lst": lists})
+            store.add(name, torch.tensor(codes[verbs] + 0.1 * generator.normal(size=(5, WIDTH))))
+            hidden[name] = [i == number % 5 for i in range(5)]
+            names.append(name)
+        _write(root / f"vidsitu/split_files/vseg_split_{split}_lb.json", names)
+        _write(root / f"vidsitu/vseg_ann_files/vsann_{split}_lb.json", annotated)
+        if split == "valid":
+            _write(root / f"vidsitu/vinfo_files/vinfo_{split}_lb.json", information)
+    _write(root / "truth/vidsitu_offscreen.json", hidden)
+    store.finish()
+
+
+def _write(path: Path, content) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def small_vidsitu(tmp_path_factory) -> Path:
+    """Root with vidsitu/, store/ and truth/: 24 training and 13 valid segments, features of width 16."""
+    root = tmp_path_factory.mktemp("small")
+    write_vidsitu(root)
+    return root
