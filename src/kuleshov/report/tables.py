@@ -6,7 +6,7 @@ Nothing here reads or writes a file, so that a table can be made of any results.
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from kuleshov.core.results import Result
 from kuleshov.report.columns import HEADLINE, ColumnKey, column_order, higher_is_better, row_order
@@ -124,7 +124,7 @@ def build(measured: Iterable[tuple[Source, Result]], headline: bool = True) -> T
     """
     kept = [(s, r) for s, r in measured if not headline or (r.metric in HEADLINE.get(r.task, HEADLINE[""]))]
     table = Table()
-    groups = _group(kept, table.notes)
+    groups = _group(kept)
     for (row, column), lines in groups.items():
         table.rows.setdefault(row, {})[column] = _cell(row, column, lines, table.notes)
     table.columns = sorted({column for _, column in groups}, key=column_order)
@@ -140,7 +140,7 @@ def build(measured: Iterable[tuple[Source, Result]], headline: bool = True) -> T
 _Lines = list[tuple[Source, Result]]
 
 
-def _group(measured: _Lines, notes: list[str]) -> dict[tuple[str, ColumnKey], _Lines]:
+def _group(measured: _Lines) -> dict[tuple[str, ColumnKey], _Lines]:
     """Lines by row and column; rows that several runs filled are told apart by the run."""
     named: dict[tuple[str, str, str], dict[str, None]] = {}
     for source, result in measured:
@@ -171,7 +171,8 @@ def _cell(row: str, column: ColumnKey, lines: _Lines, notes: list[str]) -> Cell:
             replaced.add(result.seed)
         by_seed[result.seed] = result.value
     if replaced:
-        notes.append(f"{title}: seed {', '.join(map(str, sorted(replaced, key=str)))} is there twice, the last counts")
+        seeds = ", ".join(map(str, sorted(replaced, key=str)))
+        notes.append(f"{title}: seed {seeds} has several values, the last one counts")
     mean, error = mean_and_error(list(by_seed.values()))
     source, last = chosen[-1]
     paper = paper_value(column.task, column.metric, last.row, source.method, source.context_data)
@@ -187,7 +188,7 @@ def _mark(table: Table, column: ColumnKey) -> None:
     for row, cell in cells.items():
         if cell.samples != common:
             mark = MARKS[others.index(cell.samples) % len(MARKS)]
-            table.rows[row][column] = _replaced(cell, mark=mark)
+            table.rows[row][column] = replace(cell, mark=mark)
     for number, samples in enumerate(others):
         mark = MARKS[number % len(MARKS)]
         table.notes.append(
@@ -205,11 +206,7 @@ def _judge(table: Table) -> None:
             if trivial is None or cell is None or not learned or cell.samples != trivial.samples:
                 continue
             gain = (cell.value - trivial.value) * (1 if higher_is_better(column) else -1)
-            cells[column] = _replaced(cell, beats_trivial=gain > 2 * (cell.error or 0.0))
-
-
-def _replaced(cell: Cell, **changes) -> Cell:
-    return Cell(**{**cell.__dict__, **changes})
+            cells[column] = replace(cell, beats_trivial=gain > 2 * (cell.error or 0.0))
 
 
 def _compare(table: Table, column: ColumnKey) -> list[Comparison]:
