@@ -172,15 +172,19 @@ class VidSitu:
         if self.has("valid"):
             valid = self.annotations("valid").values()
             known.update(event.verb for many in valid for one in many for event in one)
-        if self._exists(self.verb_file, "valid"):
+        if self.has_verbs("valid"):
             known.update(
                 verb for events in self.verbs("valid").values() for event in events for verb in event
             )
         return known
 
     def has(self, split: str) -> bool:
-        """True where the split's annotation file is there."""
+        """True where the split's `vsann` file is there."""
         return self._exists(self.annotation_file, split)
+
+    def has_verbs(self, split: str) -> bool:
+        """True where the split's `vinfo` file is there."""
+        return self._exists(self.verb_file, split)
 
     def videos(self, split: str, video_root: str | Path | None = None) -> list[Video]:
         """Videos of the split's segments that are on disk, in split order.

@@ -21,7 +21,7 @@ import numpy as np
 from kuleshov.core.errors import KuleshovError
 from kuleshov.datasets.vidsitu_format import EVENTS, Annotation, role_of
 from kuleshov.metrics.captions import CAPTION_FIGURES, Captions, bleu, caption_figures, cider, rouge_l
-from kuleshov.metrics.lea import f1, lea_counts, soft_precision_counts
+from kuleshov.metrics.coreference import Document, corpus_figures
 
 SCORED_ROLES = ("Arg0", "Arg1", "Arg2", "ALoc", "AScn")
 REFERENCES = 3
@@ -149,7 +149,7 @@ def coreference_figures(
     items: Sequence[Item],
     item_cider: np.ndarray,
 ) -> dict[str, float]:
-    """`lea` and `lea_soft`: mean over the references of the F1 over all segments.
+    """`lea`, `lea_soft` and the older figures: the mean over the references of the F1 over all segments.
 
     Args:
         predictions: a segment's roles by event.
@@ -161,29 +161,24 @@ def coreference_figures(
     weights: dict[int, dict[str, float]] = defaultdict(dict)
     for item, value in zip(items, item_cider, strict=True):
         weights[item.segment][f"{item.event}_{item.role}"] = float(value)
-    hard, soft = [], []
-    for number in range(len(references[0].annotations)):
-        counts = np.zeros((3, 2))  # precision, recall, soft precision: numerator and denominator
+    count = len(references[0].annotations)
+    rounds = []
+    for number in range(count):
+        documents = []
         for segment, (prediction, one) in enumerate(zip(predictions, references, strict=True)):
             if EVENTS[0] not in prediction:
                 continue
             if number >= len(one.annotations):
                 raise KuleshovError(
-                    f"segment {one.segment} has {len(one.annotations)} reference(s), the first segment "
-                    f"{len(references[0].annotations)}: LEA needs as many for each"
+                    f"segment {one.segment} has {len(one.annotations)} reference(s), the first segment {count}: "
+                    "LEA needs as many for each"
                 )
             key = clusters_of(reference_mentions(one.annotations[number]))
             response = clusters_of(predicted_mentions(prediction, one, number))
             _check_mentions(response, weights[segment], one.segment, number)
-            counts += [
-                lea_counts(response, key),
-                lea_counts(key, response),
-                soft_precision_counts(response, key, weights[segment]),
-            ]
-        precision, recall, soft_precision = (tuple(row) for row in counts)
-        hard.append(f1(precision, recall))
-        soft.append(f1(soft_precision, recall))
-    return {"lea": sum(hard) / len(hard), "lea_soft": sum(soft) / len(soft)}
+            documents.append(Document(response, key, weights[segment]))
+        rounds.append(corpus_figures(documents))
+    return {name: sum(figures[name] for figures in rounds) / count for name in rounds[0]}
 
 
 def reference_mentions(annotation: Annotation) -> list[tuple[str, str]]:

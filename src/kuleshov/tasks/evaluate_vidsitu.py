@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from kuleshov.core.errors import KuleshovError
+from kuleshov.core.errors import KuleshovError, UsageError
 from kuleshov.core.manifest import sha256_ids
 from kuleshov.datasets.vidsitu import VidSitu
 from kuleshov.datasets.vidsitu_predictions import read_predictions, write_predictions
@@ -112,21 +112,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Print the scores of `args.task` on stdout; 0, or 1 with one line on stderr."""
-    try:
-        found = evaluate(
-            args.task,
-            args.predictions,
-            args.annotations,
-            args.split,
-            args.split_file,
-            args.allow_missing,
-            args.human,
-            args.vocabulary,
-        )
-    except KuleshovError as error:
-        print(f"kuleshov evaluate {args.task}: {error}", file=sys.stderr)
-        return 1
+    """Print the scores of `args.vidsitu_task` on stdout, notes on stderr.
+
+    Raises:
+        UsageError: neither `--predictions` nor `--human`.
+        KuleshovError: what `evaluate` raises.
+    """
+    if args.predictions is None and not args.human:
+        raise UsageError("give --predictions FILE, or --human for one annotator against the others")
+    found = evaluate(
+        args.vidsitu_task,
+        args.predictions,
+        args.annotations,
+        args.split,
+        args.split_file,
+        args.allow_missing,
+        args.human,
+        args.vocabulary,
+    )
     for note in found["notes"]:
         print(f"note: {note}", file=sys.stderr)
     if args.json:
