@@ -181,8 +181,6 @@ class DecordCursor:
     def __init__(self, path: str | Path, short_side: int | None = None) -> None:
         self._path, self._short_side = Path(path), short_side
         self._index = packet_index(path)
-        with open_video(path) as (_, stream):
-            self._declared = declared_end(stream)
         decord = import_decord()
         try:
             self._reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
@@ -206,7 +204,7 @@ class DecordCursor:
         place = int(np.searchsorted(self._index.times, time + TIME_EPSILON, side="right")) - 1
         place = max(0, place)
         if place == len(self._index.times) - 1:
-            check_tail(self._path, time, self._index.end, self._declared)
+            check_tail(self._path, time, self._index.end, self._index.declared)
         if place != self._place:
             self._image, self._place = self._read(place), place
         return self._image

@@ -59,11 +59,15 @@ class PacketIndex:
     Attributes:
         times: (n,) float64 seconds of the frames in display order, the first at 0.
         end: seconds at which the last frame ends.
+        declared: seconds the header claims, None where it claims nothing.
+        begins_shown: whether the first packet is the first frame to show; if not, decoders may drop frames.
         fault: why decord is not to be trusted with the file; None for a clean file of constant rate.
     """
 
     times: np.ndarray
     end: float
+    declared: float | None
+    begins_shown: bool
     fault: str | None
 
 
@@ -153,7 +157,8 @@ def _packet_index(path: str, _modified: int, _size: int) -> PacketIndex:
     ticks = np.sort(np.asarray(stamps, dtype=np.int64))
     times = (ticks - ticks[0]) * base
     end = max((max(ends) - int(ticks[0])) * base, times[-1] + 1 / fps)
-    return PacketIndex(times, end, fault or _timing_fault(ticks, declared, end))
+    fault = fault or _timing_fault(ticks, declared, end)
+    return PacketIndex(times, end, declared, bool(stamps[0] == ticks[0]), fault)
 
 
 def _require_file(path: str | Path) -> None:
