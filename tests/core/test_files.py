@@ -1,0 +1,118 @@
+"""Manifests, weights, results, unpickling: what lies on disk."""
+
+import collections
+import json
+import pickle
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, VideoError, WeightsError
+from kuleshov.core.export import load_into
+from kuleshov.core.manifest import read_json, sha256_ids, write_atomic, write_json, write_through
+from kuleshov.core.results import Result, append_results, read_results
+from kuleshov.core.unpickle import restricted_load
+from kuleshov.core.weights import load_weights, save_weights
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path: Path):
+    path = tmp_path / "a.json"
+    write_json(path, {"b": 1})
+
+    def fail(temporary: Path) -> None:
+        temporary.write_text("half")
+        raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"):
+        write_through(path, fail)
+    assert read_json(path) == {"b": 1}
+    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_json_errors_name_the_place(tmp_path: Path):
+    path = tmp_path / "cut.json"
+    path.write_text('{"a": [1,\n 2')
+    with pytest.raises(FormatError, match=r"cut.json: not valid JSON at line 2 column 3"):
+        read_json(path)
+    path.write_bytes(b'{"a": "\xff"}')
+    with pytest.raises(FormatError, match="not UTF-8 text"):
+        read_json(path)
+    with pytest.raises(MissingDataError, match=r"JSON file not found at .*none.json"):
+        read_json(tmp_path / "none.json")
+
+
+def test_ids_hash_in_any_order():
+    assert sha256_ids(["b", "a"]) == sha256_ids(["a", "b"])
+    # `printf 'a\nb' | sha256sum`
+    assert sha256_ids(["a", "b"]) == "7e18f737311b2dc3b2f269dd78396b0351f14fb66efa879f768cb23181883c78"
+
+
+def test_weights_round_trip_and_checks(tmp_path: Path):
+    path = tmp_path / "w.safetensors"
+    layer = nn.Linear(3, 2)
+    save_weights(path, layer.state_dict(), {"architecture": "linear"})
+    tensors, manifest = load_weights(path)
+    assert torch.equal(tensors["weight"], layer.weight) and manifest["architecture"] == "linear"
+    assert load_into(nn.Linear(3, 2), path)["sha256"] == manifest["sha256"]
+    with pytest.raises(KuleshovError, match=r"does not fit Linear: weight: \(2, 3\) for \(2, 4\)"):
+        load_into(nn.Linear(4, 2), path)
+    with pytest.raises(KuleshovError, match=r"1 missing \(first 0.bias\)|missing"):
+        load_into(nn.Sequential(nn.Linear(3, 2)), path)
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(WeightsError, match="is not the file that its w.json describes"):
+        load_weights(path)
+    with pytest.raises(WeightsError, match="convert other people's weights"):
+        load_weights(tmp_path / "w.pyth")
+    with pytest.raises(MissingDataError, match="weights not found"):
+        load_weights(tmp_path / "none.safetensors")
+
+
+def test_results_round_trip(tmp_path: Path):
+    path = tmp_path / "results.jsonl"
+    first = Result("acc1", 50.0, "verbs", "valid", 10, 12, sha256_ids(["a"]), seed=1, row="pretrained")
+    append_results(path, [first])
+    append_results(path, [first])
+    assert read_results(path) == [first, first]
+    path.write_text(path.read_text() + "{}\n")
+    with pytest.raises(FormatError, match="record 3: not a result line"):
+        read_results(path)
+
+
+class Runs:
+    def __reduce__(self):
+        return subprocess.getoutput, ("touch executed",)
+
+
+def test_unpickling_refuses_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(KuleshovError, match="asks for subprocess.getoutput, which is not plain data"):
+        restricted_load(pickle.dumps({"weights": Runs()}))
+    assert not (tmp_path / "executed").exists()
+    with pytest.raises(KuleshovError, match="asks for builtins.eval"):
+        restricted_load(b"cbuiltins\neval\n(V1\ntR.")
+    with pytest.raises(FormatError, match="not a readable pickle"):
+        restricted_load(pickle.dumps([1, 2])[:-3])
+
+
+def test_unpickling_reads_plain_data(tmp_path: Path):
+    value = {"a": np.arange(3), "b": collections.OrderedDict(x={1, 2}), "c": [np.float32(2.5), b"z", None]}
+    path = tmp_path / "plain.pkl"
+    path.write_bytes(pickle.dumps(value))
+    found = restricted_load(path)
+    assert found["a"].tolist() == [0, 1, 2] and found["b"] == value["b"] and found["c"] == value["c"]
+
+
+def test_errors_survive_a_worker():
+    for error in (VideoError("a.mp4", "cut\nshort"), FormatError("f", "bad", record=3, field="x")):
+        copy = pickle.loads(pickle.dumps(error))  # as a data loader's worker sends it
+        assert str(copy) == str(error) and "\n" not in str(copy)
+
+
+def test_atomic_write_makes_folders(tmp_path: Path):
+    write_atomic(tmp_path / "a" / "b.txt", "x")
+    assert (tmp_path / "a" / "b.txt").read_text() == "x"
+    assert json.loads('"x"') == "x"

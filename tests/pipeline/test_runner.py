@@ -1,0 +1,192 @@
+"""The stage runner on a toy stage: plans, hands on, goes on, locks, and stops at a failure."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from kuleshov.core.errors import FormatError, KuleshovError
+from kuleshov.core.results import read_results
+from kuleshov.pipeline.launch import Launch
+from kuleshov.pipeline.plan import Request, make_plan
+from kuleshov.pipeline.runner import Runner, console, locked
+from kuleshov.pipeline.stages import load_stage
+
+TOY = Path(__file__).parent / "toy.py"
+CONFIG = """
+model: {class_path: toy.Toy, init_args: {width: 3}}
+data: {class_path: toy.ToyData}
+trainer:
+  max_epochs: 3
+  accelerator: cpu
+  log_every_n_steps: 1
+  enable_model_summary: false
+"""
+FIRST = """
+summary: first
+command: fit
+configs: [configs/toy.yaml, "configs/toy.{scale}.yaml"]
+data: {k400: {}, folder: {}}
+rows: {slow: {model.init_args.lr: 0.1}, fast: {model.init_args.lr: 0.5}}
+seeded: true
+outputs: {toy: slow-seed0/weights/toy.safetensors}
+"""
+SECOND = """
+summary: second
+command: fit
+configs: [configs/toy.yaml]
+needs: {first: {stage: first, data: k400}}
+arguments: {model.init_args.weights: "{first.toy}"}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for folder in ("stages", "configs", "modules", "data/k400", "data/elsewhere"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "modules" / "toy.py").write_text(TOY.read_text())
+    (tmp_path / "configs" / "toy.yaml").write_text(CONFIG)
+    (tmp_path / "stages" / "first.yaml").write_text(FIRST)
+    (tmp_path / "stages" / "second.yaml").write_text(SECOND)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def request(project: Path, stage: str = "second", **changes) -> Request:
+    return Request(stage=stage, project=project, **changes)
+
+
+def command(project: Path, *words: str, wait: bool = True):
+    environment = {**os.environ, "PYTHONPATH": str(project / "modules"), "OMP_NUM_THREADS": "1"}
+    call = [sys.executable, "-m", "kuleshov", "run", *words]
+    options = {"cwd": project, "env": environment, "text": True}
+    if wait:
+        return subprocess.run(call, capture_output=True, timeout=120, **options)
+    return subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
+
+
+def test_a_plan_names_folders_and_hands_on(project: Path):
+    plan = make_plan(request(project, seeds=2))
+    first, second = plan.order()
+    assert [job.name for job in first.jobs] == ["slow-seed0", "slow-seed1", "fast-seed0", "fast-seed1"]
+    assert first.folder.name.startswith("first-k400-paper-") and len(first.folder.name.split("-")[-1]) == 8
+    assert (
+        f"--model.init_args.weights={first.folder}/slow-seed0/weights/toy.safetensors" in second.jobs[0].words
+    )
+    assert not (project / "runs").exists()
+
+
+def test_the_fingerprint_follows_what_it_covers(project: Path):
+    before = make_plan(request(project))
+    assert make_plan(request(project, seeds=3)).fingerprint == before.fingerprint
+    (project / "configs" / "toy.yaml").write_text("# a comment\n" + CONFIG)
+    assert make_plan(request(project)).fingerprint == before.fingerprint
+    (project / "stages" / "first.yaml").write_text(FIRST.replace("lr: 0.5", "lr: 0.6"))
+    after = make_plan(request(project))
+    assert after.fingerprint != before.fingerprint
+    assert after.needs["first"].fingerprint != before.needs["first"].fingerprint
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"stage": "frist"}, r"no stage 'frist'; did you mean first\? \(known: first, second\)"),
+        ({"stage": "first", "data": "k40"}, "stage first has no data set 'k40'; did you mean k400?"),
+        ({"stage": "second", "method": "cvrl"}, r"has no method 'cvrl' \(it takes none\)"),
+        ({"scale": "dem"}, "no scale 'dem'; did you mean demo?"),
+        ({"seeds": 0}, "--seeds must be at least 1, got 0"),
+        ({"root": Path("data/elsewhere")}, r"data set k400 not found at .*elsewhere/k400.*SCALE=demo"),
+    ],
+)
+def test_wrong_requests(project: Path, changes: dict, text: str):
+    with pytest.raises(KuleshovError, match=text):
+        make_plan(request(project, **changes))
+
+
+def test_wrong_stage_files(project: Path):
+    (project / "stages" / "first.yaml").write_text(FIRST + "outputz: {}\n")
+    with pytest.raises(FormatError, match="field outputz: unknown field; did you mean outputs"):
+        load_stage("first", project)
+    (project / "stages" / "first.yaml").write_text("summary: x\n")
+    with pytest.raises(FormatError, match="field command: is missing"):
+        load_stage("first", project)
+    (project / "stages" / "first.yaml").write_text(FIRST + "needs: {second: {stage: second}}\n")
+    with pytest.raises(KuleshovError, match="in a circle: second -> first -> second"):
+        make_plan(request(project))
+
+
+def test_a_second_runner_is_refused(project: Path):
+    folder = project / "runs" / "x"
+    folder.mkdir(parents=True)
+    with locked(folder), pytest.raises(KuleshovError, match=rf"process {os.getpid()}\) works in .*x"):
+        with locked(folder):
+            raise AssertionError("the lock was taken twice")
+
+
+@pytest.mark.slow
+def test_runs_skips_and_collects(project: Path):
+    done = command(project, "second", "--seeds", "2")
+    assert done.returncode == 0, done.stderr
+    folder = project / done.stdout.strip()
+    stage = json.loads((folder / "stage.json").read_text())
+    first = project / stage["needs"]["first"]
+    lines = read_results(first / "results.jsonl")
+    assert {(line.row, line.seed) for line in lines} == {("slow", 0), ("slow", 1), ("fast", 0), ("fast", 1)}
+    assert len({line.config_sha256 for line in lines}) == 1
+    before = (first / "slow-seed0" / "job.json").stat().st_mtime_ns
+    again = command(project, "second", "--seeds", "2")
+    assert again.returncode == 0 and again.stderr.count("done") == 2 and "run " not in again.stderr
+    third = command(project, "second", "--seeds", "3")
+    assert "2 of 6 jobs" in third.stderr
+    assert (first / "slow-seed0" / "job.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_a_failure_stops_with_its_log(project: Path):
+    (project / "stages" / "first.yaml").write_text(FIRST.replace("lr: 0.5", "lr: much"))
+    failed = command(project, "second")
+    assert failed.returncode == 1
+    last = failed.stderr.strip().splitlines()[-1]
+    assert (
+        last.startswith("error: first fast-seed0 failed: toy.Toy:") and "much" in last and "log.txt)" in last
+    )
+    assert not list((project / "runs").glob("second-*"))
+
+
+@pytest.mark.slow
+def test_killed_and_continued_is_the_same_to_the_bit(project: Path):
+    paused = "arguments: {model.init_args.pause: 0.3}"
+    text = FIRST.replace("seeded: true", paused).replace("slow-seed0", "slow")
+    (project / "stages" / "first.yaml").write_text(text)
+    whole = command(project, "first", "--runs", "whole")
+    assert whole.returncode == 0, whole.stderr
+    runner = command(project, "first", "--runs", "killed", wait=False)
+    last = None
+    while last is None:
+        last = next((project / "killed").glob("*/slow/checkpoints/last.ckpt"), None)
+        time.sleep(0.02)
+    os.kill(runner.pid, signal.SIGKILL)
+    runner.wait()
+    assert not list((project / "killed").glob("*/stage.json"))
+    time.sleep(1.5)  # the orphans notice
+    again = command(project, "first", "--runs", "killed")
+    assert again.returncode == 0, again.stderr
+    for row in ("slow", "fast"):
+        files = [
+            next(project.glob(f"{runs}/*/{row}/weights/toy.safetensors")) for runs in ("whole", "killed")
+        ]
+        assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_other_ranks_wait_for_the_leader(project: Path):
+    plan = make_plan(request(project, stage="first"))
+    for job in plan.jobs:
+        job.folder.mkdir(parents=True)
+        (job.folder / "job.json").write_text("{}")
+    Runner(Launch(1, True, 2, 1), 0, console()).run(plan)
+    assert not (plan.folder / "stage.json").exists()
