@@ -126,34 +126,37 @@ class MoDist(Pretraining):
         moving = self.keys["motion_head"](self.keys["motion"](self.laid_out(motion)))
         return visual, moving
 
-    def terms(
-        self, visual: Tensor, moving: Tensor | None, visual_key: Tensor, motion_key: Tensor
-    ) -> dict[str, Tensor]:
-        """The InfoNCE terms whose weight is above 0, by name, of (B, E) queries and keys."""
-        chosen, tau = self.hparams, self.hparams.temperature
-        seen, moved = self.visual_queue.filled(), self.motion_queue.filled()
-        found = {}
-        if chosen.visual_weight:
-            found["visual_visual"] = queue_info_nce(visual, visual_key, seen, tau)
-        if chosen.cross_weight:
-            found["visual_motion"] = queue_info_nce(visual, motion_key, moved, tau)
-            found["motion_visual"] = queue_info_nce(moving, visual_key, seen, tau)
-        if chosen.motion_weight:
-            found["motion_motion"] = queue_info_nce(moving, motion_key, moved, tau)
-        return found
-
     def loss(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor], tuple[Tensor, ...]]:
-        """The weighted sum, its terms, and (visual queries, visual keys, features); fills both queues."""
+        """The weighted sum of this process's terms; afterwards all processes' keys have joined the queues.
+
+        Args:
+            batch: {clip_a, clip_b, motion_a, motion_b}, each (B, 3, T, H, W); queries are made of the a's,
+                keys of the b's.
+
+        Returns:
+            The loss; its terms by name; visual queries and keys (B, E), the visual queue as the queries met
+            it (K, E), and the features (B, D).
+        """
+        chosen, tau = self.hparams, self.hparams.temperature
         visual_key, motion_key = self.key_embeddings(batch["clip_b"], batch["motion_b"])
+        # copies: the queues move on before the backward pass
+        seen, moved = self.visual_queue.filled().clone(), self.motion_queue.filled().clone()
         features = self.backbone(self.laid_out(batch["clip_a"]))
         visual = self.visual_head(features)
-        uses_motion = self.hparams.cross_weight or self.hparams.motion_weight
-        moving = self.motion_head(self.motion(self.laid_out(batch["motion_a"]))) if uses_motion else None
-        terms = self.terms(visual, moving, visual_key, motion_key)
-        total = sum(self._weight(name) * term for name, term in terms.items())
+        terms = {}
+        if chosen.visual_weight:
+            terms["visual_visual"] = queue_info_nce(visual, visual_key, seen, tau)
+        if chosen.cross_weight or chosen.motion_weight:
+            moving = self.motion_head(self.motion(self.laid_out(batch["motion_a"])))
+        if chosen.cross_weight:
+            terms["visual_motion"] = queue_info_nce(visual, motion_key, moved, tau)
+            terms["motion_visual"] = queue_info_nce(moving, visual_key, seen, tau)
+        if chosen.motion_weight:
+            terms["motion_motion"] = queue_info_nce(moving, motion_key, moved, tau)
+        total = torch.stack([self._weight(name) * term for name, term in terms.items()]).sum()
         self.visual_queue.enqueue(visual_key)
         self.motion_queue.enqueue(motion_key)
-        return total, terms, (visual.detach(), visual_key, features.detach())
+        return total, terms, (visual.detach(), visual_key, seen, features.detach())
 
     def _weight(self, term: str) -> float:
         if term == "visual_visual":
@@ -162,11 +165,9 @@ class MoDist(Pretraining):
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """One step on {clip_a, clip_b, motion_a, motion_b}, augmented and normalised."""
-        # the queue as the queries met it, before this step's keys joined
-        seen = self.visual_queue.filled().clone() if self.due(batch_index) else None
-        loss, terms, (visual, visual_key, features) = self.loss(batch)
+        loss, terms, (visual, visual_key, seen, features) = self.loss(batch)
         self.record(loss, terms)
-        if seen is not None:
+        if self.due(batch_index):
             measures = {
                 "alignment": health.alignment(visual, visual_key),
                 "uniformity": health.uniformity(visual),
