@@ -56,7 +56,7 @@ def write_vidsitu(root: Path, train: int = 24, valid: int = 13, seed: int = 0) -
             verbs = [int(v) for v in generator.integers(len(VERBS), size=5)]
             person, place = (int(n) for n in generator.integers([3, 2]))
             annotated += [_record(name, verbs, person, place, a) for a in range(1 if split == "train" else 4)]
-            lists = {f"Ev{i}": [VERBS[v]] * 9 + [VERBS[0]] for i, v in enumerate(verbs, 1)}
+            lists = {f"Ev{i}": [VERBS[v]] * 9 + [VERBS[(v + 1) % 6]] for i, v in enumerate(verbs, 1)}
             information.append({"vid_seg_int": name, "vbid_lst": lists})
             store.add(name, torch.tensor(codes[verbs] + 0.1 * generator.normal(size=(5, WIDTH))))
             hidden[name] = [i == number % 5 for i in range(5)]

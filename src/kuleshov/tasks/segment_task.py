@@ -165,7 +165,7 @@ class SegmentTask(pl.LightningModule):
         data, folder = self.trainer.datamodule, Path(self.trainer.default_root_dir)
         path = folder / "predictions" / f"{data.split}.json"
         write_predictions(path, self.task, predicted, data.split_ids)
-        report = evaluate(self.task, path, data.root, data.split, data.split_file, allow_missing=True)
+        report = evaluate(self.task, path, data.root, data.split, data.split_file, allow_missing=True, vocabulary=data.vocabulary_file)
         append_results(folder / "results.jsonl", self._results(report, self.extra_scores(predicted)))
 
     def _results(self, report: dict, extra: dict[str, tuple[float, int]]) -> list[Result]:
@@ -217,5 +217,6 @@ class SegmentTask(pl.LightningModule):
         optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=(0.9, self.beta2))
         total = int(self.trainer.estimated_stepping_batches)
         warmup = round(self.warmup_epochs * total / max(1, self.trainer.max_epochs or 1))
+        warmup = 0 if self.trainer.fast_dev_run else warmup  # one step is no training to warm up for
         schedule = warmup_cosine(optimizer, warmup, total, self.final_lr_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -82,7 +82,7 @@ def test_accuracy_off_and_on_screen():
 
 
 def test_offscreen_flags_are_found_beside_the_annotations(small_vidsitu, tmp_path):
-    assert len(read_offscreen(small_vidsitu / "vidsitu", None)) == 13
+    assert len(read_offscreen(small_vidsitu / "vidsitu", None)) == 24 + 13
     assert read_offscreen(tmp_path, None) == {}
     with pytest.raises(MissingDataError, match="off-screen flags not found at .*none.json"):
         read_offscreen(tmp_path, "none.json")
@@ -137,11 +137,23 @@ def arguments(root, run, *more):
 
 @pytest.mark.parametrize("context", ["none", "scratch"])
 def test_the_yamls_run_through_the_command_line(small_vidsitu, tmp_path, context):
-    main(arguments(small_vidsitu, tmp_path, "--trainer.fast_dev_run=true", f"--model.init_args.context={context}"))
+    main(
+        arguments(
+            small_vidsitu, tmp_path, "--trainer.fast_dev_run=true", f"--model.init_args.context={context}"
+        )
+    )
 
 
 def test_a_training_learns_and_its_file_scores_the_same(small_vidsitu, tmp_path):
-    main(arguments(small_vidsitu, tmp_path, "--seed_everything=5", "--data.init_args.batch_size=8"))
+    main(
+        arguments(
+            small_vidsitu,
+            tmp_path,
+            "--seed_everything=5",
+            "--data.init_args.batch_size=8",
+            "--model.init_args.lr=0.02",
+        )
+    )
     lines = {(line.row, line.metric): line for line in read_results(tmp_path / "results.jsonl")}
     ours = lines["backbone", "Acc@1"]
     assert ours.value > 80 > lines["trivial", "Acc@1"].value
