@@ -1,0 +1,53 @@
+"""Losses of masked-event pretraining and its recall: pure functions, a value a token."""
+
+import torch
+from torch import Tensor
+
+
+def masked_event_infonce(
+    predictions: Tensor,
+    targets: Tensor,
+    distractors: Tensor,
+    temperature: float = 0.1,
+    ignored: Tensor | None = None,
+) -> Tensor:
+    """Equation 1 of the paper for each hidden event: (M, D) -> (M,).
+
+    -log( exp(p t / tau) / (exp(p t / tau) + sum_i exp(p d_i / tau)) ).
+
+    Args:
+        predictions: L2-normalised reconstructions p (M, D).
+        targets: L2-normalised true features t (M, D).
+        distractors: L2-normalised d (K, D); K may be 0.
+        temperature: tau.
+        ignored: bool (M, K), true for distractors that do not count for a prediction.
+    """
+    scaled = predictions / temperature
+    positive = (scaled * targets).sum(-1)  # (M,)
+    if distractors.shape[0] == 0:
+        return torch.zeros_like(positive)
+    negative = scaled @ distractors.to(scaled.dtype).T  # (M, K)
+    if ignored is not None:
+        negative = negative.masked_fill(ignored, -torch.inf)
+    return torch.logaddexp(positive, negative.logsumexp(-1)) - positive
+
+
+def masked_event_l2(predictions: Tensor, targets: Tensor) -> Tensor:
+    """Squared distance of L2-normalised predictions and targets for each hidden event: (M, D) -> (M,)."""
+    return (predictions - targets).square().sum(-1)
+
+
+@torch.no_grad()
+def nearest_is_true(
+    predictions: Tensor, targets: Tensor, distractors: Tensor, ignored: Tensor | None = None
+) -> Tensor:
+    """Whether a prediction is nearer (cosine) to its true event than to every distractor: bool (M,).
+
+    A tie counts as a miss, so that collapsed predictions score nothing. Arguments as in `masked_event_infonce`.
+    """
+    if distractors.shape[0] == 0:
+        return torch.ones(predictions.shape[0], dtype=torch.bool, device=predictions.device)
+    others = predictions @ distractors.to(predictions.dtype).T
+    if ignored is not None:
+        others = others.masked_fill(ignored, -torch.inf)
+    return (predictions * targets).sum(-1) > others.amax(-1)
