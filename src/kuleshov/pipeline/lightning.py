@@ -16,7 +16,7 @@ from pytorch_lightning.cli import LightningCLI, SaveConfigCallback
 
 from kuleshov.core.errors import KuleshovError, UsageError
 from kuleshov.core.export import ExportWeights
-from kuleshov.core.seeding import SeedEveryEpoch
+from kuleshov.core.seeding import SeedEveryBatch
 from kuleshov.pipeline.progress import Progress
 
 CHECKPOINT = "pytorch_lightning.callbacks.ModelCheckpoint"
@@ -147,7 +147,10 @@ def main(arguments: list[str] | None = None) -> KuleshovCLI:
             subclass_mode_data=True,
             seed_everything_default=0,
             save_config_callback=RunConfig,
-            trainer_defaults={"callbacks": [SeedEveryEpoch(), ExportWeights(), Progress()], "enable_progress_bar": False},
+            trainer_defaults={
+                "callbacks": [SeedEveryBatch(), ExportWeights(), Progress()],
+                "enable_progress_bar": False,
+            },
             parser_kwargs={**options, **{name: options for name in subcommands}},
             auto_configure_optimizers=False,
             args=arguments,
