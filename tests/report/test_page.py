@@ -89,8 +89,9 @@ def test_a_continued_training_is_one_curve(tmp_path):
 
 
 def test_runs_that_still_go_on_are_shown(tmp_path):
-    from .conftest import VERBS
     from kuleshov.core.results import append_results
+
+    from .conftest import VERBS
 
     job = tmp_path / "train-verbs-vidsitu-demo-77777777" / "scratch-seed0"
     job.mkdir(parents=True)
@@ -111,7 +112,9 @@ def test_film_strips_of_a_generated_world(stage, tiny_world, strips):
     folder = stage("train-verbs", jobs=["pretrained-seed0", "pretrained-seed1"])
     for seed in range(2):
         job = folder / f"pretrained-seed{seed}"
-        write_json(job / "config.yaml", {"data": {"init_args": {"annotations": str(data.root), "split": "valid"}}})
+        write_json(
+            job / "config.yaml", {"data": {"init_args": {"annotations": str(data.root), "split": "valid"}}}
+        )
         answers = {name: [["hug.01", "hit.01"]] * 5 for name in segments}
         write_predictions(job / "predictions" / "valid.json", "verbs", answers, segments)
     shown, notes = filmstrips([read_run(folder)], strips)

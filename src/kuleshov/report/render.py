@@ -40,7 +40,9 @@ def rich_table(table: Table, columns: list[ColumnKey], title: str = "") -> RichT
         shown.add_column(escape(heading(table, column)), justify="right", no_wrap=True)
     for row, cells in table.rows.items():
         if any(column in cells for column in columns):
-            shown.add_row(escape(row_title(row)), *(_cell_text(cells.get(column), column) for column in columns))
+            shown.add_row(
+                escape(row_title(row)), *(_cell_text(cells.get(column), column) for column in columns)
+            )
     return shown
 
 

@@ -163,7 +163,9 @@ def _cell(row: str, column: ColumnKey, lines: _Lines, notes: list[str]) -> Cell:
     chosen = [(s, r) for s, r in lines if Samples(r.n, r.of, r.sample_ids_sha256) == samples]
     title = f"{row}, {column.task} {column.metric}"
     if len(chosen) < len(lines):
-        notes.append(f"{title}: {len(lines) - len(chosen)} results over other samples are left out of the mean")
+        notes.append(
+            f"{title}: {len(lines) - len(chosen)} results over other samples are left out of the mean"
+        )
     by_seed: dict[int | None, float] = {}
     replaced = set()
     for _, result in chosen:
@@ -270,7 +272,13 @@ def _words(table: Table) -> list[str]:
                 f"{abs(one.difference):.3g} ± {one.error:.2g} ({how} {one.seeds} seeds)"
             )
     for column in table.columns:
-        weak = [row for row, cells in table.rows.items() if column in cells and cells[column].beats_trivial is False]
+        weak = [
+            row
+            for row, cells in table.rows.items()
+            if column in cells and cells[column].beats_trivial is False
+        ]
         if weak:
-            said.append(f"{column.task} {column.metric}: not clearly better than the trivial row: {', '.join(weak)}")
+            said.append(
+                f"{column.task} {column.metric}: not clearly better than the trivial row: {', '.join(weak)}"
+            )
     return said
