@@ -1,6 +1,5 @@
 """Map-style data sets of clips; what a sample holds depends only on (seed, epoch, index)."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,119 +7,25 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from kuleshov.core.errors import KuleshovError, VideoError
-from kuleshov.core.random import numpy_generator
+from kuleshov.core.errors import KuleshovError
 from kuleshov.core.types import Video
 from kuleshov.video import sampling
-from kuleshov.video.augment import ViewParameters, ViewPolicy, centre_view, crop_clip, draw_view
+from kuleshov.video.augment import ViewPolicy, centre_view, crop_clip
+from kuleshov.video.dataset import ClipDataset, ClipShape, cut_view
 from kuleshov.video.motion import motion_frames, motion_path
 from kuleshov.video.quarantine import Quarantine
 from kuleshov.video.source import FrameSource
 
-_ATTEMPTS = 20
-# views of a sample's generator: 0 is the time; these are apart from the augmentations' 1, 2, ...
-_REPLACEMENTS = 1000
-
-
-@dataclass(frozen=True)
-class ClipShape:
-    """T frames, `frame_stride` steps apart, of `fps` steps a second.
-
-    Attributes:
-        num_frames: T.
-        frame_stride: steps between frames.
-        fps: nominal steps per second, whatever the file's own rate is.
-    """
-
-    num_frames: int = 16
-    frame_stride: int = 2
-    fps: float = 30.0
-
-    @property
-    def span(self) -> float:
-        """Seconds from the first frame to the last."""
-        return (self.num_frames - 1) * self.frame_stride / self.fps
-
-    def times(self, start: float, begin: float, end: float) -> np.ndarray:
-        """(T,) seconds of the frames of a clip from `start` on that loops inside [begin, end]."""
-        return sampling.clip_times(start, self.num_frames, self.frame_stride, self.fps, begin, end)
-
-
-class ClipDataset(Dataset):
-    """What the clip data sets share: epochs that reach the workers, and replacing what cannot be read.
-
-    Args:
-        videos: the samples, whole files or spans of them.
-        source: gives their frames.
-        seed: of the run.
-        quarantine: where unreadable files go, a training sample then being replaced by one drawn from
-            (seed, epoch, index, attempt); None to stop at the first, as evaluation must.
-    """
-
-    def __init__(
-        self,
-        videos: Sequence[Video],
-        source: FrameSource,
-        seed: int = 0,
-        quarantine: Quarantine | None = None,
-    ) -> None:
-        if not videos:
-            raise KuleshovError("a data set of clips needs at least one video")
-        self.videos, self.source, self.seed, self.quarantine = list(videos), source, seed, quarantine
-        # in shared memory, so that workers that live on see it change
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-
-    def __len__(self) -> int:
-        return len(self.videos)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the samples to come, in all workers; call it before the loader is iterated."""
-        self._epoch.fill_(epoch)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """The sample at `index`, or its replacement; `index` in the result is the one that was read."""
-        epoch, started = int(self._epoch), time.perf_counter()
-        for attempt in range(_ATTEMPTS):
-            chosen = index if attempt == 0 else self._replacement(epoch, index, attempt)
-            try:
-                if self.quarantine is not None:
-                    self.quarantine.check(self.videos[chosen].path)
-                sample = self.sample(chosen, epoch)
-            except VideoError as error:
-                if self.quarantine is None:
-                    raise KuleshovError(str(error)) from error
-                self.quarantine.add(error)
-                continue
-            read = torch.tensor(time.perf_counter() - started)
-            return {**sample, "index": torch.tensor(chosen), "read_s": read}
-        raise KuleshovError(
-            f"no readable video in {_ATTEMPTS} draws for sample {index}: {self.quarantine.summary()}"
-        )
-
-    def sample(self, index: int, epoch: int) -> dict[str, Tensor]:
-        """Read one sample; each data set has its own.
-
-        Raises:
-            VideoError: its file cannot be read.
-        """
-        raise NotImplementedError
-
-    def _replacement(self, epoch: int, index: int, attempt: int) -> int:
-        generator = numpy_generator(self.seed, epoch, index, _REPLACEMENTS + attempt)
-        return int(generator.integers(len(self.videos)))
-
-    def _generator(self, epoch: int, index: int, view: int) -> np.random.Generator:
-        return numpy_generator(self.seed, epoch, index, view)
-
-    def _span(self, video: Video) -> tuple[float, float]:
-        """First and last second of what may be shown of a video's file."""
-        begin = video.start or 0.0
-        end = self.source.duration(video.path) if video.end is None else video.end
-        if end <= begin:
-            raise VideoError(video.path, f"its span {begin:g} to {end:g} s is empty")
-        return begin, end
+__all__ = [
+    "ClipDataset",
+    "ClipShape",
+    "EventClips",
+    "LabelledClip",
+    "MotionInput",
+    "TwoClips",
+    "VisualMotionClips",
+]
 
 
 class TwoClips(ClipDataset):
@@ -160,7 +65,7 @@ class TwoClips(ClipDataset):
         sample = {}
         for number, (name, policy) in enumerate(zip("ab", self.views, strict=True)):
             generator = self._generator(epoch, index, 1 + number)
-            clip, parameters = _view(frames[number], policy, generator)
+            clip, parameters = cut_view(frames[number], policy, generator)
             sample |= {f"clip_{name}": clip, f"params_{name}": parameters}
             sample[f"start_{name}"] = torch.tensor(begin + starts[number], dtype=torch.float64)
         return sample
@@ -236,10 +141,10 @@ class VisualMotionClips(ClipDataset):
         visual, moving = self._read(video, [begin + start for start in starts], begin, end)
         sample = {}
         for number, name in enumerate("ab"):
-            clip, parameters = _view(visual[number], self.view, self._generator(epoch, index, 1 + number))
+            clip, parameters = cut_view(visual[number], self.view, self._generator(epoch, index, 1 + number))
             sample |= {f"clip_{name}": clip, f"params_{name}": parameters}
             generator = self._generator(epoch, index, 3 + number)
-            clip, parameters = _view(moving[number], self.motion.view, generator)
+            clip, parameters = cut_view(moving[number], self.motion.view, generator)
             sample |= {f"motion_{name}": clip, f"motion_params_{name}": parameters}
         return sample
 
@@ -303,7 +208,7 @@ class LabelledClip(ClipDataset):
             start = sampling.centred_start(end - begin, self.clip.span)
         frames = self.source.read(video.path, self.clip.times(begin + start, begin, end))
         policy = self.view if self.train else None
-        clip, parameters = _view(frames, policy, self._generator(epoch, index, 1), self.view.size)
+        clip, parameters = cut_view(frames, policy, self._generator(epoch, index, 1), self.view.size)
         return {"clip": clip, "params": parameters, "label": torch.tensor(video.label)}
 
 
@@ -353,15 +258,3 @@ class EventClips(ClipDataset):
         view = centre_view(*frames.shape[1:3], squash=True)
         clips = [crop_clip(part, view, self.size) for part in np.split(frames, len(times))]
         return {"clips": torch.stack(clips), "params": torch.from_numpy(view.vector()).repeat(len(clips), 1)}
-
-
-def _view(
-    frames: np.ndarray, policy: ViewPolicy | None, generator: np.random.Generator, size: int | None = None
-) -> tuple[Tensor, Tensor]:
-    """Draw a view of frames (T, H, W, 3), or take their centre; its clip (3, T, S, S) and vector (14,)."""
-    height, width = frames.shape[1:3]
-    drawn = centre_view(height, width) if policy is None else draw_view(generator, height, width, policy)
-    vector = drawn.vector()
-    # the crop is made from the vector that is kept, so that a replay gives the same pixels
-    clip = crop_clip(frames, ViewParameters.from_vector(vector), policy.size if policy else size)
-    return clip, torch.from_numpy(vector)

@@ -18,8 +18,9 @@ _NAMED = 5
 class Quarantine:
     """The files that one run could not read.
 
-    A line holds the file's path, reason, size and modification time: a file that was replaced since is
-    tried again.
+    It counts and tells; it does not keep a file from being tried again, so that what a sample holds does
+    not depend on what other workers met before. A line holds the file's path, reason, size and modification
+    time: a file that was replaced since no longer counts.
 
     Args:
         total: number of distinct files of the data set.
@@ -35,16 +36,6 @@ class Quarantine:
         self._reasons: dict[str, dict] = {}
         self._read_up_to = 0
 
-    def check(self, path: str | Path) -> None:
-        """Refuse a file that is known to be bad, without opening it.
-
-        Raises:
-            VideoError: it is in quarantine and has not changed since.
-        """
-        entry = self._reasons.get(str(path))
-        if entry is not None and entry["state"] == _state(path):
-            raise VideoError(path, entry["reason"])
-
     def add(self, error: VideoError) -> None:
         """Set a file aside.
 
@@ -52,12 +43,12 @@ class Quarantine:
             KuleshovError: more than the permitted share of the files is bad; names the first ones.
         """
         self.refresh()
-        if error.path not in self._reasons:
+        if error.path not in self.reasons:
             entry = {"path": error.path, "reason": error.reason, "state": _state(error.path)}
             self._reasons[error.path] = entry
             self._append(entry)
             self.refresh()
-        if len(self._reasons) > self.limit * self.total:
+        if len(self.reasons) > self.limit * self.total:
             raise KuleshovError(f"{self.summary()}; more than {self.limit:.0%} is refused")
 
     def refresh(self) -> None:
@@ -76,14 +67,16 @@ class Quarantine:
     @property
     def reasons(self) -> dict[str, str]:
         """Path -> reason of every bad file known here, sorted by path."""
-        return {path: self._reasons[path]["reason"] for path in sorted(self._reasons)}
+        entries = sorted(self._reasons.items())
+        return {path: entry["reason"] for path, entry in entries if entry["state"] == _state(path)}
 
     def summary(self) -> str:
         """One line: how many of how many, the first ones with their reasons, and where all are listed."""
-        named = [f"{path} ({reason})" for path, reason in list(self.reasons.items())[:_NAMED]]
-        more = f" and {len(self.reasons) - _NAMED} more" if len(self.reasons) > _NAMED else ""
+        reasons = self.reasons
+        named = [f"{path} ({reason})" for path, reason in list(reasons.items())[:_NAMED]]
+        more = f" and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else ""
         where = f"; all in {self.path}" if self.path is not None else ""
-        text = f"{len(self.reasons)} of {self.total} videos cannot be read"
+        text = f"{len(reasons)} of {self.total} videos cannot be read"
         return f"{text}: {'; '.join(named)}{more}{where}" if named else text
 
     def _append(self, entry: dict) -> None:
