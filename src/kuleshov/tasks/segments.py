@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -136,6 +137,13 @@ class SegmentData(pl.LightningDataModule):
 
     def prepare(self) -> None:
         """What a task needs before its targets are made, a vocabulary for instance."""
+
+    def facts(self) -> dict[str, Any]:
+        """What a network needs to know of the data, in plain values."""
+        return {"width": self.width}
+
+    def set_epoch(self, epoch: int) -> None:
+        """Nothing changes with the epoch but the order, of which Lightning takes care."""
 
     def train_targets(self, ids: list[str]) -> dict[str, Tensor]:
         """Targets of the training segments, (S, ...) each."""

@@ -1,5 +1,7 @@
 """Event features with the relations of the events to the third one."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -11,6 +13,12 @@ from kuleshov.tasks.segments import SegmentData
 
 class RelationData(SegmentData):
     """VidSitu's segments with `relations` (B, 4) long of Ev1, Ev2, Ev4, Ev5 to Ev3, -1 where none is given."""
+
+    def facts(self) -> dict[str, Any]:
+        """Feature width, and how often each relation occurs in training."""
+        labels = self.train_rows.tensors["relations"]
+        counts = torch.bincount(labels[labels >= 0], minlength=len(RELATIONS))
+        return {**super().facts(), "relation_counts": counts.tolist()}
 
     def train_targets(self, ids: list[str]) -> dict[str, Tensor]:
         """The first annotator's relations.

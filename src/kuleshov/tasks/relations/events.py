@@ -2,14 +2,15 @@
 
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from kuleshov.datasets.vidsitu_format import RELATIONS
+from kuleshov.tasks.context_task import ContextTask
 from kuleshov.tasks.relations.model import RelationHead, class_weights, relation_loss
-from kuleshov.tasks.segment_task import SegmentTask
 
 
-class RelationsFromEvents(SegmentTask):
+class RelationsFromEvents(ContextTask):
     """Names the relation of Ev1, Ev2, Ev4 and Ev5 to Ev3, from features as they are or through TxE.
 
     Args:
@@ -37,8 +38,7 @@ class RelationsFromEvents(SegmentTask):
         self.head = RelationHead(width, self.head_width, len(RELATIONS), self.head_dropout)
         weights = None
         if self.class_weighting == "balanced":
-            labels = self.trainer.datamodule.train_rows.tensors["relations"]
-            weights = class_weights(labels, len(RELATIONS))
+            weights = class_weights(torch.tensor(self.facts["relation_counts"]))
         self.register_buffer("class_weights", weights)
 
     def forward(self, events: Tensor) -> Tensor:
@@ -55,3 +55,8 @@ class RelationsFromEvents(SegmentTask):
         chosen = self(batch["events"]).argmax(-1).tolist()
         places = [data.places[data.test_ids[place]] for place in batch["place"].tolist()]
         return [[[RELATIONS[i]] * n for i in row] for row, n in zip(chosen, places, strict=True)]
+
+    @torch.inference_mode()
+    def relate(self, events: Tensor) -> list[str]:
+        """The relations of Ev1, Ev2, Ev4 and Ev5 to Ev3, of five events (5, D)."""
+        return [RELATIONS[i] for i in self(events.unsqueeze(0))[0].argmax(-1).tolist()]

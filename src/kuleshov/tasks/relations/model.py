@@ -31,14 +31,13 @@ class RelationHead(nn.Module):
         return self.pair(torch.cat([projected[:, first], projected[:, second]], dim=-1))
 
 
-def class_weights(labels: Tensor, classes: int) -> Tensor:
+def class_weights(counts: Tensor) -> Tensor:
     """Weights (classes,) inverse to the classes' frequencies, 1 on average over the labels.
 
     Args:
-        labels: long, any shape; negative ones are left out. A class that never occurs gets weight 0.
-        classes: number of classes.
+        counts: (classes,) how often each class occurs; one that never does gets weight 0.
     """
-    counts = torch.bincount(labels[labels >= 0], minlength=classes).float()
+    counts = counts.float()
     weights = torch.where(counts > 0, 1.0 / counts.clamp(min=1), torch.zeros_like(counts))
     return weights * counts.sum() / (counts > 0).sum().clamp(min=1)
 

@@ -1,5 +1,7 @@
 """Event features with the events' roles as tokens."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -54,6 +56,10 @@ class RoleData(SegmentData):
             self.tokens = RoleTokens.gpt2(self.gpt2, verbs, roles)
         else:
             self.tokens = RoleTokens.train(texts, verbs, roles, self.vocabulary_size)
+
+    def facts(self) -> dict[str, Any]:
+        """Feature width, the vocabulary, and the longest training sequence."""
+        return {**super().facts(), "tokens": self.tokens.to_text(), "longest": self.longest}
 
     def train_targets(self, ids: list[str]) -> dict[str, Tensor]:
         """The first annotator's verbs and roles as tokens."""

@@ -3,18 +3,20 @@
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from kuleshov.context.features import ContextKind
 from kuleshov.core.errors import KuleshovError
 from kuleshov.datasets.vidsitu_format import EVENTS
+from kuleshov.tasks.context_task import ContextTask
 from kuleshov.tasks.roles.decoding import write
 from kuleshov.tasks.roles.gpt2 import Gpt2Writer
+from kuleshov.tasks.roles.tokens import RoleTokens
 from kuleshov.tasks.roles.txd import RoleDecoder, next_token_loss
-from kuleshov.tasks.segment_task import SegmentTask
 
 
-class RolesFromEvents(SegmentTask):
+class RolesFromEvents(ContextTask):
     """Writes the semantic roles of each event, its verb given.
 
     Args:
@@ -69,12 +71,11 @@ class RolesFromEvents(SegmentTask):
 
     def build(self, width: int | None) -> None:
         """Make the decoder for the data's vocabulary."""
-        data = self.trainer.datamodule
-        self.tokens = data.tokens
+        self.tokens = RoleTokens.from_text(self.facts["tokens"])
         if self.gpt2 is not None:
             self.decoder = Gpt2Writer(self.gpt2, len(self.tokens))
         else:
-            longest = max(self.longest_output, data.longest) + 1
+            longest = max(self.longest_output, self.facts["longest"]) + 1
             self.decoder = RoleDecoder(len(self.tokens), width, longest=longest, **self.decoder_sizes)
 
     def on_fit_start(self) -> None:
@@ -100,18 +101,7 @@ class RolesFromEvents(SegmentTask):
 
     def predict(self, batch: dict[str, Tensor]) -> list[Any]:
         """{event: {"vb_id": verb, role: text}} for each segment."""
-        written = write(
-            self.decoder,
-            batch["verbs"].flatten(),
-            self._memory(batch["events"]),
-            end=self.tokens.end,
-            pad=self.tokens.pad,
-            never=self.tokens.never_written,
-            beam=self.beam,
-            longest=self.longest_output,
-            length_penalty=self.length_penalty,
-        )
-        texts = [self.tokens.decode(ids) for ids in written.tokens.tolist()]
+        texts = self._write(batch["verbs"].flatten(), self._memory(batch["events"]))
         data = self.trainer.datamodule
         predicted = []
         for row, place in enumerate(batch["place"].tolist()):
@@ -120,3 +110,28 @@ class RolesFromEvents(SegmentTask):
             events = zip(EVENTS, verbs, roles, strict=True)
             predicted.append({event: {"vb_id": verb, **text} for event, verb, text in events})
         return predicted
+
+    def _write(self, verbs: Tensor, memory: Tensor | None) -> list[dict[str, str]]:
+        written = write(
+            self.decoder,
+            verbs,
+            memory,
+            end=self.tokens.end,
+            pad=self.tokens.pad,
+            never=self.tokens.never_written,
+            beam=self.beam,
+            longest=self.longest_output,
+            length_penalty=self.length_penalty,
+        )
+        return [self.tokens.decode(ids) for ids in written.tokens.tolist()]
+
+    @torch.inference_mode()
+    def write_roles(self, events: Tensor, verbs: list[str]) -> list[dict[str, str]]:
+        """{role: text} of five events, their verbs given.
+
+        Args:
+            events: (5, D) features.
+            verbs: five verb ids.
+        """
+        given = torch.tensor([self.tokens.verb(verb) for verb in verbs], device=events.device)
+        return self._write(given, self._memory(events.unsqueeze(0)))

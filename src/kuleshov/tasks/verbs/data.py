@@ -1,5 +1,7 @@
 """Event features with their verbs."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -23,6 +25,10 @@ class VerbData(SegmentData):
         """Read the verb vocabulary."""
         self.verbs = self.annotations.vocabulary()
         self.offscreen = read_offscreen(self.root, self.offscreen_file)
+
+    def facts(self) -> dict[str, Any]:
+        """Feature width and verbs."""
+        return {**super().facts(), "verbs": self.verbs}
 
     def train_targets(self, ids: list[str]) -> dict[str, Tensor]:
         """The first annotator's verbs."""
