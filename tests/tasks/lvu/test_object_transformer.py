@@ -1,0 +1,243 @@
+import numpy as np
+import pytest
+import torch
+
+from kuleshov.core.errors import KuleshovError, WeightsError
+from kuleshov.core.results import read_results
+from kuleshov.pipeline.lightning import main
+from kuleshov.store.instances import InstanceStore
+from kuleshov.store.reader import EventStore
+from kuleshov.tasks.lvu.masking import MASK, OTHER
+from kuleshov.tasks.lvu.movies import SampleMaker, collate, open_movie
+from kuleshov.tasks.lvu.object_transformer import ObjectTransformerEncoder, load_encoder_weights
+from kuleshov.tasks.lvu.pretrain import SoftLabels, compatibility_loss, soft_label_divergence
+
+SIZES = {"train": 16, "val": 6, "test": 8}
+SMALL = {"hidden": 16, "layers": 1, "heads": 2, "feedforward": 16}
+
+
+@pytest.fixture
+def stores(tmp_path, kit):
+    hidden = kit.annotations(tmp_path, "genre", SIZES)
+    return kit.events(tmp_path / "events", hidden), kit.instances(tmp_path / "instances", hidden, seconds=62)
+
+
+def batch_of(stores, movies=("test0000000", "test0000001"), events=True, instances=True, rng=None, **options):
+    event_store = EventStore(stores[0]) if events else None
+    instance_store = InstanceStore(stores[1]) if instances else None
+    maker = SampleMaker(event_store.tensor()[0] if events else None, instance_store, **options)
+    opened = [open_movie(name, 0.0, event_store, instance_store, 60, 1) for name in movies]
+    return collate([maker(movie, movie.ends, rng, False, number) for number, movie in enumerate(opened)])
+
+
+def encoder(kit, instances=True, scene=True):
+    torch.manual_seed(0)
+    widths = (kit.region_width if instances else None, kit.width if scene else None)
+    return ObjectTransformerEncoder(*widths, **SMALL).eval()
+
+
+@pytest.mark.parametrize(
+    ("instances", "scene", "tokens"), [(True, False, 122), (False, True, 32), (True, True, 152)]
+)
+def test_every_row_of_table_five_has_its_tokens(stores, kit, instances, scene, tokens):
+    batch = batch_of(stores, events=scene, instances=instances)
+    states, pooled = encoder(kit, instances, scene)(batch, batch.get("events"))
+    # 62 seconds of boxes give three spans a movie; events end at second 59 and give one
+    spans = 6 if instances else 2
+    assert states.shape == (spans, tokens, 16) and pooled.shape == (spans, 16)
+
+
+def test_the_sum_of_embeddings_is_that_of_the_ids(stores, kit):
+    """Token by token from the stores, without batches."""
+    net = encoder(kit)
+    batch = batch_of(stores)
+    tokens = net.instance_tokens(net.feature(batch["features"]), batch)
+    movie = InstanceStore(stores[1]).movie("test0000001")
+    span = 4  # the second movie's second span, which ends at second 60
+    assert batch["movie"][span] == 1 and batch["turn"][span] == 1
+    number = int(np.flatnonzero(movie.seconds == 60)[0])  # the span's first token
+    box = torch.tensor([*movie.boxes[number], np.prod(movie.boxes[number][2:] - movie.boxes[number][:2])])
+    ids = [60 - 1 + 4, 4, 60 - 30 + 129 + 4, 6 - 0 + 4, 4, 6 - 3 + 129 + 4, 4]
+    expected = (
+        net.feature(torch.from_numpy(movie.features[number])) + net.box(box.float()) + net.kind.weight[0]
+    )
+    expected = expected + sum(table.weight[i] for table, i in zip(net.tables, ids, strict=True))
+    torch.testing.assert_close(tokens[span, 0], expected)
+
+
+def test_masked_tokens_lose_their_feature(stores, kit):
+    net = encoder(kit, scene=False)
+    with torch.no_grad():
+        net.mask_vector.fill_(0.5)
+    batch = batch_of(stores, events=False)
+    batch["action"][0, 3], batch["action"][0, 4], batch["other"][0, 4] = MASK, OTHER, batch["row"][0, 9]
+    changed = {**batch, "features": batch["features"].clone()}
+    changed["features"][batch["row"][0, 3]] += 5.0
+    content = [net.instance_tokens(net.feature(b["features"]), b) for b in (batch, changed)]
+    torch.testing.assert_close(content[0][0, 3], content[1][0, 3])
+    plain = {**batch, "action": torch.zeros_like(batch["action"])}
+    moved = net.instance_tokens(net.feature(batch["features"]), plain)
+    difference = content[0][0, 4] - moved[0, 4]
+    features = net.feature(batch["features"])
+    torch.testing.assert_close(difference, features[batch["row"][0, 9]] - features[batch["row"][0, 4]])
+
+
+def test_neither_padding_nor_order_nor_passes_change_a_span(stores, kit):
+    net = encoder(kit)
+    batch = batch_of(stores)
+    _, pooled = net(batch, batch["events"])
+    _, alone = net(batch_of(stores, movies=("test0000001",)), batch["events"][1:])
+    torch.testing.assert_close(pooled[3:], alone)
+    _, passes = net(batch, batch["events"], spans_per_pass=4)
+    torch.testing.assert_close(pooled, passes)
+    turned = {
+        name: value.flip(1) if name in ("row", "boxes", "ids", "action", "other") else value
+        for name, value in batch.items()
+    }
+    torch.testing.assert_close(net(turned, batch["events"])[1], pooled)
+
+
+def test_a_movie_without_boxes_is_told_by_its_scene(stores, kit, tmp_path):
+    store = kit.instances(tmp_path / "few", {"test0000000": 1})
+    batch = batch_of((stores[0], store))
+    states, pooled = encoder(kit)(batch, batch["events"])
+    assert bool((batch["row"][1] == -1).all()) and pooled.isfinite().all()
+    lone = batch_of((stores[0], store), movies=("test0000001",))
+    assert lone["row"].shape == (1, 0)
+    torch.testing.assert_close(encoder(kit)(lone, lone["events"])[1][0], pooled[1])
+
+
+def slow_divergence(logits, labels):
+    total = 0.0
+    for row, truth in zip(logits.tolist(), labels.tolist(), strict=True):
+        for logit, p in zip(row, truth, strict=True):
+            q = 1 / (1 + np.exp(-logit))
+            total += sum(a * np.log(a / b) for a, b in ((p, q), (1 - p, 1 - q)) if a > 0)
+    return total / logits.numel()
+
+
+def test_soft_label_divergence():
+    torch.manual_seed(0)
+    logits, labels = torch.randn(7, 5), torch.rand(7, 5)
+    assert float(soft_label_divergence(logits, labels)) == pytest.approx(
+        slow_divergence(logits, labels), rel=1e-5
+    )
+    assert float(soft_label_divergence(logits, torch.sigmoid(logits))) == pytest.approx(0, abs=1e-6)
+    assert float(soft_label_divergence(torch.zeros(1, 1), torch.ones(1, 1))) == pytest.approx(np.log(2))
+    assert float(soft_label_divergence(torch.zeros(0, 3), torch.zeros(0, 3))) == 0
+
+
+def test_compatibility_loss():
+    torch.manual_seed(0)
+    first, second = torch.randn(4, 3), torch.randn(4, 3)
+    both = torch.cat([first, second])
+    total = 0.0
+    for i in range(8):
+        partner = (i + 4) % 8
+        terms = [float(both[i] @ both[j] / 0.2) for j in range(8) if j != i]
+        total += np.log(np.sum(np.exp(terms))) - float(both[i] @ both[partner] / 0.2)
+    assert float(compatibility_loss(first, second)) == pytest.approx(total / 8, rel=1e-5)
+    # equal vectors: each of the 2B - 1 others is as likely
+    assert float(compatibility_loss(torch.zeros(3, 2), torch.zeros(3, 2))) == pytest.approx(np.log(5))
+
+
+def run(configs, name, folder, *extra):
+    words = ["fit", "-c", str(configs / f"{name}.yaml"), "-c", str(configs / f"{name}.demo.yaml")]
+    for key, value in SMALL.items():
+        words += [f"--model.init_args.{key}", str(value)]
+    main([*words, "--trainer.default_root_dir", str(folder), "--trainer.logger", "false", *extra])
+
+
+def test_pretraining_then_the_task_then_ot_plus_plus(tmp_path, kit, configs, stores):
+    instances = ["--data.init_args.instances", str(stores[1])]
+    short = ["--trainer.max_epochs", "1"]
+    run(configs, "instance-pretraining", tmp_path / "pretrained", *instances, *short)
+    weights = tmp_path / "pretrained" / "weights" / "object-transformer.safetensors"
+    task = [
+        *instances,
+        "--data.init_args.annotations",
+        str(tmp_path),
+        "--model.init_args.instance_weights",
+        str(weights),
+    ]
+    more = ["--data.init_args.batch_size", "4", "--model.init_args.lr", "3e-3", "--trainer.max_epochs", "8"]
+    run(configs, "object-transformer", tmp_path / "ot", *task, *more)
+    found = {(line.row, line.metric): line for line in read_results(tmp_path / "ot" / "results.jsonl")}
+    assert found["instances", "top1"].value > found["trivial", "top1"].value
+    assert found["instances", "top1"].weights_sha256 is not None
+    events = ["--data.init_args.events", str(stores[0]), "--model.init_args.context", "scratch"]
+    sizes = {"context_hidden": 8, "context_layers": 1, "context_heads": 2, "context_feedforward": 8}
+    events += [word for name, value in sizes.items() for word in (f"--model.init_args.{name}", str(value))]
+    run(configs, "ot-plus-plus", tmp_path / "both", *task, *events, *short)
+    assert read_results(tmp_path / "both" / "results.jsonl")[0].row == "ot++-scratch"
+
+
+def test_pretraining_lowers_its_loss(tmp_path, kit, stores):
+    """Twenty steps on one batch, without dropout."""
+    torch.manual_seed(0)
+    from kuleshov.tasks.lvu.pretrain import InstancePretraining, InstanceSpans
+
+    data = InstanceSpans(str(stores[1]), batch_size=4, seed=0)
+    data.setup()
+    loader = data.train_dataloader()
+    batch = next(iter(loader))
+    module = InstancePretraining(dropout=0.0, soft_label_classes=8, **SMALL)
+    module._trainer = type("Trainer", (), {"datamodule": data})()
+    module.configure_model()
+    optimizer = torch.optim.AdamW(module.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(20):
+        found = module.losses(batch)
+        loss = 80 * found["mask"] + found["compatibility"]
+        losses.append(float(loss))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("name", ["object-transformer", "ot-plus-plus", "instance-pretraining"])
+def test_fast_dev_run_through_the_paper_values(name, tmp_path, configs, stores):
+    words = [
+        "fit",
+        "-c",
+        str(configs / f"{name}.yaml"),
+        "--trainer.fast_dev_run",
+        "true",
+        "--trainer.accelerator",
+        "cpu",
+    ]
+    words += ["--data.init_args.instances", str(stores[1]), "--data.init_args.batch_size", "2"]
+    words += ["--model.init_args.hidden", "24", "--model.init_args.feedforward", "24"]
+    if name != "instance-pretraining":
+        words += ["--data.init_args.annotations", str(tmp_path), "--data.init_args.eval_batch_size", "1"]
+    if name == "ot-plus-plus":
+        words += ["--data.init_args.events", str(stores[0])]
+    main(words)
+
+
+def test_evaluation_is_deterministic_and_masking_there_is_an_option(stores):
+    plain = batch_of(stores, mask_share=0.0, rng=np.random.default_rng(0))
+    assert not plain["chosen"].any() and not plain["action"].any()
+    masked = batch_of(stores, mask_share=0.15, rng=np.random.default_rng(0))
+    assert masked["chosen"].any(1).all()
+
+
+def test_weights_that_do_not_fit_are_named(tmp_path, kit):
+    from kuleshov.core.weights import save_weights
+
+    net = encoder(kit, scene=False)
+    path = tmp_path / "ot.safetensors"
+    save_weights(path, net.state_dict(), {"architecture": "object_transformer", "arguments": net.arguments})
+    both = encoder(kit)
+    load_encoder_weights(both, str(path))
+    torch.testing.assert_close(both.feature.weight, net.feature.weight)
+    with pytest.raises(WeightsError, match="does not fit: first difference at feature.weight"):
+        load_encoder_weights(ObjectTransformerEncoder(9, None, **SMALL), str(path))
+    save_weights(path, {"x": torch.zeros(1)}, {"architecture": "txe"})
+    with pytest.raises(WeightsError, match="holds txe weights, not an Object Transformer"):
+        load_encoder_weights(net, str(path))
+    with pytest.raises(WeightsError, match="no linear classifier over features of width 5"):
+        SoftLabels(5, str(path))
+    with pytest.raises(KuleshovError, match="hidden=10 is not a multiple of heads=4"):
+        ObjectTransformerEncoder(4, None, hidden=10, heads=4)
