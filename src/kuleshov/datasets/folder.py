@@ -1,0 +1,214 @@
+"""Plain videos: files, folders, patterns and lists of them; and what of a set of files can be read."""
+
+import glob
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+
+from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, VideoError
+from kuleshov.core.manifest import sha256_file
+from kuleshov.core.types import Video
+
+VIDEO_SUFFIXES = frozenset(
+    ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()
+)
+LIST_SUFFIXES = frozenset({".csv", ".lst", ".txt"})
+
+
+def is_video(path: str | Path) -> bool:
+    """Whether a name ends like a video's and is not hidden."""
+    path = Path(path)
+    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
+
+
+def find_videos(sources: str | Path | Iterable[str | Path]) -> list[Video]:
+    """Find videos in files, folders (with all below), patterns such as `movies/*.mp4`, and lists.
+
+    A list is a .txt, .csv or .lst file with one path a line, relative to its own folder; `#` opens a comment.
+    Ids are names without their endings: below a folder with the way to them (`a/b`), elsewhere alone.
+
+    Args:
+        sources: one or more of these.
+
+    Returns:
+        One `Video` a file, sorted by id; ids are unique.
+
+    Raises:
+        MissingDataError: a source is not there or holds no videos.
+        KuleshovError: two files would have the same id.
+    """
+    if isinstance(sources, str | Path):
+        sources = [sources]
+    # a file reached in two ways is one video, under the name it was found by first
+    names: dict[Path, tuple[str, Path]] = {}
+    for source in sources:
+        for name, path in _expand(str(source)):
+            names.setdefault(path.resolve(), (name, path))
+    return [Video(id, path) for id, path in sorted(_unique_ids(list(names.values())).items())]
+
+
+def videos_below(folder: str | Path) -> list[Path]:
+    """All videos in a folder and below it, sorted; hidden files and folders are left out."""
+    folder = Path(folder)
+    found = (path for path in folder.rglob("*") if is_video(path) and path.is_file())
+    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+
+
+def list_lines(path: str | Path) -> Iterator[tuple[int, str]]:
+    """Line numbers and texts of a list file, blank lines and comments left out.
+
+    Raises:
+        MissingDataError: there is no such file.
+        FormatError: it is not UTF-8.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingDataError("list of videos", path.absolute(), "check the path")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FormatError(path, f"not UTF-8 text ({error.reason} at byte {error.start})") from error
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            yield number, line.strip()
+
+
+def _expand(source: str) -> Iterator[tuple[str, Path]]:
+    path = Path(source)
+    if path.is_dir():
+        found = videos_below(path)
+        if not found:
+            endings = " ".join(sorted(VIDEO_SUFFIXES))
+            raise MissingDataError("videos", path.absolute(), f"none below this folder ends in {endings}")
+        yield from ((p.relative_to(path).with_suffix("").as_posix(), p) for p in found)
+    elif path.is_file() and path.suffix.lower() in LIST_SUFFIXES:
+        for number, line in list_lines(path):
+            entry = path.parent / line
+            if not entry.is_file():
+                raise MissingDataError("video", entry.absolute(), f"it is named in {path}, line {number}")
+            yield entry.stem, entry
+    elif path.is_file():
+        yield path.stem, path
+    else:
+        # a pattern may also match folders and lists
+        matches = sorted(glob.glob(source, recursive=True)) if glob.has_magic(source) else []
+        matches = [match for match in matches if Path(match).is_dir() or is_video(match)]
+        if not matches:
+            raise MissingDataError("videos", path.absolute(), "name a file, a folder, a list or a pattern")
+        for match in matches:
+            yield from _expand(match)
+
+
+def _unique_ids(named: list[tuple[str, Path]]) -> dict[str, Path]:
+    taken = Counter(name for name, _ in named)
+    result: dict[str, Path] = {}
+    for name, path in named:
+        # a.mp4 beside a.mkv: keep the ending
+        name = name if taken[name] == 1 else f"{name}{path.suffix}"
+        if name in result:
+            raise KuleshovError(f"two videos have the id {name}: {result[name]} and {path}; rename one")
+        result[name] = path
+    return result
+
+
+@dataclass(frozen=True)
+class FilesReport:
+    """What of a set of files is there and can be read.
+
+    Attributes:
+        listed: files that should be there.
+        there: files that are.
+        readable: files whose first frame can be decoded and that are whole.
+        missing: names of those that are not there.
+        unreadable: path -> reason.
+        short: path -> seconds, of readable files shorter than was asked for.
+        duplicates: groups of paths with the same content.
+        seconds: total length of the readable files.
+    """
+
+    listed: int
+    there: int
+    readable: int
+    missing: list[str] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    short: dict[str, float] = field(default_factory=dict)
+    duplicates: list[list[str]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def check_files(
+    videos: Sequence[Video], missing: Sequence[str] = (), least_seconds: float = 2.0, workers: int = 2
+) -> FilesReport:
+    """Open every file in processes of their own: one that crashes its decoder is only one more bad file.
+
+    Args:
+        videos: what is there.
+        missing: names of what is not.
+        least_seconds: files below this are told as short.
+        workers: processes.
+    """
+    paths = sorted({str(video.path) for video in videos})
+    found = dict(_examine_all(paths, workers))
+    seconds = {path: result[1] for path, result in found.items() if result[0] is None}
+    groups: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        if found[path][2]:
+            groups[found[path][2]].append(path)
+    return FilesReport(
+        listed=len(paths) + len(missing),
+        there=len(paths),
+        readable=len(seconds),
+        missing=sorted(missing),
+        unreadable={path: found[path][0] for path in paths if found[path][0] is not None},
+        short={path: seconds[path] for path in sorted(seconds) if seconds[path] < least_seconds - 1e-3},
+        duplicates=sorted(group for group in groups.values() if len(group) > 1),
+        seconds=sum(seconds.values()),
+    )
+
+
+def check(root: str | Path, least_seconds: float = 2.0, workers: int = 2) -> FilesReport:
+    """What of a folder's videos can be read; see `check_files`."""
+    return check_files(find_videos(root), (), least_seconds, workers)
+
+
+def examine(path: str) -> tuple[str | None, float, str]:
+    """Why a file cannot be read (None if it can), its seconds, and the sha256 of its content."""
+    # PyAV is loaded in the process that examines, not by those who only look for files
+    from kuleshov.video.cursors import check_tail
+    from kuleshov.video.probe import packet_index, probe
+
+    try:
+        info, index = probe(path), packet_index(path)
+        check_tail(Path(path), info.duration, index.end, index.declared)
+    except VideoError as error:
+        return error.reason, 0.0, sha256_file(path) if Path(path).is_file() else ""
+    return None, info.duration, sha256_file(path)
+
+
+def _examine_all(paths: list[str], workers: int) -> Iterator[tuple[str, tuple[str | None, float, str]]]:
+    left = set(paths)
+    if not paths:
+        return
+    try:
+        with ProcessPoolExecutor(max(1, workers), mp_context=get_context("spawn")) as pool:
+            jobs = {pool.submit(examine, path): path for path in paths}
+            for job in as_completed(jobs):
+                result = job.result()
+                left.discard(jobs[job])
+                yield jobs[job], result
+    except BrokenProcessPool:
+        # some file killed its process and the others' results with it: one process a file from here on
+        for path in sorted(left):
+            yield path, _examine_alone(path)
+
+
+def _examine_alone(path: str) -> tuple[str | None, float, str]:
+    try:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            return pool.submit(examine, path).result()
+    except BrokenProcessPool:
+        return "it crashes the decoder", 0.0, sha256_file(path)

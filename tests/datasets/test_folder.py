@@ -1,0 +1,93 @@
+"""Finding videos, and telling what of them can be read."""
+
+import os
+import signal
+
+import pytest
+
+from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError
+from kuleshov.datasets import folder
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for name in ("b.mp4", "a.MKV", "sub/c.webm", "sub/.hidden.mp4", ".git/d.mp4", "notes.md"):
+        path = tmp_path / "tree" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+    return tmp_path / "tree"
+
+
+def test_a_folder_is_searched_with_all_below(tree):
+    found = folder.find_videos(tree)
+    assert [video.id for video in found] == ["a", "b", "sub/c"]
+    assert found[2].path == tree / "sub" / "c.webm"
+
+
+def test_files_patterns_and_folders_together_name_a_file_once(tree):
+    found = folder.find_videos([str(tree / "b.mp4"), str(tree / "*.mp4"), str(tree / "sub"), tree])
+    assert [video.id for video in found] == ["a", "b", "c"]
+
+
+def test_a_list_is_relative_to_itself(tree):
+    (tree / "list.txt").write_text("# chosen\nb.mp4\n\nsub/c.webm\n")
+    assert [video.id for video in folder.find_videos(tree / "list.txt")] == ["b", "c"]
+    (tree / "list.txt").write_text("b.mp4\ngone.mp4\n")
+    with pytest.raises(MissingDataError, match=r"gone\.mp4: it is named in .*list\.txt, line 2"):
+        folder.find_videos(tree / "list.txt")
+
+
+def test_same_names_keep_their_endings_or_are_refused(tree):
+    (tree / "b.avi").write_bytes(b"x")
+    assert [video.id for video in folder.find_videos(tree)] == ["a", "b.avi", "b.mp4", "sub/c"]
+    (tree / "other").mkdir()
+    (tree / "other" / "b.mp4").write_bytes(b"y")
+    with pytest.raises(
+        KuleshovError, match=r"two videos have the id b\.mp4: .*tree/b\.mp4 and .*other/b\.mp4"
+    ):
+        folder.find_videos([tree / "b.mp4", tree / "other" / "b.mp4"])
+
+
+def test_what_is_not_there_is_told(tmp_path, tree):
+    with pytest.raises(MissingDataError, match=r"videos not found at .*gone: name a file, a folder"):
+        folder.find_videos(tmp_path / "gone")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MissingDataError, match="none below this folder ends in"):
+        folder.find_videos(tmp_path / "empty")
+    (tmp_path / "list.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(FormatError, match="not UTF-8 text"):
+        folder.find_videos(tmp_path / "list.txt")
+
+
+@pytest.fixture
+def movies(tmp_path, write_clip):
+    for name, seconds in (("good", 3), ("short", 1)):
+        write_clip(tmp_path / "movies" / f"{name}.mp4", seconds)
+    (tmp_path / "movies" / "copy.mp4").write_bytes((tmp_path / "movies" / "good.mp4").read_bytes())
+    (tmp_path / "movies" / "bad.mp4").write_bytes(b"nothing")
+    return tmp_path / "movies"
+
+
+def test_check_tells_readable_short_and_doubled_files(movies):
+    report = folder.check(movies, least_seconds=2.0)
+    assert (report.listed, report.there, report.readable) == (4, 4, 3)
+    assert list(report.unreadable) == [str(movies / "bad.mp4")]
+    assert report.unreadable[str(movies / "bad.mp4")].startswith("it cannot be opened")
+    assert report.short == {str(movies / "short.mp4"): 1.0}
+    assert report.duplicates == [[str(movies / "copy.mp4"), str(movies / "good.mp4")]]
+    assert report.seconds == pytest.approx(7.0)
+
+
+def crash(path):
+    """Stands for a file that kills its decoder."""
+    if "bad" in path:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return None, 3.0, path
+
+
+def test_a_file_that_kills_its_process_is_only_one_more_bad_file(movies, monkeypatch):
+    monkeypatch.setattr(folder, "examine", crash)
+    monkeypatch.setattr(folder, "get_context", lambda _: __import__("multiprocessing").get_context("fork"))
+    report = folder.check(movies)
+    assert report.unreadable == {str(movies / "bad.mp4"): "it crashes the decoder"}
+    assert report.readable == 3
