@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -80,3 +81,29 @@ def small_vidsitu(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("small")
     write_vidsitu(root)
     return root
+
+
+@pytest.fixture(scope="session")
+def small_videos(small_vidsitu: Path) -> Path:
+    """Folder of the segments' sources: 30 s each, 32 x 32 pixels at 4 frames a second."""
+    folder = small_vidsitu / "vidsitu" / "videos"
+    folder.mkdir()
+    for split in ("train", "valid"):
+        names = json.loads((small_vidsitu / f"vidsitu/split_files/vseg_split_{split}_lb.json").read_text())
+        for source in sorted({name[2:13] for name in names}):
+            write_source(folder / f"{source}.mp4")
+    return folder
+
+
+def write_source(path: Path, seconds: int = 30) -> None:
+    """Write a film whose brightness goes up and down."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=4)
+        stream.width = stream.height = 32
+        stream.pix_fmt, stream.options = "yuv420p", {"preset": "ultrafast"}
+        for number in range(4 * seconds):
+            image = np.full((32, 32, 3), 128 + 100 * np.sin(number / 3), dtype=np.uint8)
+            for packet in stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)

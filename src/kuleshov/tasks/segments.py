@@ -14,6 +14,7 @@ from kuleshov.context.features import SegmentFeatures
 from kuleshov.core.distributed import rank, world_size
 from kuleshov.core.errors import KuleshovError
 from kuleshov.core.random import numpy_generator
+from kuleshov.core.results import global_seed
 from kuleshov.datasets.vidsitu import VidSitu
 from kuleshov.store.reader import EventStore
 
@@ -79,7 +80,7 @@ class SegmentData(pl.LightningDataModule):
         store: folder of the event features.
         batch_size: segments a step and device in training.
         eval_batch_size: segments a step and device where nothing is learned.
-        seed: decides the order of the training segments.
+        seed: decides the order of the training segments; the training's seed when null.
         train_split: the split to train on.
         split: the split to choose the epoch by and to report.
         split_file: another list of segment ids to report on; `ann_idx` counts in it.
@@ -96,7 +97,7 @@ class SegmentData(pl.LightningDataModule):
         store: str,
         batch_size: int = 16,
         eval_batch_size: int = 64,
-        seed: int = 0,
+        seed: int | None = None,
         train_split: str = "train",
         split: str = "valid",
         split_file: str | None = None,
@@ -106,7 +107,8 @@ class SegmentData(pl.LightningDataModule):
         vocabulary: str | None = None,
     ) -> None:
         super().__init__()
-        self.root, self.store_folder, self.seed = Path(annotations), store, seed
+        self.root, self.store_folder = Path(annotations), store
+        self.seed = (global_seed() or 0) if seed is None else seed
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.train_split, self.split, self.split_file = train_split, split, split_file
         self.train_segments, self.validate_segments = train_segments, validate_segments
