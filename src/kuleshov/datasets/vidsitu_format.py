@@ -4,6 +4,7 @@ Sadhu et al., Visual Semantic Role Labeling for Video Understanding, CVPR 2021; 
 `data/README.md`.
 """
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -84,6 +85,7 @@ def parse_segment(text: str) -> Segment:
     return Segment(text, source, int(start), int(end))
 
 
+@functools.cache
 def role_of(name: str) -> str:
     """Short role name of a full argument name: `ArgM (location)` -> `ALoc`, `Arg0 (agent)` -> `Arg0`.
 

@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from kuleshov.core.errors import KuleshovError
-from kuleshov.metrics.ngrams import ORDERS, NgramTable, find_sorted, ngram_table
+from kuleshov.metrics.ngrams import ORDERS, NgramTable, distinct, find_sorted, ngram_table
 
 SIGMA = 6.0
 BETA = 1.2
@@ -62,16 +62,36 @@ class Captions:
         return ngram_table([*self.hypotheses, *self.flat_references])
 
     @cached_property
+    def hypothesis_rows(self) -> np.ndarray:
+        """Rows (I,) of the hypotheses in `table`."""
+        return self.table.rows(self.hypotheses)
+
+    @cached_property
+    def reference_rows(self) -> np.ndarray:
+        """Rows (R,) of `flat_references` in `table`."""
+        return self.table.rows(self.flat_references)
+
+    @cached_property
     def hypothesis_entries(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(item, n-gram, count) sorted by item and n-gram."""
-        item, ngram, count = self.table.entries(self.table.rows(self.hypotheses))
+        item, ngram, count = self.table.entries(self.hypothesis_rows)
         rank = np.argsort(item * max(len(self.table.order), 1) + ngram, kind="stable")
         return item[rank], ngram[rank], count[rank]
 
     @cached_property
+    def rouge(self) -> np.ndarray:
+        """ROUGE-L (I,) of each item; see `rouge_l`."""
+        return _rouge(self.hypotheses, self.references)
+
+    @cached_property
+    def matches(self) -> np.ndarray:
+        """N-grams (I, 4) of each hypothesis that a reference holds, clipped to the most that one of them holds."""
+        return _clipped_matches(self)
+
+    @cached_property
     def reference_entries(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(place in `flat_references`, n-gram, count)."""
-        return self.table.entries(self.table.rows(self.flat_references))
+        return self.table.entries(self.reference_rows)
 
 
 def cider(captions: Captions, groups: np.ndarray | None = None) -> np.ndarray:
@@ -105,8 +125,8 @@ def cider(captions: Captions, groups: np.ndarray | None = None) -> np.ndarray:
     norms = np.sqrt(h_norm[of_pair]) * np.sqrt(r_norm)
     cosine = np.divide(dot, norms, out=np.zeros_like(dot), where=norms != 0)  # (R, 4)
     bigrams = np.maximum(captions.table.words - 1, 0)
-    h_bigrams = bigrams[captions.table.rows(captions.hypotheses)][of_pair]
-    delta = h_bigrams - bigrams[captions.table.rows(captions.flat_references)]
+    h_bigrams = bigrams[captions.hypothesis_rows][of_pair]
+    delta = h_bigrams - bigrams[captions.reference_rows]
     similarity = cosine.mean(axis=1) * np.exp(-(delta.astype(float) ** 2) / (2 * SIGMA**2))
     return 10.0 * np.bincount(of_pair, similarity, items) / np.bincount(of_pair, minlength=items)
 
@@ -116,8 +136,9 @@ def _inverse_frequencies(captions: Captions, groups: np.ndarray):
     width = max(len(captions.table.order), 1)
     place, ngram, _ = captions.reference_entries
     item = captions.item_of_reference[place]
-    once = np.unique(item * width + ngram)  # an item's references count once
-    keys, frequency = np.unique(groups[once // width] * width + once % width, return_counts=True)
+    once, _ = distinct(item * width + ngram)  # an item's references count once
+    keys, first = distinct(groups[once // width] * width + once % width)
+    frequency = np.diff(np.append(first, len(once)))
     sizes = np.bincount(groups)
     wordless = (sizes > 0) & (np.bincount(keys // width, minlength=len(sizes)) == 0)
     if wordless.any():
@@ -144,14 +165,14 @@ def bleu(captions: Captions, groups: np.ndarray | None = None) -> np.ndarray:
     """Corpus BLEU-1 to BLEU-4 of each group, float64 (G, 4); closest reference length, brevity penalty."""
     groups = np.zeros(len(captions.hypotheses), np.int64) if groups is None else groups
     table, items = captions.table, len(captions.hypotheses)
-    words = table.words[table.rows(captions.hypotheses)]
-    lengths = table.words[table.rows(captions.flat_references)]
+    words = table.words[captions.hypothesis_rows]
+    lengths = table.words[captions.reference_rows]
     # the closest length wins, the shorter one of two equally close
     distance = np.abs(lengths - words[captions.item_of_reference])
     base = int(lengths.max(initial=0)) + 1
     closest = np.minimum.reduceat(distance * base + lengths, captions.first_reference) % base
 
-    correct = _clipped_matches(captions)  # (I, 4)
+    correct = captions.matches
     guesses = np.maximum(words[:, None] - np.arange(ORDERS), 0)  # (I, 4)
     count = int(groups.max(initial=0)) + 1
     correct, guesses = (
@@ -168,13 +189,12 @@ def bleu(captions: Captions, groups: np.ndarray | None = None) -> np.ndarray:
 
 
 def _clipped_matches(captions: Captions) -> np.ndarray:
-    """N-grams of each hypothesis that occur in a reference, at most as often as in one of them: (I, 4)."""
     items, width = len(captions.hypotheses), max(len(captions.table.order), 1)
     item, h_ngram, h_count = captions.hypothesis_entries
     place, r_ngram, r_count = captions.reference_entries
     r_key = captions.item_of_reference[place] * width + r_ngram
     rank = np.argsort(r_key, kind="stable")
-    keys, first = np.unique(r_key[rank], return_index=True)
+    keys, first = distinct(r_key[rank])
     most = np.maximum.reduceat(r_count[rank], first) if len(first) else r_count
     at, shared = find_sorted(keys, item * width + h_ngram)
     matched = np.minimum(h_count[shared], most[at[shared]])
@@ -183,15 +203,20 @@ def _clipped_matches(captions: Captions) -> np.ndarray:
 
 def rouge_l(captions: Captions) -> np.ndarray:
     """ROUGE-L of each item, float64 (I,): best precision and best recall over the references, beta 1.2."""
+    return captions.rouge
+
+
+def _rouge(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
     cache: dict[tuple[str, str], tuple[float, float]] = {}
-    scores = np.zeros(len(captions.hypotheses))
-    for i, (hypothesis, references) in enumerate(zip(captions.hypotheses, captions.references, strict=True)):
+    scores = np.zeros(len(hypotheses))
+    for i, (hypothesis, texts) in enumerate(zip(hypotheses, references, strict=True)):
         precision = recall = 0.0
-        for reference in references:
-            pair = (hypothesis, reference)
-            if pair not in cache:
-                cache[pair] = _lcs_rates(hypothesis, reference)
-            precision, recall = max(precision, cache[pair][0]), max(recall, cache[pair][1])
+        for text in texts:
+            pair = (hypothesis, text)
+            rates = cache.get(pair)
+            if rates is None:
+                rates = cache[pair] = _lcs_rates(hypothesis, text)
+            precision, recall = max(precision, rates[0]), max(recall, rates[1])
         if precision and recall:
             scores[i] = (1 + BETA**2) * precision * recall / (recall + BETA**2 * precision)
     return scores
@@ -199,6 +224,8 @@ def rouge_l(captions: Captions) -> np.ndarray:
 
 def _lcs_rates(hypothesis: str, reference: str) -> tuple[float, float]:
     left, right = hypothesis.split(" "), reference.split(" ")
+    if hypothesis == reference:
+        return 1.0, 1.0
     length = common_subsequence(left, right)
     return length / len(left), length / len(right)
 
