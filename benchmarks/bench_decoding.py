@@ -1,0 +1,85 @@
+"""Decoding speed: events together and with cached keys and values, against without cache, one by one.
+
+    python benchmarks/bench_decoding.py [--events 64] [--floor 5]
+
+Both write the same number of tokens an event (the end is made unlikely), greedily, at the demo's size and at the
+paper's. Prints tokens per second and the ratio; exits with 1 where a ratio is below the floor.
+"""
+
+import argparse
+import sys
+import time
+
+import torch
+from torch import Tensor
+
+from kuleshov.tasks.roles.decoding import write
+from kuleshov.tasks.roles.txd import RoleDecoder
+
+PAD, END, VERB = 0, 1, 2
+SIZES = {
+    "demo": {"vocabulary": 600, "width": 96, "layers": 2, "heads": 4, "feedforward": 192, "bottleneck": 0},
+    "paper": {"vocabulary": 8000, "width": 1024, "layers": 3, "heads": 8, "feedforward": 2048},
+}
+
+
+def plain(network: RoleDecoder, first: Tensor, memory: Tensor, longest: int) -> list[list[int]]:
+    """Greedy decoding the plain way: an event after the other, all tokens read again at every step."""
+    texts = []
+    for event in range(first.shape[0]):
+        tokens = [int(first[event])]
+        while len(tokens) <= longest and tokens[-1] != END:
+            scores = network(torch.tensor([tokens]), memory[event : event + 1])[0, -1]
+            scores[PAD] = -torch.inf
+            tokens.append(int(scores.argmax()) if len(tokens) < longest else END)
+        texts.append(tokens[1:])
+    return texts
+
+
+def seconds(function, *arguments, **options) -> tuple[float, object]:
+    """Time and result of one call."""
+    started = time.perf_counter()
+    made = function(*arguments, **options)
+    return time.perf_counter() - started, made
+
+
+@torch.inference_mode()
+def compare(size: str, events: int, measured: int, longest: int) -> tuple[float, float, bool]:
+    """Tokens a second together and one by one, and whether the `measured` events' tokens are equal."""
+    torch.manual_seed(0)
+    network = RoleDecoder(memory_width=256, longest=longest + 1, **SIZES[size]).eval()
+    network.output.bias[END] -= 100.0
+    memory = network.memories(torch.randn(events, 1, 256))
+    first = torch.full((events,), VERB)
+    options = {"end": END, "pad": PAD, "never": [PAD], "longest": longest}
+    write(network, first[:2], memory[:2], **options)
+    ours, written = seconds(write, network, first, memory, **options)
+    theirs, texts = seconds(plain, network, first[:measured], memory[:measured], longest)
+    found = [[token for token in row if token != PAD] for row in written.tokens[:measured].tolist()]
+    tokens = sum(map(len, texts))
+    return events * longest / ours, tokens / theirs, found == texts
+
+
+def main() -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--events", type=int, default=64, help="events written together (default: %(default)s)"
+    )
+    parser.add_argument("--longest", type=int, default=30, help="tokens an event (default: %(default)s)")
+    parser.add_argument("--floor", type=float, default=5.0, help="least ratio (default: %(default)s)")
+    args = parser.parse_args()
+    print(
+        f"{'size':8}{'together, cached':>18}{'one by one':>14}{'ratio':>8}   tokens/s, {args.events} events"
+    )
+    good = True
+    for size, measured in (("demo", args.events), ("paper", min(8, args.events))):
+        ours, theirs, equal = compare(size, args.events, measured, args.longest)
+        note = "" if equal else "   tokens differ"
+        print(f"{size:8}{ours:18.0f}{theirs:14.0f}{ours / theirs:8.1f}{note}")
+        good &= equal and ours / theirs >= args.floor
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
