@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from kuleshov.core.errors import KuleshovError
+from kuleshov.core.errors import UsageError
 from kuleshov.core.results import Result
 from kuleshov.report.lineage import Run, ancestors, lineage, results_of
 from kuleshov.report.tables import Source
@@ -15,10 +15,10 @@ def parse_runs(words: Sequence[str]) -> dict[str, list[Path]]:
     """`RUN` and `NAME=RUN` words -> variant's name ("" for none) -> folders.
 
     Raises:
-        KuleshovError: no run at all, or a name without a folder.
+        UsageError: no run at all, or a name without a folder.
     """
     if not words:
-        raise KuleshovError("name at least one run folder (`kuleshov run` prints it)")
+        raise UsageError("name at least one run folder (`kuleshov run` prints it)")
     found: dict[str, list[Path]] = {}
     for word in words:
         name, equals, path = word.partition("=")
@@ -26,7 +26,7 @@ def parse_runs(words: Sequence[str]) -> dict[str, list[Path]]:
         if not equals or Path(word).exists():
             name, path = "", word
         if not path or (equals and not name and path != word):
-            raise KuleshovError(f"a run is named RUN or NAME=RUN, not {word!r}")
+            raise UsageError(f"a run is named RUN or NAME=RUN, not {word!r}")
         found.setdefault(name, []).append(Path(path))
     return found
 

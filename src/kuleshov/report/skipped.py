@@ -49,7 +49,9 @@ def _near(run: Run, name: str) -> list[Path]:
 
 def _quarantined(run: str, file: Path) -> list[Skipped]:
     found = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    # a line without an end is still being written
+    lines = file.read_text(encoding="utf-8").split("\n")[:-1]
+    for number, line in enumerate(lines, 1):
         try:
             record = json.loads(line)
             what = record.get("path") or record.get("id") or record["video"]
