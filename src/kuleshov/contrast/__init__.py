@@ -1,0 +1,1 @@
+"""Level 1: pretraining the video backbone."""

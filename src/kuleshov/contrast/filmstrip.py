@@ -1,6 +1,7 @@
 """Clips as pictures: frames side by side."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -21,6 +22,17 @@ def filmstrip(clips: Tensor, max_frames: int = 8) -> Tensor:
 
 
 def paired_rows(first: Tensor, second: Tensor, samples: int = 4) -> Tensor:
-    """Interleave the first few clips of two batches (B, 3, T, H, W), so that pairs stand one above the other."""
-    pairs = torch.stack([first[:samples], second[:samples]], dim=1)  # (n, 2, 3, T, H, W)
-    return pairs.flatten(0, 1)
+    """Interleave the first few clips of two batches, so that pairs stand one above the other.
+
+    Args:
+        first: (B, 3, T, H, W).
+        second: (B, 3, T', H', W'), brought to the first's frames and pixels where these differ.
+        samples: clips taken of each.
+
+    Returns:
+        (2 * samples, 3, T, H, W).
+    """
+    first, second = first[:samples].float(), second[:samples].float()
+    if first.shape != second.shape:
+        second = F.interpolate(second, size=first.shape[2:])
+    return torch.stack([first, second], dim=1).flatten(0, 1)

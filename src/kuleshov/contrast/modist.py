@@ -178,7 +178,7 @@ class MoDist(Pretraining):
             self.log("queue/fill", float(self.visual_queue.fill))
             self.log("queue/mean_age", self.visual_queue.mean_age())
         self.show_pairs(batch["clip_a"], batch["clip_b"], batch_index)
-        self.show_pairs(batch["clip_a"], batch["motion_a"], batch_index, "motion")
+        self.show_pairs(batch["clip_a"], batch["motion_a"], batch_index, "motion", motion=True)
         return loss
 
     def chance_loss(self) -> float:
@@ -194,7 +194,10 @@ class MoDist(Pretraining):
         """The visual network, and the motion network beside it."""
         return {
             "backbone": (self.backbone, self.exported(self.backbone)),
-            "motion": (self.motion, self.exported(self.motion)),
+            "motion": (
+                self.motion,
+                self.exported(self.motion, clip=self.trainer.datamodule.motion_format.to_dict()),
+            ),
         }
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities import rank_zero_warn
@@ -20,6 +21,7 @@ from kuleshov.core.errors import KuleshovError, WeightsError
 from kuleshov.core.manifest import sha256_ids
 from kuleshov.core.optim import parameter_groups, warmup_cosine
 from kuleshov.core.results import Result, append_results, global_seed
+from kuleshov.video.monitor import QuarantineMonitor
 
 
 class Pretraining(pl.LightningModule):
@@ -57,9 +59,9 @@ class Pretraining(pl.LightningModule):
             share_batch_norm(self, self.trainer.strategy.root_device.type)
 
     def configure_callbacks(self) -> list[pl.Callback]:
-        """Watch the speed, wherever the training runs."""
+        """Watch the speed and the unreadable files, wherever the training runs."""
         data = self.trainer.datamodule
-        return [Throughput(data.global_batch * data.clips_per_sample)]
+        return [Throughput(data.global_batch * data.clips_per_sample), QuarantineMonitor()]
 
     def configure_optimizers(self) -> dict[str, Any]:
         """SGD with momentum, decay on kernels only, linear warm-up, then half a cosine to zero, every step."""
@@ -103,13 +105,24 @@ class Pretraining(pl.LightningModule):
         for name, value in self._health.items():
             self.log(f"ssl/{name}", value)
 
-    def show_pairs(self, first: Tensor, second: Tensor, batch_index: int, name: str = "clips") -> None:
-        """Once an epoch, put the first few pairs of clips (B, 3, T, H, W) into the log as filmstrips."""
+    def show_pairs(
+        self, first: Tensor, second: Tensor, batch_index: int, name: str = "clips", motion: bool = False
+    ) -> None:
+        """Once an epoch, put the first few pairs of clips into the log as filmstrips.
+
+        Args:
+            first: clips (B, 3, T, H, W), normalised.
+            second: clips, or their motion, which is in [0, 1].
+            batch_index: only the first batch is shown.
+            name: the picture's name in the log.
+            motion: whether `second` is motion.
+        """
         board = getattr(self.logger, "experiment", None)
         if batch_index or not self.trainer.is_global_zero or not hasattr(board, "add_image"):
             return
-        rows = paired_rows(*(self.trainer.datamodule.shown(clips[:4]) for clips in (first, second)))
-        board.add_image(f"pairs/{name}", filmstrip(rows), self.global_step)
+        shown = self.trainer.datamodule.shown
+        below = second[:4] if motion else shown(second[:4])
+        board.add_image(f"pairs/{name}", filmstrip(paired_rows(shown(first[:4]), below)), self.global_step)
 
     def chance_loss(self) -> float:
         """The loss of embeddings that are all the same; 0 where the method has none."""
@@ -138,7 +151,7 @@ class Pretraining(pl.LightningModule):
         self._probe = []
         features, labels, part, index = (column.cpu() for column in columns)
         # a distributed loader may repeat samples to make the shares even
-        keep = torch.from_numpy(_first_places((part * (1 << 40) + index).numpy()))
+        keep = _first_places(part * (1 << 40) + index)
         features, labels, part = features[keep], labels[keep], part[keep]
         bank, asked = part == 0, part == 1
         if not bank.any() or not asked.any():
@@ -194,7 +207,6 @@ def start_from(backbone: ResNet3d, path: str) -> None:
     backbone.load_state_dict(weights.state_dict())
 
 
-def _first_places(keys):
-    import numpy as np
-
-    return np.sort(np.unique(keys, return_index=True)[1])
+def _first_places(keys: Tensor) -> Tensor:
+    """Where each different key stands first, in order."""
+    return torch.from_numpy(np.sort(np.unique(keys.numpy(), return_index=True)[1]))
