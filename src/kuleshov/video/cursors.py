@@ -15,12 +15,12 @@ from av.video.reformatter import VideoReformatter
 from kuleshov.core.errors import VideoError
 from kuleshov.video.probe import (
     READ_ERRORS,
-    TIME_EPSILON,
     declared_end,
     open_video,
     packet_index,
     plain_reason,
     tail_tolerance,
+    time_slack,
 )
 
 # shorter gaps than this (seconds) are decoded through, longer ones are worth looking for a key frame
@@ -68,6 +68,7 @@ class PyAVCursor:
         self._reformatter = VideoReformatter()
         self._step = 1 / (float(self._stream.average_rate or self._stream.guessed_rate or 0) or 25.0)
         self._base = float(self._stream.time_base)
+        self._slack = time_slack(self._base, self._step)
         self._decoder = self._container.decode(self._stream)
         self._clock = 0.0
         self._origin = None
@@ -88,7 +89,7 @@ class PyAVCursor:
         """
         if time - self._time > _SEEK_GAP and self._next is not None:
             self._seek(time)
-        while self._next is not None and self._next[0] <= time + TIME_EPSILON:
+        while self._next is not None and self._next[0] <= time + self._slack:
             self._advance()
         if self._next is None:
             check_tail(self._path, time, self._end, declared_end(self._stream))
@@ -133,7 +134,7 @@ class PyAVCursor:
                 found = self._key_frame()
             except (VideoError, *READ_ERRORS):
                 break
-            if found is not None and found[0] <= time + TIME_EPSILON:
+            if found is not None and found[0] <= time + self._slack:
                 self._next = found
                 return self._advance()
         # no usable key frame: through the file from its beginning
@@ -201,8 +202,7 @@ class DecordCursor:
         Raises:
             VideoError: decord cannot decode it.
         """
-        place = int(np.searchsorted(self._index.times, time + TIME_EPSILON, side="right")) - 1
-        place = max(0, place)
+        place = int(self._index.shown([time])[0])
         if place == len(self._index.times) - 1:
             check_tail(self._path, time, self._index.end, self._index.declared)
         if place != self._place:

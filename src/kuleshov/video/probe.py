@@ -3,7 +3,7 @@
 Times are seconds after the first frame, which is at 0 whatever the container's own clock says.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,8 +14,6 @@ import numpy as np
 
 from kuleshov.core.errors import VideoError
 
-# a time this much before a frame's still shows that frame: times computed in floating point land on it
-TIME_EPSILON = 1e-4
 # frame lengths that differ more than this (in parts of the usual one) are no longer a constant rate
 _RATE_TOLERANCE = 0.1
 # what FFmpeg raises on damaged or foreign files
@@ -59,6 +57,7 @@ class PacketIndex:
     Attributes:
         times: (n,) float64 seconds of the frames in display order, the first at 0.
         end: seconds at which the last frame ends.
+        slack: see `time_slack`.
         declared: seconds the header claims, None where it claims nothing.
         begins_shown: whether the first packet is the first frame to show; if not, decoders may drop frames.
         fault: why decord is not to be trusted with the file; None for a clean file of constant rate.
@@ -66,9 +65,15 @@ class PacketIndex:
 
     times: np.ndarray
     end: float
+    slack: float
     declared: float | None
     begins_shown: bool
     fault: str | None
+
+    def shown(self, times: Sequence[float] | np.ndarray) -> np.ndarray:
+        """(T,) numbers of the frames shown at `times`: the last that stands at or before each, or the first."""
+        places = np.searchsorted(self.times, np.asarray(times) + self.slack, side="right") - 1
+        return np.maximum(places, 0)
 
 
 @contextmanager
@@ -158,7 +163,7 @@ def _packet_index(path: str, _modified: int, _size: int) -> PacketIndex:
     times = (ticks - ticks[0]) * base
     end = max((max(ends) - int(ticks[0])) * base, times[-1] + 1 / fps)
     fault = fault or _timing_fault(ticks, declared, end)
-    return PacketIndex(times, end, declared, bool(stamps[0] == ticks[0]), fault)
+    return PacketIndex(times, end, time_slack(base, 1 / fps), declared, bool(stamps[0] == ticks[0]), fault)
 
 
 def _require_file(path: str | Path) -> None:
@@ -180,8 +185,9 @@ def _timing_fault(ticks: np.ndarray, declared: float | None, end: float) -> str 
 
 def _varies(steps: np.ndarray) -> bool:
     usual = float(np.median(steps))
-    # containers with coarse clocks (Matroska: 1 ms) round each step by up to one tick
-    return bool((np.abs(steps - usual) > max(1.0, _RATE_TOLERANCE * usual)).any())
+    # a clock that counts in milliseconds rounds each step by up to one tick
+    rounding = 1.0 if usual >= 4 else 0.0
+    return bool((np.abs(steps - usual) > max(rounding, _RATE_TOLERANCE * usual)).any())
 
 
 def _index_varies(stream: av.VideoStream) -> bool:
@@ -212,6 +218,15 @@ def first_frame(
 def declared_end(stream: av.VideoStream) -> float | None:
     """Seconds the stream's own header claims, None where it claims nothing."""
     return float(stream.duration * stream.time_base) if stream.duration else None
+
+
+def time_slack(tick: float, step: float) -> float:
+    """Seconds by which a time may precede a frame's stamp and still show that frame.
+
+    Covers floating point, and containers that round stamps to their clock (Matroska: 1 ms, so that frame 2
+    of 30 a second stands at 0.067 and 2/30 must find it); never more than a tenth of a frame.
+    """
+    return max(1e-4, min(0.51 * tick, 0.1 * step))
 
 
 def tail_tolerance(declared: float) -> float:

@@ -10,7 +10,7 @@ import torch
 
 from kuleshov.core.errors import KuleshovError, VideoError
 from kuleshov.video.cursors import check_tail, scaled_size
-from kuleshov.video.probe import TIME_EPSILON, PacketIndex, packet_index
+from kuleshov.video.probe import PacketIndex, packet_index
 from kuleshov.video.reader import Backend, VideoReader
 
 log = logging.getLogger(__name__)
@@ -81,9 +81,7 @@ class FrameSource:
                 return self.reader.read(path, times, self.short_side)
             self._filled[place] = True
         check_tail(Path(path), float(np.max(times)), index.end, index.declared)
-        # (T,) -> frame numbers, the last one that begins at or before each time
-        numbers = np.searchsorted(index.times, np.asarray(times) + TIME_EPSILON, side="right") - 1
-        return frames[np.maximum(numbers, 0)]
+        return frames[index.shown(times)]
 
     @property
     def cached(self) -> int:
