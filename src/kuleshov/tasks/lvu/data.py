@@ -18,7 +18,7 @@ from kuleshov.core.results import global_seed
 from kuleshov.datasets.lvu import SPLITS, Lvu, Row, Task, task_named
 from kuleshov.store.instances import InstanceStore
 from kuleshov.store.reader import EventStore
-from kuleshov.tasks.lvu.movies import Movie, Sample, SampleMaker, collate, open_movie
+from kuleshov.tasks.lvu.movies import Movie, Sample, SampleMaker, collate, open_movie, region_rows
 
 logger = logging.getLogger(__name__)
 Sampling = Literal["span", "movie"]
@@ -205,6 +205,10 @@ class LvuData(pl.LightningDataModule):
         """All event features of the training movies, (M, D)."""
         rows = torch.cat([torch.arange(m.event_rows.start, m.event_rows.stop) for m in self.movies["train"]])
         return self._features[rows].float()
+
+    def training_instances(self) -> Tensor:
+        """Region features of some training movies, (M, F)."""
+        return region_rows(self.movies["train"], self.instances)
 
     def replace_events(self, change: Callable[[Tensor], Tensor]) -> None:
         """Put each movie's events (L, D) through `change` -> (L, W), once; nothing is sliced with a margin then."""

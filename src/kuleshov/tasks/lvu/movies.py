@@ -16,6 +16,7 @@ all movies, D and F the features' widths:
     chosen (S, T)  action (S, T)  other (S, T)   masking; `other` is a row in `features`
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,6 +90,13 @@ def open_movie(
         return None
     movie.ends = spans.span_ends(seconds, span, span_step)
     return movie
+
+
+def region_rows(movies: Sequence[Movie], instances: InstanceStore, most: int = 200) -> Tensor:
+    """Region features (M, F) of the instances of evenly chosen movies, for statistics."""
+    with_boxes = [movie for movie in movies if len(movie.instance_seconds)]
+    chosen = with_boxes[:: max(1, len(with_boxes) // most)]
+    return torch.cat([torch.from_numpy(instances.features(movie.id)) for movie in chosen])
 
 
 class SampleMaker:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kuleshov.context.model import FeatureNormalizer, Normalization
 from kuleshov.core.errors import KuleshovError, WeightsError
 from kuleshov.core.weights import load_weights
 from kuleshov.tasks.lvu.masking import MASK, OTHER
@@ -60,6 +61,7 @@ class ObjectTransformerEncoder(nn.Module):
         feedforward: width of the feed-forward part.
         dropout: after the embeddings, in attention, and in the layers.
         table: size of the id tables.
+        normalize: statistics applied to region features, see `context.model.FeatureNormalizer`.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class ObjectTransformerEncoder(nn.Module):
         feedforward: int = 3072,
         dropout: float = 0.1,
         table: int = 258,
+        normalize: Normalization = "none",
     ) -> None:
         super().__init__()
         if hidden % heads:
@@ -87,11 +90,13 @@ class ObjectTransformerEncoder(nn.Module):
             "feedforward": feedforward,
             "dropout": dropout,
             "table": table,
+            "normalize": normalize,
         }
         self.hidden = hidden
         self.tables = nn.ModuleList(nn.Embedding(table, hidden, padding_idx=PADDING) for _ in ID_NAMES)
         if instance_width is not None:
             self.feature, self.box = nn.Linear(instance_width, hidden), nn.Linear(5, hidden)
+            self.normalizer = FeatureNormalizer(instance_width, normalize)
             self.mask_vector = nn.Parameter(torch.zeros(instance_width))
         if scene_width is not None:
             self.scene, self.kind = nn.Linear(scene_width, hidden), nn.Embedding(2, hidden)
@@ -99,6 +104,10 @@ class ObjectTransformerEncoder(nn.Module):
         self.layers = nn.ModuleList(Layer(hidden, heads, feedforward, dropout) for _ in range(layers))
         self.pooler = nn.Linear(hidden, hidden)
         self.apply(initialise)
+
+    def project(self, features: Tensor) -> Tensor:
+        """Normalize and project region features, (R, F) -> (R, H)."""
+        return self.feature(self.normalizer(features))
 
     def embed_ids(self, ids: Tensor) -> Tensor:
         """Sum of the ids' embeddings, (..., 7) -> (..., H)."""
@@ -154,7 +163,7 @@ class ObjectTransformerEncoder(nn.Module):
             events: (B, L, W) scene tokens of the movies.
             spans_per_pass: encode at most so many spans at a time; 0 all of them.
         """
-        instances = self.feature(batch["features"]) if hasattr(self, "feature") else None
+        instances = self.project(batch["features"]) if hasattr(self, "feature") else None
         scene = self.scene(events) if events is not None and hasattr(self, "scene") else None
         spans = len(batch["movie"])
         size = spans_per_pass or spans
@@ -229,10 +238,12 @@ def load_encoder_weights(encoder: ObjectTransformerEncoder, path: str) -> dict:
     expected = encoder.state_dict()
     missing = [key for key in expected if key not in tensors and not key.startswith(SCENE_KEYS)]
     wrong = [key for key in tensors if key not in expected or tensors[key].shape != expected[key].shape]
+    trained = manifest.get("arguments") or {}
+    wrong += ["normalize"] if trained.get("normalize") != encoder.arguments["normalize"] else []
     if missing or wrong:
         raise WeightsError(
             f"{path} does not fit: first difference at {(missing + wrong)[0]}; it was trained with "
-            f"{manifest.get('arguments')}, the configuration has {encoder.arguments}"
+            f"{trained}, the configuration has {encoder.arguments}"
         )
     encoder.load_state_dict(tensors, strict=False)
     return manifest

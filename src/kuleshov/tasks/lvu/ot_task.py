@@ -45,10 +45,12 @@ class ObjectTransformer(MovieTask):
             if width is not None
         )
         self.encoder = ObjectTransformerEncoder(
-            instance_width, scene_width, dropout=self.dropout, **self.sizes
+            instance_width, scene_width, dropout=self.dropout, normalize=self.normalize, **self.sizes
         )
         if self.instance_weights is not None:
             load_encoder_weights(self.encoder, self.instance_weights)
+        elif instance_width is not None and self.normalize != "none":
+            self.encoder.normalizer.fit(self.trainer.datamodule.training_instances())
         if instance_width is not None:
             # only masking reads it; a parameter without gradient would stop DDP
             self.encoder.mask_vector.requires_grad_(self.trainer.datamodule.mask_share > 0)

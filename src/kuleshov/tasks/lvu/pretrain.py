@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from kuleshov.context.model import Normalization
 from kuleshov.core.distributed import gather_with_gradient, rank
 from kuleshov.core.errors import KuleshovError, WeightsError
 from kuleshov.core.optim import parameter_groups
@@ -21,7 +22,7 @@ from kuleshov.core.results import global_seed
 from kuleshov.core.weights import load_weights
 from kuleshov.store.instances import InstanceStore
 from kuleshov.tasks.lvu.data import EpochSampler, RandomSpans
-from kuleshov.tasks.lvu.movies import SampleMaker, collate, open_movie
+from kuleshov.tasks.lvu.movies import SampleMaker, collate, open_movie, region_rows
 from kuleshov.tasks.lvu.object_transformer import ObjectTransformerEncoder, initialise
 from kuleshov.tasks.lvu.schedule import linear_or_cosine
 
@@ -153,6 +154,10 @@ class InstanceSpans(pl.LightningDataModule):
         """F of the region features."""
         return self.store.width
 
+    def training_instances(self) -> Tensor:
+        """Region features of some movies, (M, F)."""
+        return region_rows(self.movies, self.store)
+
     def train_dataloader(self) -> DataLoader:
         """Pairs of spans."""
         maker = SampleMaker(
@@ -179,6 +184,7 @@ class InstancePretraining(pl.LightningModule):
         heads: attention heads.
         feedforward: width of the feed-forward part.
         dropout: in the transformer.
+        normalize: statistics of the region features that are applied to them: none, center, standardize.
         mask_weight: weight of the masked instances' loss.
         compatibility_weight: weight of the compatibility loss; 0 leaves it out.
         temperature: of the compatibility loss.
@@ -197,6 +203,7 @@ class InstancePretraining(pl.LightningModule):
         heads: int = 12,
         feedforward: int = 3072,
         dropout: float = 0.1,
+        normalize: Normalization = "none",
         mask_weight: float = 80.0,
         compatibility_weight: float = 1.0,
         temperature: float = 0.2,
@@ -209,7 +216,7 @@ class InstancePretraining(pl.LightningModule):
         self.save_hyperparameters()
         self.classifier_weights, self.soft_label_classes = classifier_weights, soft_label_classes
         self.sizes = {"hidden": hidden, "layers": layers, "heads": heads, "feedforward": feedforward}
-        self.dropout, self.temperature = dropout, temperature
+        self.dropout, self.normalize, self.temperature = dropout, normalize, temperature
         self.mask_weight, self.compatibility_weight = mask_weight, compatibility_weight
         self.lr, self.weight_decay, self.schedule, self.warmup_share = (
             lr,
@@ -224,7 +231,11 @@ class InstancePretraining(pl.LightningModule):
         if self.encoder is not None:
             return
         width = self.trainer.datamodule.instance_width
-        self.encoder = ObjectTransformerEncoder(width, None, dropout=self.dropout, **self.sizes)
+        self.encoder = ObjectTransformerEncoder(
+            width, None, dropout=self.dropout, normalize=self.normalize, **self.sizes
+        )
+        if self.normalize != "none":
+            self.encoder.normalizer.fit(self.trainer.datamodule.training_instances())
         self.soft_labels = SoftLabels(width, self.classifier_weights, self.soft_label_classes)
         self.class_head = dense_head(self.encoder.hidden, len(self.soft_labels.bias))
         if self.compatibility_weight:
