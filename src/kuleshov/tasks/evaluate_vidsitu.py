@@ -133,7 +133,7 @@ def main(args: argparse.Namespace) -> int:
     for note in found["notes"]:
         print(f"note: {note}", file=sys.stderr)
     if args.json:
-        print(json.dumps(found, ensure_ascii=False))
+        print(json.dumps(found))
     else:
         _print_table(found)
     return 0
