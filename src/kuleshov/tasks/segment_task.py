@@ -7,10 +7,9 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from kuleshov.core.distributed import gather_objects, rank
+from kuleshov.core.distributed import gather_objects
 from kuleshov.core.manifest import sha256_file
 from kuleshov.core.optim import parameter_groups, warmup_cosine
-from kuleshov.core.random import numpy_generator
 from kuleshov.core.results import Result, append_results, global_seed
 from kuleshov.metrics.vidsitu import SCORERS, Scorer
 from kuleshov.tasks.evaluate_vidsitu import evaluate, write_predictions
@@ -70,11 +69,8 @@ class SegmentTask(pl.LightningModule):
         return None
 
     def on_train_epoch_start(self) -> None:
-        """Let dropout depend on seed, epoch and rank alone, so that a resumed training goes on alike."""
+        """Tell the data which epoch it is."""
         self.trainer.datamodule.set_epoch(self.current_epoch)
-        seed = global_seed() or 0
-        drawn = numpy_generator(seed, self.current_epoch, rank(), view=1).integers(2**62)
-        torch.manual_seed(int(drawn))
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """One step's loss."""
