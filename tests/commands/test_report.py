@@ -10,7 +10,7 @@ def test_the_table_on_stdout_and_the_page_on_disk(runs, tmp_path, capsys):
     captured = capsys.readouterr()
     assert captured.err == f"{page}\n"
     assert "41.00 ± 0.58" in captured.out and "60.34 ± 0.75" in captured.out
-    assert "pretrained is better than scratch by 10" in captured.out
+    assert "+10.00 ± 0.00*" in captured.out
     assert "generated world" in captured.out and "LEA" not in captured.out
     assert "LEA" in page.read_text()
 

@@ -4,7 +4,8 @@ import pytest
 
 from kuleshov.report.columns import ColumnKey
 from kuleshov.report.paper_values import paper_value
-from kuleshov.report.tables import Source, build, compare, mean_and_error
+from kuleshov.report.render import difference
+from kuleshov.report.tables import Source, build, compare, differences, mean_and_error
 
 from .conftest import VERBS, result
 
@@ -40,9 +41,9 @@ def test_pretraining_that_helps_is_said_paired_over_seeds():
     (one,) = table.comparisons
     assert one.paired and one.clear and one.gain and one.seeds == 3
     assert one.difference == pytest.approx(19 / 6)
-    assert any(
-        "pretrained is better than scratch by 3.17 ± 0.17 (paired over 3 seeds)" in n for n in table.notes
-    )
+    assert table.notes == ["* a difference beyond two standard errors (paired over 3 seeds)"]
+    assert differences(table)["pretrained - scratch"][ACC] == one
+    assert difference(one) == "+3.17 ± 0.17*"
 
 
 def test_without_common_seeds_the_errors_add_in_squares():
@@ -67,7 +68,7 @@ def test_other_samples_are_marked_and_named():
     table = build(of(*VERBS, other))
     assert table.rows["language"][ACC].mark == "†"
     assert {table.rows[row][ACC].mark for row in ("trivial", "scratch", "pretrained")} == {""}
-    assert any(n.startswith("† verbs Acc@1: over 200 of 240 samples (ids ffffffff)") for n in table.notes)
+    assert any(n.startswith("† Verbs Acc@1: over 200 of 240 samples (ids ffffffff)") for n in table.notes)
 
 
 def test_a_seed_over_other_samples_is_left_out_of_the_mean():

@@ -65,6 +65,11 @@ def metric_title(metric: str) -> str:
     return _METRICS.get(metric, metric)
 
 
+def column_title(column: ColumnKey) -> str:
+    """A column's name for people."""
+    return f"{task_title(column.task)} {metric_title(column.metric)}"
+
+
 def row_title(row: str) -> str:
     """A row's name for people; a variant's name follows it."""
     first = row.split(" ", 1)[0]

@@ -13,9 +13,9 @@ from kuleshov.report.columns import metric_title, row_title, task_title
 from kuleshov.report.curves import Drawing, curves_of, drawings, is_health
 from kuleshov.report.filmstrips import filmstrips
 from kuleshov.report.lineage import Run
-from kuleshov.report.render import number
+from kuleshov.report.render import difference, number
 from kuleshov.report.skipped import skipped
-from kuleshov.report.tables import Source, Table, build
+from kuleshov.report.tables import Source, Table, build, differences
 
 TITLE = "Kuleshov"
 
@@ -69,7 +69,12 @@ def page(
         lstrip_blocks=True,
     )
     environment.filters |= {"row_title": row_title, "task_title": task_title, "metric_title": metric_title}
-    environment.globals |= {"number": number, "svg": lambda drawing: Markup(drawing.svg)}
+    environment.globals |= {
+        "number": number,
+        "difference": difference,
+        "differences": differences,
+        "svg": lambda drawing: Markup(drawing.svg),
+    }
     style = environment.loader.get_source(environment, "style.css")[0]
     return environment.get_template("page.html").render(
         title=TITLE,

@@ -23,9 +23,6 @@ class PaperValue:
     table: int
     row: str
 
-    def __str__(self) -> str:
-        return f"{self.value:g}" if self.error is None else f"{self.value:g} ± {self.error:g}"
-
 
 Cell = float | tuple[float, float]
 

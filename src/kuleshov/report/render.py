@@ -8,9 +8,17 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from kuleshov.report.columns import ColumnKey, decimals, metric_title, row_title, task_title
-from kuleshov.report.tables import Cell, Table
+from kuleshov.report.tables import Cell, Comparison, Table, differences
 
 PLAIN_WIDTH = 200
+
+
+def difference(one: Comparison | None) -> str:
+    """A difference with its sign and standard error, and a star where it is beyond two of them."""
+    if one is None:
+        return ""
+    sign = "+" if one.difference >= 0 else "-"
+    return sign + number(abs(one.difference), one.error, one.column) + ("*" if one.clear else "")
 
 
 def number(value: float, error: float | None, column: ColumnKey) -> str:
@@ -43,10 +51,14 @@ def rich_table(table: Table, columns: list[ColumnKey], title: str = "") -> RichT
             shown.add_row(
                 escape(row_title(row)), *(_cell_text(cells.get(column), column) for column in columns)
             )
+    shown.add_section()
+    for row, found in differences(table).items():
+        if any(column in found for column in columns):
+            shown.add_row(escape(row), *(difference(found.get(column)) for column in columns))
     return shown
 
 
-CAPTION = "mean ± standard error over seeds; grey: the nearest row that the paper prints"
+CAPTION = "mean ± standard error over seeds; in brackets: the nearest row that the paper prints"
 
 
 def heading(table: Table, column: ColumnKey) -> str:
@@ -60,7 +72,9 @@ def _cell_text(cell: Cell | None, column: ColumnKey) -> str:
     if cell is None:
         return ""
     text = number(cell.value, cell.error, column) + cell.mark
-    return f"{text}\n[dim]{cell.paper}[/]" if cell.paper is not None else text
+    if cell.paper is None:
+        return text
+    return f"{text}\n[dim]({number(cell.paper.value, cell.paper.error, column)})[/]"
 
 
 def terminal() -> Console:

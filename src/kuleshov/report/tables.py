@@ -9,7 +9,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from kuleshov.core.results import Result
-from kuleshov.report.columns import HEADLINE, ColumnKey, column_order, higher_is_better, row_order
+from kuleshov.report.columns import (
+    HEADLINE,
+    ColumnKey,
+    column_order,
+    column_title,
+    higher_is_better,
+    row_order,
+)
 from kuleshov.report.paper_values import PaperValue, paper_value
 
 MARKS = "†‡§¶‖"
@@ -161,7 +168,7 @@ def _cell(row: str, column: ColumnKey, lines: _Lines, notes: list[str]) -> Cell:
     counts = Counter(Samples(r.n, r.of, r.sample_ids_sha256) for _, r in lines)
     samples = counts.most_common(1)[0][0]
     chosen = [(s, r) for s, r in lines if Samples(r.n, r.of, r.sample_ids_sha256) == samples]
-    title = f"{row}, {column.task} {column.metric}"
+    title = f"{row}, {column_title(column)}"
     if len(chosen) < len(lines):
         notes.append(
             f"{title}: {len(lines) - len(chosen)} results over other samples are left out of the mean"
@@ -194,7 +201,7 @@ def _mark(table: Table, column: ColumnKey) -> None:
     for number, samples in enumerate(others):
         mark = MARKS[number % len(MARKS)]
         table.notes.append(
-            f"{mark} {column.task} {column.metric}: over {samples}, not comparable with the column's {common}"
+            f"{mark} {column_title(column)}: over {samples}, not comparable with the column's {common}"
         )
 
 
@@ -260,17 +267,24 @@ def mean_and_error(values: Sequence[float]) -> tuple[float, float | None]:
     return mean, math.sqrt(variance / len(values))
 
 
+def differences(table: Table) -> dict[str, dict[ColumnKey, Comparison]]:
+    """The comparisons as rows: `pretrained - scratch` -> column -> comparison."""
+    rows: dict[str, dict[ColumnKey, Comparison]] = {}
+    for one in table.comparisons:
+        rows.setdefault(f"{one.better} - {one.base}", {})[one.column] = one
+    return rows
+
+
 def _words(table: Table) -> list[str]:
     """What the numbers do not say by themselves."""
     said = []
-    for one in table.comparisons:
-        if one.clear:
-            word = "better" if one.gain else "worse"
-            how = "paired over" if one.paired else "over"
-            said.append(
-                f"{one.column.task} {one.column.metric}: {one.better} is {word} than {one.base} by "
-                f"{abs(one.difference):.3g} ± {one.error:.2g} ({how} {one.seeds} seeds)"
-            )
+    clear = [one for one in table.comparisons if one.clear]
+    if clear:
+        ways = {f"paired over {one.seeds} seeds" if one.paired else "of unpaired means" for one in clear}
+        said.append(f"* a difference beyond two standard errors ({', '.join(sorted(ways))})")
+    for one in clear:
+        if not one.gain:
+            said.append(f"{column_title(one.column)}: {one.better} is worse than {one.base}")
     for column in table.columns:
         weak = [
             row
@@ -278,7 +292,5 @@ def _words(table: Table) -> list[str]:
             if column in cells and cells[column].beats_trivial is False
         ]
         if weak:
-            said.append(
-                f"{column.task} {column.metric}: not clearly better than the trivial row: {', '.join(weak)}"
-            )
+            said.append(f"{column_title(column)}: not clearly better than the trivial row: {', '.join(weak)}")
     return said
