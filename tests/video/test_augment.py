@@ -98,11 +98,16 @@ def plain(clip, view):
     return clip[0]
 
 
-def test_a_batch_is_augmented_clip_by_clip():
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_batch_is_augmented_clip_by_clip(alone):
     clips = torch.randint(0, 256, (24, 3, 2, 16, 16), dtype=torch.uint8)
     views = draws(replace(augment.cvrl_views(16)[1], blur=0.5), 24)
     parameters = torch.from_numpy(np.stack([view.vector() for view in views]))
-    found = ClipAugmentation()(clips, parameters)
+    augmentation = ClipAugmentation()
+    if alone:
+        found = torch.cat([augmentation(c[None], p[None]) for c, p in zip(clips, parameters, strict=True)])
+    else:
+        found = augmentation(clips, parameters)
     expected = [
         plain(clip, ViewParameters.from_vector(v.numpy())) for clip, v in zip(clips, parameters, strict=True)
     ]
@@ -126,3 +131,11 @@ def test_normalisation():
 def test_floats_in_the_unit_range_are_taken_as_they_are():
     clips = torch.rand(2, 3, 1, 4, 4)
     torch.testing.assert_close(ClipAugmentation()(clips), clips)
+
+
+def test_the_batch_that_is_given_is_not_changed():
+    clips = torch.rand(4, 3, 2, 16, 16)
+    before = clips.clone()
+    parameters = torch.from_numpy(np.stack([v.vector() for v in draws(augment.cvrl_views(16)[1], 4)]))
+    ClipAugmentation("kinetics")(clips, parameters)
+    assert torch.equal(clips, before)

@@ -236,10 +236,11 @@ class ClipAugmentation(nn.Module):
         Returns:
             float32 (B, 3, T, H, W).
         """
-        clips = clips.float() / 255 if clips.dtype == torch.uint8 else clips.float()
+        # own memory: what follows works in place
+        owned = clips.float().div_(255) if clips.dtype == torch.uint8 else clips.to(torch.float32, copy=True)
         if parameters is not None:
-            clips = self._augment(clips, parameters.float())
-        return (clips - _MEAN) / _STD if self.normalise == "kinetics" else clips
+            owned = self._augment(owned, parameters.float())
+        return owned.sub_(_MEAN).div_(_STD) if self.normalise == "kinetics" else owned
 
     def _augment(self, clips: Tensor, parameters: Tensor) -> Tensor:
         view = ViewParameters(*parameters.unbind(dim=1))
@@ -248,7 +249,7 @@ class ClipAugmentation(nn.Module):
         taps = colour.blur_kernel_size(min(clips.shape[-2:]))
         clips = _where(view.sigma > 0, clips, colour.gaussian_blur, view.sigma, taps)
         clips = _where(view.solarise > 0, clips, colour.solarise)
-        return clips.clamp(0, 1)
+        return clips.clamp_(0, 1)
 
     def _jitter(self, clips: Tensor, view: ViewParameters) -> Tensor:
         operations = (
@@ -267,11 +268,11 @@ class ClipAugmentation(nn.Module):
 
 
 def _where(mask: Tensor, clips: Tensor, operation, setting: Tensor | None = None, *constants: int) -> Tensor:
-    """Apply `operation` to the clips that `mask` (B,) names; computes nothing for the others."""
+    """Apply `operation` in place to the clips that `mask` (B,) names; computes nothing for the others."""
     chosen = mask.nonzero().squeeze(1)
     if len(chosen) == 0:
         return clips
     settings = () if setting is None else (setting[chosen],)
     if len(chosen) == len(clips):
         return operation(clips, *settings, *constants)
-    return clips.index_copy(0, chosen, operation(clips[chosen], *settings, *constants))
+    return clips.index_copy_(0, chosen, operation(clips[chosen], *settings, *constants))
