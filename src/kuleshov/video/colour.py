@@ -96,8 +96,8 @@ def gaussian_blur(clips: Tensor, sigma: Tensor, kernel_size: int) -> Tensor:
     radius = min(kernel_size // 2, height - 1, width - 1)
     taps = torch.arange(-radius, radius + 1, device=clips.device, dtype=clips.dtype)
     kernel = torch.exp(-0.5 * (taps / sigma.to(clips.dtype).unsqueeze(1)) ** 2)
-    # (B, taps) -> (taps, B, 1, 1, 1)
-    weights = (kernel / kernel.sum(dim=1, keepdim=True)).T.reshape(-1, len(clips), 1, 1, 1)
+    # (B, taps) -> (taps, B, 1, 1, 1, 1)
+    weights = (kernel / kernel.sum(dim=1, keepdim=True)).T.reshape(-1, len(clips), 1, 1, 1, 1)
     padded = F.pad(clips.flatten(1, 2), (radius, radius, radius, radius), mode="reflect")
     padded = padded.unflatten(1, clips.shape[1:3])
     # sums of shifted copies: on a CPU half the time of a convolution with a group a clip
