@@ -128,12 +128,14 @@ class ContextTask(SegmentTask):
             built = self.contextualizer.txe.arguments
             choices |= {name: value for name, value in built.items() if name != "input_width"}
             choices["kind"] = "scratch"
+        # LightningCLI notes the class among the hyper-parameters
+        arguments = {name: value for name, value in self.hparams.items() if not name.startswith("_")}
         manifest = {
             "kind": "task",
             "task": self.task,
             "row": self.row,
             "class": f"{type(self).__module__}.{type(self).__qualname__}",
-            "arguments": {**self.hparams, "txe_weights": None},
+            "arguments": {**arguments, "txe_weights": None},
             "context": choices,
             "facts": self.facts,
             "started_from": self.weights_sha256(),

@@ -168,6 +168,6 @@ class SegmentTask(pl.LightningModule):
         optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=(0.9, self.beta2))
         total = int(self.trainer.estimated_stepping_batches)
         warmup = round(self.warmup_epochs * total / max(1, self.trainer.max_epochs or 1))
-        warmup = 0 if self.trainer.fast_dev_run else warmup  # one step is no training to warm up for
+        warmup = min(warmup, total)  # a shortened training (fast_dev_run) is all warm-up
         schedule = warmup_cosine(optimizer, warmup, total, self.final_lr_factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
