@@ -4,133 +4,51 @@ from dataclasses import dataclass
 
 Color = tuple[int, int, int]
 
-SKIN_LIGHT: Color = (238, 200, 170)
-SKIN_DARK: Color = (140, 96, 68)
+LIGHT: Color = (250, 214, 186)
+DARK: Color = (176, 122, 88)
 
 
 @dataclass(frozen=True)
 class Character:
-    """One person: phrases (the first is the plainest), colours (RGB) and shape."""
+    """One person: phrases (the first is the plainest), colours (RGB) and shape.
+
+    All clothes are about as bright against the dull scenes; who it is shows in the hue.
+    """
 
     phrases: tuple[str, ...]
     cloth: Color
-    legs: Color
     hair: Color
     skin: Color
     dress: bool
     scale: float = 1.0
 
+    @property
+    def legs(self) -> Color:
+        """Trousers in a darker shade of the clothes; below a dress, the skin."""
+        return self.skin if self.dress else tuple(int(0.7 * part) for part in self.cloth)
+
+
+def _person(
+    noun: str, nick: str, color: str, garment: str, cloth: Color, hair: Color, skin: Color, scale: float = 1.0
+) -> Character:
+    article = "an" if color[0] in "aeiou" else "a"
+    phrases = (
+        f"{noun} in {article} {color} {garment}",
+        f"{nick} in {color}",
+        f"{noun} wearing {color}",
+        f"{nick} with {article} {color} {garment}",
+        f"{noun} in {color}",
+    )
+    return Character(phrases, cloth, hair, skin, garment in ("dress", "coat"), scale)
+
 
 CHARACTERS = (
-    Character(
-        (
-            "woman in a red dress",
-            "lady in red",
-            "woman wearing a red dress",
-            "red dressed woman",
-            "woman in red",
-        ),
-        (214, 34, 40),
-        (238, 200, 170),
-        (60, 36, 24),
-        SKIN_LIGHT,
-        True,
-    ),
-    Character(
-        ("man in a blue shirt", "guy in blue", "man wearing a blue shirt", "blue shirted man", "man in blue"),
-        (40, 84, 224),
-        (40, 40, 60),
-        (40, 28, 20),
-        SKIN_LIGHT,
-        False,
-        1.05,
-    ),
-    Character(
-        (
-            "girl in a green dress",
-            "girl in green",
-            "young girl wearing green",
-            "green dressed girl",
-            "child in green",
-        ),
-        (32, 168, 62),
-        (238, 200, 170),
-        (212, 168, 72),
-        SKIN_LIGHT,
-        True,
-        0.9,
-    ),
-    Character(
-        (
-            "boy in a yellow shirt",
-            "boy in yellow",
-            "young boy wearing yellow",
-            "yellow shirted boy",
-            "kid in yellow",
-        ),
-        (244, 212, 40),
-        (70, 60, 52),
-        (30, 24, 22),
-        SKIN_DARK,
-        False,
-        0.9,
-    ),
-    Character(
-        (
-            "man in a black coat",
-            "guy in black",
-            "man wearing a black coat",
-            "black coated man",
-            "man in black",
-        ),
-        (24, 24, 28),
-        (24, 24, 28),
-        (92, 60, 36),
-        SKIN_LIGHT,
-        True,
-        1.05,
-    ),
-    Character(
-        (
-            "woman in a white suit",
-            "lady in white",
-            "woman wearing a white suit",
-            "white suited woman",
-            "woman in white",
-        ),
-        (246, 246, 246),
-        (226, 226, 230),
-        (24, 20, 20),
-        SKIN_DARK,
-        False,
-    ),
-    Character(
-        (
-            "woman in a purple coat",
-            "lady in purple",
-            "woman wearing purple",
-            "purple coated woman",
-            "woman in purple",
-        ),
-        (146, 44, 176),
-        (60, 40, 70),
-        (220, 200, 150),
-        SKIN_LIGHT,
-        True,
-    ),
-    Character(
-        (
-            "man in an orange vest",
-            "guy in orange",
-            "man wearing an orange vest",
-            "orange vested man",
-            "man in orange",
-        ),
-        (246, 126, 22),
-        (60, 64, 70),
-        (28, 24, 22),
-        SKIN_DARK,
-        False,
-        1.05,
-    ),
+    _person("woman", "lady", "red", "dress", (250, 70, 60), (90, 54, 36), LIGHT),
+    _person("man", "guy", "blue", "shirt", (84, 140, 255), (60, 44, 34), LIGHT, 1.05),
+    _person("girl", "child", "green", "dress", (70, 224, 96), (232, 190, 96), LIGHT, 0.9),
+    _person("boy", "kid", "yellow", "shirt", (255, 236, 70), (50, 42, 40), DARK, 0.9),
+    _person("man", "guy", "turquoise", "coat", (60, 226, 222), (120, 84, 56), LIGHT, 1.05),
+    _person("woman", "lady", "white", "suit", (255, 255, 255), (52, 44, 44), DARK),
+    _person("woman", "lady", "purple", "coat", (206, 96, 250), (236, 214, 170), LIGHT),
+    _person("man", "guy", "orange", "vest", (255, 160, 50), (54, 48, 46), DARK, 1.05),
 )

@@ -10,11 +10,11 @@ from kuleshov.world.motions import Pose
 # the canvas is drawn at twice the frame's size, which smooths edges and leaves room for the camera
 SCALE = 2
 CANVAS = SCALE * SIDE
-GROUND = 54.0
+GROUND = 59.0
 # heights over the feet, in frame pixels, of a figure of scale 1
-HIP, SHOULDER, HEAD, TOP = 8.0, 14.0, 17.2, 20.5
-CENTRE, FLAT = 9.0, 2.6
-ARM, LEG, HEM = 7.5, 8.0, 4.2
+HIP, SHOULDER, HEAD = 12.0, 21.0, 26.0
+CENTRE, FLAT = 14.0, 4.0
+ARM, LEG, HEM = 11.5, 12.0, 6.5
 # rows of the point table
 HEAD_AT, SHOULDER_AT, HIP_AT, FRONT_HAND, BACK_HAND, FRONT_FOOT, BACK_FOOT, LEFT_HEM, RIGHT_HEM = range(9)
 
@@ -39,12 +39,12 @@ def body_points(pose: Pose, scale: float, ground: float) -> np.ndarray:
             np.stack([zero, HEAD * tall], -1),
             np.stack([zero, SHOULDER * tall], -1),
             np.stack([zero, HIP * tall], -1),
-            limb(SHOULDER - 0.7, ARM, pose.front),
-            limb(SHOULDER - 0.7, ARM, pose.back),
+            limb(SHOULDER - 1.0, ARM, pose.front),
+            limb(SHOULDER - 1.0, ARM, pose.back),
             limb(HIP, LEG, pose.stride),
             limb(HIP, LEG, -pose.stride),
-            np.stack([zero - HEM, 2.8 * tall], -1),
-            np.stack([zero + HEM, 2.8 * tall], -1),
+            np.stack([zero - HEM, 4.0 * tall], -1),
+            np.stack([zero + HEM, 4.0 * tall], -1),
         ],
         axis=1,
     )  # (T, 9, 2), y upwards from the feet
@@ -66,7 +66,7 @@ def draw_figure(canvas: np.ndarray, points: list, who: Character) -> None:
         points: nine [x, y] in canvas pixels, integers.
         who: colours and shape.
     """
-    limb, thick = 4, 8
+    limb, thick = 6, 13
     sleeve = who.skin if who.legs == who.skin else who.cloth
     cv2.line(canvas, points[SHOULDER_AT], points[BACK_HAND], sleeve, limb)
     cv2.line(canvas, points[HIP_AT], points[BACK_FOOT], who.legs, limb)
@@ -75,31 +75,31 @@ def draw_figure(canvas: np.ndarray, points: list, who: Character) -> None:
     if who.dress:
         hull = np.array([points[SHOULDER_AT], points[LEFT_HEM], points[RIGHT_HEM]], np.int32)
         cv2.fillConvexPoly(canvas, hull, who.cloth)
-    cv2.circle(canvas, points[HEAD_AT], 6, who.hair, -1)
+    cv2.circle(canvas, points[HEAD_AT], 9, who.hair, -1)
     face = points[HEAD_AT]
-    cv2.circle(canvas, (face[0], face[1] + 1), 5, who.skin, -1)
+    cv2.circle(canvas, (face[0], face[1] + 2), 7, who.skin, -1)
     cv2.line(canvas, points[SHOULDER_AT], points[FRONT_HAND], sleeve, limb)
-    cv2.circle(canvas, points[FRONT_HAND], 2, who.skin, -1)
+    cv2.circle(canvas, points[FRONT_HAND], 3, who.skin, -1)
 
 
 def draw_speech(canvas: np.ndarray, head: list) -> None:
     """Draw the small bubble of somebody who speaks, over a head at [x, y] (canvas pixels)."""
-    cv2.circle(canvas, (head[0] + 5, head[1] - 13), 4, (255, 255, 255), -1)
+    cv2.circle(canvas, (head[0] + 8, head[1] - 14), 3, (214, 214, 214), -1)
 
 
 def draw_ball(canvas: np.ndarray, x: float, height: float) -> None:
     """Draw the ball; x and height over the ground in frame pixels."""
     centre = (round(SCALE * x), round(SCALE * (GROUND + 1 - height)))
-    cv2.circle(canvas, centre, 6, (90, 30, 20), -1)
-    cv2.circle(canvas, centre, 5, (230, 90, 60), -1)
+    cv2.circle(canvas, centre, 8, (90, 30, 20), -1)
+    cv2.circle(canvas, centre, 7, (236, 96, 60), -1)
 
 
 def draw_crate(canvas: np.ndarray, x: float) -> None:
     """Draw the crate that stands at x (frame pixels)."""
-    left, right = round(SCALE * (x - 6.5)), round(SCALE * (x + 6.5))
-    top, bottom = round(SCALE * (GROUND - 12)), round(SCALE * (GROUND + 1))
-    cv2.rectangle(canvas, (left, top), (right, bottom), (148, 112, 70), -1)
-    cv2.rectangle(canvas, (left, top), (right, bottom), (104, 76, 46), 2)
+    left, right = round(SCALE * (x - 8.5)), round(SCALE * (x + 8.5))
+    top, bottom = round(SCALE * (GROUND - 17)), round(SCALE * (GROUND + 1))
+    cv2.rectangle(canvas, (left, top), (right, bottom), (118, 110, 100), -1)
+    cv2.rectangle(canvas, (left, top), (right, bottom), (92, 86, 78), 2)
 
 
 def canvas_points(points: np.ndarray) -> np.ndarray:

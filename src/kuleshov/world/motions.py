@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 TURN = 2 * np.pi
-NEAR = 7.0  # distance of the two centres when they touch
+NEAR = 10.0  # distance of the two centres when they touch
 
 
 @dataclass
@@ -58,7 +58,7 @@ def walk(pose: Pose, pace: float, u: np.ndarray, when: np.ndarray | float = 1.0)
     pose.back = pose.back - 0.7 * swing
 
 
-def bounce(track: np.ndarray, low: float = 7.0, high: float = 57.0) -> tuple[np.ndarray, np.ndarray]:
+def bounce(track: np.ndarray, low: float = 9.0, high: float = 55.0) -> tuple[np.ndarray, np.ndarray]:
     """A straight track folded between two walls: places (T,) and directions (T,)."""
     span = high - low
     phase = np.mod(track - low, 2 * span)
@@ -66,16 +66,16 @@ def bounce(track: np.ndarray, low: float = 7.0, high: float = 57.0) -> tuple[np.
 
 
 def _chase(u: np.ndarray, s: Scene) -> None:
-    for pose, ahead in ((s.agent, 0.0), (s.patient, 15.0)):
-        pose.x, pose.facing = bounce(s.agent.x[0] + ahead + 78 * u)
+    for pose, ahead in ((s.agent, 0.0), (s.patient, 22.0)):
+        pose.x, pose.facing = bounce(s.agent.x[0] + ahead + 92 * u)
         walk(pose, 5, u)
-        pose.lift = 2.0 * np.abs(np.sin(TURN * 5 * u))
+        pose.lift = 3.0 * np.abs(np.sin(TURN * 5 * u))
         pose.tilt = 0.25 * pose.facing
 
 
 def _fall(u: np.ndarray, s: Scene) -> None:
     down = ramp(u, 0.3, 0.55)
-    s.agent.x = s.agent.x + 4 * ramp(u, 0, 0.35) + 5 * down
+    s.agent.x = s.agent.x + 6 * ramp(u, 0, 0.35) + 7 * down
     walk(s.agent, 3, u, 1 - down)
     s.agent.tilt = np.pi / 2 * down
     s.agent.front = s.agent.front + 2.6 * ramp(u, 0.25, 0.4)
@@ -83,7 +83,7 @@ def _fall(u: np.ndarray, s: Scene) -> None:
 
 
 def _crawl(u: np.ndarray, s: Scene) -> None:
-    s.agent.x, s.agent.facing = bounce(s.agent.x + 34 * ramp(u, 0.05, 1.2))
+    s.agent.x, s.agent.facing = bounce(s.agent.x + 44 * ramp(u, 0.05, 1.2))
     s.agent.tilt = 1.35 * s.agent.facing * (0.6 + 0.4 * ramp(u, 0, 0.15))
     swing = np.sin(TURN * 3 * u)
     s.agent.front, s.agent.back = 1.5 + 0.9 * swing, 1.5 - 0.9 * swing
@@ -101,7 +101,7 @@ def _hide(u: np.ndarray, s: Scene) -> None:
 
 def _enter(u: np.ndarray, s: Scene) -> None:
     there = ramp(u, 0.85, 0.95)
-    s.agent.x = -9 + (s.agent.x + 13) * np.clip(u / 0.9, 0, 1)
+    s.agent.x = -12 + (s.agent.x + 16) * np.clip(u / 0.9, 0, 1)
     walk(s.agent, 4, u, 1 - there)
 
 
@@ -118,19 +118,19 @@ def _hug(u: np.ndarray, s: Scene) -> None:
     middle = (s.agent.x + s.patient.x) / 2
     sway = 0.16 * np.sin(TURN * 2 * u) * ramp(u, 0.45, 0.55)
     for pose, side in ((s.agent, -1), (s.patient, 1)):
-        pose.x = pose.x + (middle + side * 2.6 - pose.x) * close
+        pose.x = pose.x + (middle + side * 4.0 - pose.x) * close
         walk(pose, 3, u, 1 - close)
         pose.front = pose.front + (1.55 - pose.front) * close
         pose.back = pose.back + (1.25 - pose.back) * close
         pose.tilt = sway
-        pose.x = pose.x + 12 * sway
+        pose.x = pose.x + 22 * sway
 
 
 def _dance(u: np.ndarray, s: Scene) -> None:
     beat = TURN * 3 * u
     for pose, side in ((s.agent, 1), (s.patient, -1)):
-        pose.x = pose.x + side * 5 * np.sin(beat / 1.5)
-        pose.lift = 4 * np.abs(np.sin(beat))
+        pose.x = pose.x + side * 7 * np.sin(beat / 1.5)
+        pose.lift = 7 * np.abs(np.sin(beat))
         pose.tilt = 0.3 * side * np.sin(beat / 1.5)
         pose.front = 1.6 + 1.3 * np.sin(beat)
         pose.back = -1.6 + 1.3 * np.sin(beat)
@@ -139,13 +139,13 @@ def _dance(u: np.ndarray, s: Scene) -> None:
 
 def _push(u: np.ndarray, s: Scene) -> None:
     met = ramp(u, 0.05, 0.42)
-    s.agent.x = s.agent.x + (s.patient.x - NEAR - s.agent.x) * met + 3 * ramp(u, 0.42, 0.55)
+    s.agent.x = s.agent.x + (s.patient.x - NEAR - s.agent.x) * met + 5 * ramp(u, 0.42, 0.55)
     walk(s.agent, 3, u, 1 - met)
     s.agent.front = s.agent.front + (1.6 - s.agent.front) * ramp(u, 0.3, 0.45)
     s.agent.back = s.agent.back + (1.45 - s.agent.back) * ramp(u, 0.3, 0.45)
     s.agent.tilt = 0.3 * ramp(u, 0.3, 0.45)
     slid = np.clip((u - 0.45) / 0.5, 0, 1)
-    s.patient.x = s.patient.x + (60 - s.patient.x) * (1 - (1 - slid) ** 2)
+    s.patient.x = s.patient.x + (64 - s.patient.x) * (1 - (1 - slid) ** 2)
     s.patient.tilt = 0.35 * np.sin(np.pi * slid)
     s.patient.front = s.patient.front + 1.5 * np.sin(np.pi * slid)
 
@@ -153,23 +153,23 @@ def _push(u: np.ndarray, s: Scene) -> None:
 def _hit(u: np.ndarray, s: Scene) -> None:
     met = ramp(u, 0.0, 0.25)
     blow = np.clip(np.sin(TURN * 4 * u - 0.5), 0, 1) * ramp(u, 0.2, 0.28)
-    s.agent.x = s.agent.x + (s.patient.x - NEAR - 3 - s.agent.x) * met + 4 * blow
+    s.agent.x = s.agent.x + (s.patient.x - NEAR - 5 - s.agent.x) * met + 7 * blow
     walk(s.agent, 2, u, 1 - met)
     s.agent.front = s.agent.front * (1 - met) + met * (2.4 - 0.9 * blow) - 1.2 * met * (1 - blow)
     s.agent.tilt = 0.3 * blow
-    s.patient.x = s.patient.x + 3.5 * blow + 4 * ramp(u, 0.3, 1)
+    s.patient.x = s.patient.x + 5 * blow + 4 * ramp(u, 0.3, 1)
     s.patient.tilt = 0.5 * blow
 
 
 def _knock(u: np.ndarray, s: Scene) -> None:
     run = np.clip(u / 0.35, 0, 1)
-    target = s.patient.x - NEAR + 3
+    target = s.patient.x - NEAR + 5
     s.agent.x = s.agent.x + (target - s.agent.x) * run
     walk(s.agent, 5, u, 1 - ramp(u, 0.33, 0.42))
     s.agent.tilt = 0.45 * ramp(u, 0.1, 0.3) * (1 - ramp(u, 0.5, 0.7))
     down = ramp(u, 0.35, 0.55)
     s.patient.tilt = np.pi / 2 * down
-    s.patient.x = s.patient.x + 7 * down
+    s.patient.x = s.patient.x + 9 * down
     s.patient.front = s.patient.front + 2.2 * down
     s.patient.back = s.patient.back + 2.5 * down
 
@@ -177,7 +177,7 @@ def _knock(u: np.ndarray, s: Scene) -> None:
 def _leave(u: np.ndarray, s: Scene) -> None:
     go = np.clip((u - 0.12) / 0.85, 0, 1)
     s.agent.facing = np.where(u < 0.1, 1.0, -1.0)
-    s.agent.x = s.agent.x + (-10 - s.agent.x) * go
+    s.agent.x = s.agent.x + (-14 - s.agent.x) * go
     walk(s.agent, 4, u, ramp(u, 0.08, 0.14))
 
 
@@ -187,17 +187,17 @@ def _throw(u: np.ndarray, s: Scene) -> None:
     s.agent.back = s.agent.back - 0.7 * wind + 1.2 * release
     s.agent.tilt = -0.3 * wind + 0.65 * release - 0.35 * ramp(u, 0.5, 0.7)
     fly = np.clip((u - 0.32) / 0.36, 0, 1)
-    hand = np.stack([s.agent.x - 1 - 3 * wind, 9 + 8 * wind], -1)
+    hand = np.stack([s.agent.x - 1 - 5 * wind, 13 + 13 * wind], -1)
     arc_x = hand[:, 0] + (s.patient.x - hand[:, 0]) * fly
     after = np.clip((u - 0.68) / 0.3, 0, 1)
-    arc_y = 17 - 7 * fly + 22 * fly * (1 - fly) * 2 - 9 * after
-    s.ball = np.where((fly > 0)[:, None], np.stack([arc_x - 7 * after, arc_y], -1), hand)
+    arc_y = 26 - 8 * fly + 44 * fly * (1 - fly) - 14 * after
+    s.ball = np.where((fly > 0)[:, None], np.stack([arc_x - 10 * after, arc_y], -1), hand)
     s.patient.tilt = 0.35 * ramp(u, 0.66, 0.72) * (1 - ramp(u, 0.8, 0.95))
 
 
 def _jump(u: np.ndarray, s: Scene) -> None:
     hop = np.abs(np.sin(np.pi * 3 * u))
-    s.agent.lift = 17 * hop
+    s.agent.lift = 22 * hop
     s.agent.front, s.agent.back = 0.4 + 2.3 * hop, -0.4 - 2.3 * hop
     s.agent.stride = 0.2 + 0.5 * hop
 
@@ -206,14 +206,14 @@ def _spin(u: np.ndarray, s: Scene) -> None:
     s.agent.tilt = TURN * 2 * ramp(u, -0.3, 1.1)
     s.agent.tilt = s.agent.tilt - s.agent.tilt[0]
     s.agent.x = s.agent.x + 10 * u
-    s.agent.lift = 3 * np.sin(np.pi * u)
+    s.agent.lift = 6 * np.sin(np.pi * u)
     s.agent.front, s.agent.back = 2.4 + 0 * u, -2.4 + 0 * u
     s.agent.stride = 0.6 + 0 * u
 
 
 def _give(u: np.ndarray, s: Scene) -> None:
     met, away = ramp(u, 0.0, 0.42), np.clip((u - 0.58) / 0.42, 0, 1)
-    s.agent.x = s.agent.x + (s.patient.x - NEAR - 4 - s.agent.x) * met
+    s.agent.x = s.agent.x + (s.patient.x - NEAR - 7 - s.agent.x) * met
     walk(s.agent, 3, u, 1 - met)
     s.agent.front = 1.5 - 1.3 * ramp(u, 0.55, 0.65)
     s.patient.facing = np.where(u < 0.58, -1.0, 1.0)
@@ -221,10 +221,10 @@ def _give(u: np.ndarray, s: Scene) -> None:
     s.patient.front = s.patient.front + (1.5 - s.patient.front) * ramp(u, 0.3, 0.45)
     walk(s.patient, 3, u, (away > 0).astype(float))
     start = s.patient.x
-    s.patient.x = start + (62 - start) * away
+    s.patient.x = start + (66 - start) * away
     s.patient.front = np.where(away > 0, 1.5, s.patient.front)
-    carried = np.stack([s.agent.x + 5.5, np.full_like(u, 11.0)], -1)
-    held = np.stack([s.patient.x + 5.0 * s.patient.facing, np.full_like(u, 11.0)], -1)
+    carried = np.stack([s.agent.x + 8.5, np.full_like(u, 17.0)], -1)
+    held = np.stack([s.patient.x + 8.0 * s.patient.facing, np.full_like(u, 17.0)], -1)
     s.ball = carried + (held - carried) * taken[:, None]
 
 
@@ -261,13 +261,13 @@ def choreograph(
         place: where the pair starts: 0 left, 1 middle, 2 right.
         mirrored: the agent comes from the right.
     """
-    delay, jitter = draw.uniform(0, 0.1), draw.uniform(-0.06, 0.06)
-    gap, shift, crate = draw.uniform(20, 27), draw.uniform(-3, 3), draw.uniform(12, 52)
-    ball = np.array([draw.uniform(6, 58), 2.5])
-    rate = (0.88, 1.0, 1.15)[speed] + jitter
+    delay, jitter = draw.uniform(0, 0.06), draw.uniform(-0.05, 0.05)
+    gap, shift, crate = draw.uniform(24, 30), draw.uniform(-2, 2), draw.uniform(12, 52)
+    ball = np.array([draw.uniform(6, 58), 3.5])
+    rate = (0.9, 1.0, 1.12)[speed] + jitter
     u = np.clip((np.arange(frames) / (frames - 1) - delay) * rate / (1 - delay), 0, 1.0)
     place = 2 - place if mirrored else place
-    centre = (26, 32, 36)[place] + shift
+    centre = (28, 32, 36)[place] + shift
     agent = Pose.standing(np.full(frames, centre - gap / 2), 1.0)
     patient = Pose.standing(np.full(frames, centre + gap / 2), -1.0)
     scene = Scene(agent, patient, np.repeat(ball[None], frames, 0), crate)
