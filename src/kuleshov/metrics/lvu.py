@@ -74,16 +74,6 @@ def movie_scores(predicted: NDArray, labels: NDArray, classification: bool) -> A
     return (predicted.astype(np.float64) - labels.astype(np.float64)) ** 2
 
 
-def bootstrap_interval(
-    values: Array, level: float = 0.95, draws: int = 2000, seed: int = 0
-) -> tuple[float, float]:
-    """Percentile interval of the mean over movies (M,), drawn with replacement `draws` times."""
-    values = np.asarray(values, dtype=np.float64)
-    chosen = np.random.default_rng(seed).integers(0, len(values), size=(draws, len(values)))
-    low, high = np.quantile(values[chosen].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
 def beats(value: float, trivial: float, higher_is_better: bool) -> bool:
     """Whether a value is strictly better than the trivial predictor's; nan never is."""
     return value > trivial if higher_is_better else value < trivial

@@ -48,13 +48,13 @@ def make_events(folder: Path, hidden: dict[str, int], length=lambda n: 30, strid
 
 
 def make_instances(folder: Path, hidden: dict[str, int], seconds: int = 60, per_second: int = 2) -> Path:
-    """An instance store whose first feature shows the hidden class under noise."""
+    """An instance store whose features show the hidden class under noise."""
     rng = np.random.default_rng(2)
     writer = InstanceWriter(folder, "fp32")
     for movie, kind in hidden.items():
         count = seconds * per_second
         features = rng.normal(size=(count, REGION_WIDTH)).astype(np.float32)
-        features[:, 0] += 2.0 * kind - 1.0
+        features += 2.0 * kind - 1.0
         corner = rng.uniform(0, 0.5, size=(count, 2))
         boxes = np.concatenate([corner, corner + rng.uniform(0.1, 0.4, size=(count, 2))], axis=1)
         second = np.repeat(np.arange(seconds), per_second)

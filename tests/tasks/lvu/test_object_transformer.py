@@ -12,7 +12,7 @@ from kuleshov.tasks.lvu.movies import SampleMaker, collate, open_movie
 from kuleshov.tasks.lvu.object_transformer import ObjectTransformerEncoder, load_encoder_weights
 from kuleshov.tasks.lvu.pretrain import SoftLabels, compatibility_loss, soft_label_divergence
 
-SIZES = {"train": 16, "val": 6, "test": 8}
+SIZES = {"train": 24, "val": 6, "test": 8}
 SMALL = {"hidden": 16, "layers": 1, "heads": 2, "feedforward": 16}
 
 
@@ -160,7 +160,7 @@ def test_pretraining_then_the_task_then_ot_plus_plus(tmp_path, kit, configs, sto
         "--model.init_args.instance_weights",
         str(weights),
     ]
-    more = ["--data.init_args.batch_size", "4", "--model.init_args.lr", "3e-3", "--trainer.max_epochs", "8"]
+    more = ["--data.init_args.batch_size", "4", "--model.init_args.lr", "1e-2", "--trainer.max_epochs", "12"]
     run(configs, "object-transformer", tmp_path / "ot", *task, *more)
     found = {(line.row, line.metric): line for line in read_results(tmp_path / "ot" / "results.jsonl")}
     assert found["instances", "top1"].value > found["trivial", "top1"].value
@@ -213,7 +213,8 @@ def test_fast_dev_run_through_the_paper_values(name, tmp_path, configs, stores):
         words += ["--data.init_args.annotations", str(tmp_path), "--data.init_args.eval_batch_size", "1"]
     if name == "ot-plus-plus":
         words += ["--data.init_args.events", str(stores[0])]
-    main(words)
+    main([*words, "--trainer.default_root_dir", str(tmp_path / "run")])
+    assert not (tmp_path / "run" / "results.jsonl").exists()
 
 
 def test_evaluation_is_deterministic_and_masking_there_is_an_option(stores):

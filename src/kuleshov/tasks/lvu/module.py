@@ -20,6 +20,7 @@ from kuleshov.core.random import numpy_generator
 from kuleshov.core.results import Result, append_results, global_seed
 from kuleshov.core.weights import load_weights
 from kuleshov.metrics import lvu as scores
+from kuleshov.metrics.statistics import bootstrap_interval
 from kuleshov.store.reader import grid_step
 from kuleshov.tasks.evaluate_lvu import summary, write_predictions
 from kuleshov.tasks.lvu.context import Windows, contextualize
@@ -213,8 +214,9 @@ class MovieTask(pl.LightningModule):
             return
         folder, task = Path(self.trainer.default_root_dir), self.trainer.datamodule.task
         report = self._summary("test", predicted)
-        write_predictions(folder / "predictions" / "test.csv", predicted)
-        append_results(folder / "results.jsonl", self._results(report, predicted))
+        if not self.trainer.fast_dev_run:
+            write_predictions(folder / "predictions" / "test.csv", predicted)
+            append_results(folder / "results.jsonl", self._results(report, predicted))
         if not report["beats_trivial"]:
             logger.warning(
                 "%s, row %s: test %s %.4g does not beat the trivial row's %.4g",
@@ -238,7 +240,7 @@ class MovieTask(pl.LightningModule):
             "config_sha256": sha256_file(config) if config.is_file() else None,
         }
         rows = [row for row in data.rows["test"] if row.video_id in predicted]
-        low, high = scores.bootstrap_interval(
+        low, high = bootstrap_interval(
             scores.movie_scores(
                 np.array([predicted[row.video_id] for row in rows]),
                 np.array([row.label for row in rows]),
