@@ -6,7 +6,7 @@ import pytest
 from torch.utils.tensorboard import SummaryWriter
 
 from kuleshov.core.manifest import write_json
-from kuleshov.report.curves import Curve, draw, read_scalars
+from kuleshov.report.curves import Curve, draw, read_scalars, row_of
 from kuleshov.report.lineage import read_run
 from kuleshov.report.measured import gather
 from kuleshov.report.page import page
@@ -127,3 +127,8 @@ def test_film_strips_of_a_generated_world(stage, tiny_world, strips):
             assert event.off_screen in (True, False)
     text = html_of(folder)
     assert text.count("data:image/jpeg") == 3 * 5 * 3
+
+
+def test_only_a_jobs_folder_names_a_row():
+    assert row_of("scene-pretrained-seed2") == "pretrained"
+    assert row_of("pretrain-backbone-k400-demo-11111111") == ""

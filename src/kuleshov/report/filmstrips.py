@@ -49,6 +49,11 @@ class EventView:
     roles_said: dict[str, dict[str, str]] = field(default_factory=dict)
     relations_said: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def rows(self) -> list[str]:
+        """The rows that said something about its verb or relation."""
+        return list(dict.fromkeys([*self.said, *self.relations_said]))
+
 
 @dataclass(frozen=True)
 class Strip:
