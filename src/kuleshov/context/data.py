@@ -40,7 +40,9 @@ class EventWindows(pl.LightningDataModule):
         stores: folders of event features; several are pooled.
         val_stores: folders to validate on; without them a share of the movies is held out.
         val_fraction: share of the movies held out, chosen by a hash of their ids.
-        exclude: text file with movie ids, one a line, that are used for nothing.
+        include: file with the movie ids to use (JSON list, as VidSitu's split files, or one id a line);
+            default: all.
+        exclude: file with movie ids that are used for nothing.
         events: N.
         token_stride: seconds between the beginnings of two events of a window; a multiple of the store's.
         weighting: `movie`: every movie counts the same in an epoch; `event`: by its length.
@@ -57,6 +59,7 @@ class EventWindows(pl.LightningDataModule):
         stores: list[str],
         val_stores: list[str] | None = None,
         val_fraction: float = 0.05,
+        include: str | None = None,
         exclude: str | None = None,
         events: int = 5,
         token_stride: float = 2.0,
@@ -70,12 +73,15 @@ class EventWindows(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.stores, self.val_stores, self.val_fraction = stores, val_stores, val_fraction
-        self.exclude, self.events, self.token_stride = exclude, events, token_stride
+        self.include, self.exclude = include, exclude
+        self.events, self.token_stride = events, token_stride
         self.weighting, self.windows_per_movie = weighting, windows_per_movie
         self.val_windows_per_movie, self.batch_size = val_windows_per_movie, batch_size
         self.placement, self.offscreen = placement, offscreen
         self.seed = seed if seed is not None else (global_seed() or 0)
         self._table: EventTable | None = None
+        self._batches: WindowBatches | None = None
+        self._place: dict[str, int] = {}
 
     @property
     def table(self) -> EventTable:
@@ -114,6 +120,11 @@ class EventWindows(pl.LightningDataModule):
     def _split(self) -> tuple[Movies, Movies]:
         excluded = read_ids(self.exclude) if self.exclude else []
         movies = self.table.movies()
+        if self.include:
+            wanted = set(read_ids(self.include))
+            movies = movies.only(np.array([name in wanted for name in movies.ids], dtype=bool))
+            if not movies.ids:
+                raise KuleshovError(f"{self.include} names none of the movies in {', '.join(self.stores)}")
         if not self.val_stores:
             return split_movies(movies, self.val_fraction, excluded)
         kept, _ = split_movies(movies, 0.0, excluded)
@@ -150,8 +161,18 @@ class EventWindows(pl.LightningDataModule):
         return flags
 
     def train_dataloader(self) -> WindowBatches:
-        """Index batches of the training movies."""
-        return WindowBatches(self.train_windows, self.batch_size)
+        """Index batches of the training movies, from where the checkpoint left off."""
+        self._batches = WindowBatches(self.train_windows, self.batch_size)
+        self._batches.go_on_from(self._place)
+        return self._batches
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place within the epoch, for checkpoints."""
+        return self._batches.place() if self._batches else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Remember where the checkpoint left off; called before the loader is made."""
+        self._place = state_dict
 
     def val_dataloader(self) -> WindowBatches | list:
         """Index batches of the held-out movies, the same every time; none where none is held out."""
@@ -190,7 +211,10 @@ class EventWindows(pl.LightningDataModule):
 
 
 def read_ids(path: str | Path) -> list[str]:
-    """Ids from a text file, one a line; empty lines do not count."""
-    if not Path(path).is_file():
-        raise MissingDataError("list of ids", Path(path).absolute(), "a text file with a movie id a line")
-    return [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+    """Ids from a JSON list, or from a text file, one a line; empty lines do not count."""
+    path = Path(path)
+    if not path.is_file():
+        raise MissingDataError("list of ids", path.absolute(), "a JSON list or a movie id a line")
+    if path.suffix == ".json":
+        return [str(name) for name in read_json(path)]
+    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]

@@ -15,13 +15,10 @@ from kuleshov.core.distributed import gather_rows, rank, world_size
 from kuleshov.core.errors import KuleshovError
 from kuleshov.core.optim import parameter_groups, warmup_cosine
 from kuleshov.core.queue import FeatureQueue
-from kuleshov.core.random import torch_generator
-from kuleshov.core.results import global_seed
 
 Sampling = Literal["uniform", "max_discrepancy"]
 LossName = Literal["infonce", "l2"]
 STATISTICS_ROWS = 65_536
-DROPOUT_VIEW = 1000  # views of the generator for dropout, one a rank
 
 
 class MaskedEventPretraining(pl.LightningModule):
@@ -30,7 +27,7 @@ class MaskedEventPretraining(pl.LightningModule):
     In each window a contiguous block of events is hidden; for each hidden event the L2-normalised output has to
     find the L2-normalised input feature among a queue of other events. The loss is the mean over the hidden
     events of all ranks. The queue is filled with random training events before the first step, and each
-    step's events enter it afterwards. Dropout is drawn from (seed, epoch, step, rank).
+    step's events enter it afterwards.
 
     Args:
         input_width: D; default: the feature width of the data.
@@ -125,11 +122,6 @@ class MaskedEventPretraining(pl.LightningModule):
         share = torch.tensor_split(torch.from_numpy(rows).to(self.device), world_size())[rank()]
         self.queue.enqueue(self.txe.targets(self.trainer.datamodule.table.take(share)))
         self.queue_rows.enqueue(share.unsqueeze(1).double())
-
-    def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Seed dropout, so that a run that goes on from a checkpoint ends alike."""
-        generator = torch_generator(global_seed() or 0, self.current_epoch, batch_idx, DROPOUT_VIEW + rank())
-        torch.manual_seed(generator.initial_seed())
 
     def choose_mask(self, events: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Sizes (B,), starts (B,) and mask (B, N) for windows (B, N, D) and uniform numbers (B, 2)."""

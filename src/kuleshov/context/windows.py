@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -113,7 +113,7 @@ class WindowBatches:
 
     A batch is {rows: int64 (b, N), movie: int64 (b,), mask: float32 (b, 2)}. `batch_size` counts over all ranks;
     each takes its contiguous share, in rank order. A last batch with fewer windows than ranks is left out.
-    Lightning calls `set_epoch` through `sampler`, and saves and restores the place within an epoch.
+    Lightning calls `set_epoch` through `sampler`.
 
     Args:
         windows: what to draw from.
@@ -161,13 +161,13 @@ class WindowBatches:
                 "mask": torch.from_numpy(mask[share]),
             }
 
-    def state_dict(self) -> dict[str, Any]:
-        """The place within the epoch."""
+    def place(self) -> dict[str, int]:
+        """The place within the epoch, for `go_on_from`."""
         return {"epoch": self.epoch, "given": self._given}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def go_on_from(self, place: dict[str, int]) -> None:
         """Go on from a place: the next pass over the same epoch leaves out what was given."""
-        self._resume = dict(state)
+        self._resume = dict(place)
 
 
 def split_movies(movies: Movies, fraction: float, excluded: Sequence[str] = ()) -> tuple[Movies, Movies]:

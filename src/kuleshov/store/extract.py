@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError
+from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, UsageError
 from kuleshov.core.manifest import code_version, sha256_file
 from kuleshov.core.types import Video
 from kuleshov.store.layout import BYTES, Dtype
@@ -52,6 +52,7 @@ def extract(
     durations: str | Path | None = None,
     backend: str = "auto",
     accelerator: str = "auto",
+    absent: Sequence[str] = (),
     progress: bool = True,
 ) -> Summary:
     """Write the event features of videos into a store; run again, it goes on after the last whole movie.
@@ -72,6 +73,7 @@ def extract(
         durations: CSV `videoid,duration`: seconds to keep of a movie (drops trailing outros).
         backend: auto, decord or pyav.
         accelerator: auto, cpu or cuda.
+        absent: ids that belong to the data set and have no video; named in the manifest.
         progress: show a bar on stderr.
 
     Raises:
@@ -89,7 +91,18 @@ def extract(
     trim = read_durations(durations) if durations else {}
     grid = Grid(window, stride, trim)
     settings = {"trim": sha256_file(durations) if durations else None}
-    job = _Job(Path(weights), Path(output), grid, dtype, settings, batch_size, threads, backend, accelerator)
+    job = _Job(
+        Path(weights),
+        Path(output),
+        grid,
+        dtype,
+        settings,
+        tuple(absent),
+        batch_size,
+        threads,
+        backend,
+        accelerator,
+    )
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if world > 1:
         return _run_under_torchrun(job, list(videos), rank, world, progress)
@@ -115,6 +128,7 @@ class _Job:
     grid: "Grid"
     dtype: Dtype
     settings: dict[str, Any]
+    absent: tuple[str, ...]
     batch_size: int
     threads: int
     backend: str
@@ -157,8 +171,10 @@ class _Job:
         from kuleshov.store.writer import read_failures
         from kuleshov.video.reader import reader_version
 
-        missing = sorted(read_failures(writer.pending), key=lambda failure: failure["id"])
-        of = len(writer.done | {video.id for video in videos})
+        missing = read_failures(writer.pending)
+        missing += [{"id": name, "reason": "there is no such video"} for name in self.absent]
+        missing.sort(key=lambda failure: failure["id"])
+        of = len(writer.done.union((video.id for video in videos), self.absent))
         if not writer.done:
             reason = missing[0]["reason"] if missing else "nothing was done"
             raise KuleshovError(f"none of {of} videos gave features (first: {reason}): check the files")
@@ -253,34 +269,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare `kuleshov extract`'s arguments."""
     add = parser.add_argument
     add("--weights", required=True, type=Path, metavar="W", help="backbone weights (.safetensors)")
-    add(
-        "--videos",
-        required=True,
-        nargs="+",
-        metavar="PATH",
-        help="files, folders, globs, or .txt/.csv lists of videos",
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--videos", nargs="+", metavar="PATH", help="files, folders, globs, or .txt/.csv lists of videos"
     )
+    source.add_argument("--data", help="a data set, with --root: vidsitu, lvu, k400 or folder")
+    add("--root", type=Path, metavar="DIR", help="the data set's folder")
     add("--output", required=True, type=Path, metavar="DIR", help="folder of the event store")
-    add("--window", type=float, default=2.0, help="seconds of an event (default: 2)")
-    add("--stride", type=float, default=1.0, help="seconds between two events' beginnings (default: 1)")
-    add("--dtype", choices=sorted(BYTES), default="fp16", help="precision on disk (default: fp16)")
-    add("--batch-size", type=int, default=32, help="clips in a forward pass (default: 32)")
-    add("--devices", type=int, default=1, help="processes, each with its own device (default: 1)")
-    add("--threads", type=int, default=1, help="decoding threads of each process (default: 1)")
+    add("--window", type=float, default=2.0, help="seconds of an event")
+    add("--stride", type=float, default=1.0, help="seconds between the beginnings of two events")
+    add("--dtype", choices=sorted(BYTES), default="fp16", help="precision on disk")
+    add("--batch-size", type=int, default=32, help="clips in a forward pass")
+    add("--devices", type=int, default=1, help="processes, each with its own device")
+    add("--threads", type=int, default=1, help="decoding threads of each process")
     add("--durations", type=Path, metavar="CSV", help="table videoid,duration: seconds to keep of a movie")
-    add("--backend", choices=("auto", "decord", "pyav"), default="auto", help="decoder (default: auto)")
-    add("--accelerator", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    add("--backend", choices=("auto", "decord", "pyav"), default="auto", help="decoder")
+    add("--accelerator", choices=("auto", "cpu", "cuda"), default="auto", help="where the backbone runs")
     add("--npy", type=Path, metavar="DIR", help="also write <id>.npy (N, D) for each movie there")
     add("--json", action="store_true", help="print the summary as JSON")
 
 
 def main(args: argparse.Namespace) -> int:
     """Run `kuleshov extract`; prints the summary and returns the exit status."""
-    from kuleshov.datasets.folder import find_videos
-
+    videos, absent = _videos(args)
     summary = extract(
         args.weights,
-        find_videos(args.videos),
+        videos,
         args.output,
         window=args.window,
         stride=args.stride,
@@ -291,6 +305,7 @@ def main(args: argparse.Namespace) -> int:
         durations=args.durations,
         backend=args.backend,
         accelerator=args.accelerator,
+        absent=absent,
     )
     if args.npy is not None:
         from kuleshov.store.npy import export_npy
@@ -306,3 +321,15 @@ def main(args: argparse.Namespace) -> int:
     else:
         print(f"{summary.events} events of {summary.movies} of {summary.of} movies in {args.output}")
     return 0
+
+
+def _videos(args: argparse.Namespace) -> tuple[list[Video], list[str]]:
+    if args.videos:
+        from kuleshov.datasets.folder import find_videos
+
+        return find_videos(args.videos), []
+    if args.root is None:
+        raise UsageError(f"--data {args.data} needs --root: name the data set's folder")
+    from kuleshov.store.sources import dataset_videos
+
+    return dataset_videos(args.data, args.root)
