@@ -10,7 +10,7 @@ import yaml
 from kuleshov.core.errors import KuleshovError
 from kuleshov.core.manifest import read_json, sha256_json
 from kuleshov.pipeline.sources import data_root
-from kuleshov.pipeline.stages import SCALES, Stage, load_stage, nearest
+from kuleshov.pipeline.stages import SCALES, Need, Stage, load_stage, nearest
 
 DONE = "stage.json"
 JOB_DONE = "job.json"
@@ -145,9 +145,11 @@ def _plan(request: Request, known: dict[tuple, Planned], above: tuple[str, ...])
     return planned
 
 
-def _needs(stage: Stage, scale: str, uses_world: bool) -> dict:
+def _needs(stage: Stage, scale: str, uses_world: bool) -> dict[str, Need]:
     needs = {name: need for name, need in stage.needs.items() if scale in need.scales}
-    return {name: need for name, need in needs.items() if uses_world or need.stage != "world"}
+    if uses_world and stage.data:
+        needs["world"] = Need("world")
+    return needs
 
 
 def _choose(what: str, stage: Stage, asked: str, known: tuple[str, ...]) -> str:
