@@ -258,9 +258,9 @@ class InstancePretraining(pl.LightningModule):
             found["compatibility"] = compatibility_loss(first, second, self.temperature)
         return found
 
-    def on_train_epoch_start(self) -> None:
-        """Let dropout depend on seed, epoch and rank alone, so that a resumed training goes on alike."""
-        drawn = numpy_generator(global_seed() or 0, self.current_epoch, rank(), view=1).integers(2**62)
+    def on_train_batch_start(self, batch: dict[str, Tensor], batch_index: int) -> None:
+        """Let dropout depend on seed, step and rank alone, so that a resumed training goes on alike."""
+        drawn = numpy_generator(global_seed() or 0, self.global_step, rank(), view=1).integers(2**62)
         torch.manual_seed(int(drawn))
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
