@@ -1,7 +1,6 @@
 """Finding videos, and telling what of them can be read."""
 
-import os
-import signal
+import sys
 
 import pytest
 
@@ -78,16 +77,36 @@ def test_check_tells_readable_short_and_doubled_files(movies):
     assert report.seconds == pytest.approx(7.0)
 
 
-def crash(path):
-    """Stands for a file that kills its decoder."""
-    if "bad" in path:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return None, 3.0, path
+def stand_in(monkeypatch, tmp_path, on_bad):
+    """Replace the examining process by one that does `on_bad` at a path with `bad` in it."""
+    script = tmp_path / "stand_in.py"
+    script.write_text(
+        "import json, os, signal, sys\n"
+        "for path in json.load(sys.stdin):\n"
+        f"    if 'bad' in path: {on_bad}\n"
+        "    print(json.dumps(dict(path=path, reason=None, seconds=3.0, sha256=path)), flush=True)\n"
+    )
+    monkeypatch.setattr("kuleshov.datasets.examine._COMMAND", (sys.executable, str(script)))
 
 
-def test_a_file_that_kills_its_process_is_only_one_more_bad_file(movies, monkeypatch):
-    monkeypatch.setattr(folder, "examine", crash)
-    monkeypatch.setattr(folder, "get_context", lambda _: __import__("multiprocessing").get_context("fork"))
-    report = folder.check(movies)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_file_that_kills_its_process_is_only_one_more_bad_file(movies, monkeypatch, tmp_path, workers):
+    stand_in(monkeypatch, tmp_path, "os.kill(os.getpid(), signal.SIGKILL)")
+    report = folder.check(movies, workers=workers)
     assert report.unreadable == {str(movies / "bad.mp4"): "it crashes the decoder"}
     assert report.readable == 3
+
+
+def test_a_process_that_fails_for_itself_is_not_blamed_on_files(movies, monkeypatch, tmp_path):
+    stand_in(monkeypatch, tmp_path, "raise ImportError('no such module')")
+    with pytest.raises(KuleshovError, match=r"failed before .*bad\.mp4: ImportError: no such module"):
+        folder.check(movies, workers=1)
+
+
+def test_real_videos_are_told_apart(real_data):
+    report = folder.check(real_data / "videos")
+    assert (report.listed, report.readable) == (8, 7)
+    assert [path.split("/")[-1] for path in report.unreadable] == ["corrupted.mp4"]
+    # 10, 9.5, 10.381, 1.067, 10.01, 0.125 and 0.1
+    assert report.seconds == pytest.approx(41.183, abs=0.01)
+    assert [path.split("/")[-1] for path in report.short] == ["part_0.mp4", "unordered.mov", "video_90.mov"]

@@ -3,15 +3,12 @@
 import glob
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 
-from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, VideoError
-from kuleshov.core.manifest import sha256_file
+from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError
 from kuleshov.core.types import Video
+from kuleshov.datasets.examine import examine_all
 
 VIDEO_SUFFIXES = frozenset(
     ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()
@@ -122,7 +119,7 @@ class FilesReport:
     Attributes:
         listed: files that should be there.
         there: files that are.
-        readable: files whose first frame can be decoded and that are whole.
+        readable: files whose first, middle and last frame can be decoded.
         missing: names of those that are not there.
         unreadable: path -> reason.
         short: path -> seconds, of readable files shorter than was asked for.
@@ -152,18 +149,17 @@ def check_files(
         workers: processes.
     """
     paths = sorted({str(video.path) for video in videos})
-    found = dict(_examine_all(paths, workers))
-    seconds = {path: result[1] for path, result in found.items() if result[0] is None}
+    found = examine_all(paths, workers)
+    seconds = {one.path: one.seconds for one in found if one.reason is None}
     groups: dict[str, list[str]] = defaultdict(list)
-    for path in paths:
-        if found[path][2]:
-            groups[found[path][2]].append(path)
+    for one in found:
+        groups[one.sha256].append(one.path)
     return FilesReport(
         listed=len(paths) + len(missing),
         there=len(paths),
         readable=len(seconds),
         missing=sorted(missing),
-        unreadable={path: found[path][0] for path in paths if found[path][0] is not None},
+        unreadable={one.path: one.reason for one in found if one.reason is not None},
         short={path: seconds[path] for path in sorted(seconds) if seconds[path] < least_seconds - 1e-3},
         duplicates=sorted(group for group in groups.values() if len(group) > 1),
         seconds=sum(seconds.values()),
@@ -173,42 +169,3 @@ def check_files(
 def check(root: str | Path, least_seconds: float = 2.0, workers: int = 2) -> FilesReport:
     """What of a folder's videos can be read; see `check_files`."""
     return check_files(find_videos(root), (), least_seconds, workers)
-
-
-def examine(path: str) -> tuple[str | None, float, str]:
-    """Why a file cannot be read (None if it can), its seconds, and the sha256 of its content."""
-    # PyAV is loaded in the process that examines, not by those who only look for files
-    from kuleshov.video.cursors import check_tail
-    from kuleshov.video.probe import packet_index, probe
-
-    try:
-        info, index = probe(path), packet_index(path)
-        check_tail(Path(path), info.duration, index.end, index.declared)
-    except VideoError as error:
-        return error.reason, 0.0, sha256_file(path) if Path(path).is_file() else ""
-    return None, info.duration, sha256_file(path)
-
-
-def _examine_all(paths: list[str], workers: int) -> Iterator[tuple[str, tuple[str | None, float, str]]]:
-    left = set(paths)
-    if not paths:
-        return
-    try:
-        with ProcessPoolExecutor(max(1, workers), mp_context=get_context("spawn")) as pool:
-            jobs = {pool.submit(examine, path): path for path in paths}
-            for job in as_completed(jobs):
-                result = job.result()
-                left.discard(jobs[job])
-                yield jobs[job], result
-    except BrokenProcessPool:
-        # some file killed its process and the others' results with it: one process a file from here on
-        for path in sorted(left):
-            yield path, _examine_alone(path)
-
-
-def _examine_alone(path: str) -> tuple[str | None, float, str]:
-    try:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            return pool.submit(examine, path).result()
-    except BrokenProcessPool:
-        return "it crashes the decoder", 0.0, sha256_file(path)

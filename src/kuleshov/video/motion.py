@@ -8,6 +8,7 @@ is not published: flow network, edge operator, cut-off and channels are chosen h
 import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -150,7 +151,11 @@ def _work(
         return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         jobs = [pool.submit(_write_motion, video, output, settings) for video in videos]
-        yield from (job.result() for job in as_completed(jobs))
+        try:
+            yield from (job.result() for job in as_completed(jobs))
+        except BrokenProcessPool as error:
+            reason = "a process died; run again with no workers to see at which video"
+            raise KuleshovError(f"motion in {output} is not complete: {reason}") from error
 
 
 def _write_motion(video: Video, output: Path, settings: MotionSettings) -> tuple[str, str | None]:
