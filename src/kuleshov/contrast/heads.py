@@ -1,5 +1,6 @@
 """Projection heads: from features to the unit sphere on which contrast is measured."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -48,4 +49,7 @@ class ProjectionHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (B, D) to embeddings (B, output_width) of length 1."""
-        return F.normalize(self.layers(features).float(), dim=1)
+        embeddings = self.layers(features)
+        # lengths in half precision would make cosines differ in the third digit
+        half = embeddings.dtype in (torch.float16, torch.bfloat16)
+        return F.normalize(embeddings.float() if half else embeddings, dim=1)

@@ -196,7 +196,7 @@ class MoDist(Pretraining):
             "backbone": (self.backbone, self.exported(self.backbone)),
             "motion": (
                 self.motion,
-                self.exported(self.motion, clip=self.trainer.datamodule.motion_format.to_dict()),
+                self.exported(self.motion, self.trainer.datamodule.motion_format),
             ),
         }
 

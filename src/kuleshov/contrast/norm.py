@@ -1,26 +1,9 @@
 """Batch normalisation over the global batch."""
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
-from kuleshov.core.distributed import active, world_size
-
-
-class _SumOverRanks(torch.autograd.Function):
-    """All-reduce whose backward is an all-reduce as well."""
-
-    @staticmethod
-    def forward(ctx, local: Tensor) -> Tensor:
-        total = local.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
-        total = gradient.clone()
-        dist.all_reduce(total)
-        return total
+from kuleshov.core.distributed import active, gather_with_gradient, world_size
 
 
 class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
@@ -40,22 +23,36 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
         axes = [axis for axis in range(input.ndim) if axis != 1]
         shape = [1, -1] + [1] * (input.ndim - 2)
         values = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
-        count = values.new_tensor([values.numel() / values.shape[1]])
-        sums = _SumOverRanks.apply(torch.cat([values.sum(axes), count]))
-        total = sums[-1].detach()
-        mean = sums[:-1] / total  # (C,)
-        centred = values - mean.view(shape)
-        # two passes: the mean of squares minus the squared mean loses too many digits
-        variance = _SumOverRanks.apply(centred.square().sum(axes)) / total
+        mean, variance, total = _statistics(values, axes)
         self._track(mean, variance, total)
-        normal = centred * torch.rsqrt(variance + self.eps).view(shape)
-        return (normal * self.weight.view(shape) + self.bias.view(shape)).to(input.dtype)
+        scale = self.weight * torch.rsqrt(variance + self.eps)  # (C,)
+        return ((values - mean.view(shape)) * scale.view(shape) + self.bias.view(shape)).to(input.dtype)
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor, total: Tensor) -> None:
         self.num_batches_tracked += 1
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(variance * total / (total - 1).clamp(min=1), self.momentum)
+
+
+def _statistics(values: Tensor, axes: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and variance (C,) over all ranks' (B, C, ...), with gradient, and the number of values (1,).
+
+    One collective for both: each rank's own mean and sum of squared distances from it, put together as Chan,
+    Golub and LeVeque (1983) do; sums of squares would lose digits.
+    """
+    channels = values.shape[1]
+    count = values.new_tensor([values.numel() / channels])
+    own_mean = values.mean(axes)
+    shape = [1, -1] + [1] * (values.ndim - 2)
+    own_spread = (values - own_mean.view(shape)).square().sum(axes)
+    packed = torch.cat([own_mean, own_spread, count])[None]  # (1, 2C + 1)
+    means, spreads, counts = gather_with_gradient(packed).split([channels, channels, 1], dim=1)  # (ranks, .)
+    counts = counts.detach()
+    total = counts.sum(0)
+    mean = (means * counts).sum(0) / total
+    spread = (spreads + counts * (means - mean).square()).sum(0)
+    return mean, spread / total, total
 
 
 def share_batch_norm(module: nn.Module, device_type: str) -> nn.Module:

@@ -10,6 +10,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 
 from kuleshov.backbones import build, load, manifest
+from kuleshov.backbones.clip_format import ClipFormat
 from kuleshov.backbones.resnet3d import ResNet3d
 from kuleshov.contrast.filmstrip import filmstrip, paired_rows
 from kuleshov.contrast.health import collapse_reason, effective_rank
@@ -185,11 +186,12 @@ class Pretraining(pl.LightningModule):
         ]
         append_results(Path(self.trainer.default_root_dir) / "results.jsonl", results)
 
-    def exported(self, network: ResNet3d, **facts: Any) -> dict[str, Any]:
+    def exported(self, network: ResNet3d, clip: ClipFormat | None = None, **facts: Any) -> dict[str, Any]:
         """The manifest of an exported network: its clips, the method, the data, what it started from."""
         data = self.trainer.datamodule
         facts = {"method": self.method, "data": data.describe(), "processes": world_size(), **facts}
-        return manifest(network, data.clip_format, started_from=self.hparams.backbone_weights, **facts)
+        facts["started_from"] = self.hparams.backbone_weights
+        return manifest(network, clip or data.clip_format, **facts)
 
 
 def start_from(backbone: ResNet3d, path: str) -> None:
