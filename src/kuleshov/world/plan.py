@@ -38,8 +38,11 @@ class Movie:
     @property
     def imdb_id(self) -> str:
         """The id of the film a video was cut from, drawn like the video id."""
-        number = stream(self.story.seed, COUNTS, self.story.kind, self.story.number, 1).integers(10**7)
-        return f"tt{number:07d}"
+        draw = stream(self.story.seed, COUNTS, 0, 0)
+        # an affine permutation of all seven-digit numbers: no two films share one
+        factor, offset = 10 * int(draw.integers(10**6)) + 7, int(draw.integers(10**7))
+        place = 3 * self.story.number + self.story.kind
+        return f"tt{(factor * place + offset) % 10**7:07d}"
 
 
 def plan(seed: int, sizes: Sizes) -> list[Movie]:

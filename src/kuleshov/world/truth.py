@@ -57,11 +57,12 @@ def read_segments(root: Path, split: str) -> list[Segment]:
         MissingDataError: the world, or the split, is not there.
     """
     names = read_json(Path(root) / "vidsitu" / "split_files" / f"vseg_split_{split}_lb.json")
-    found = {segment.id: segment for story in read_stories(root) for segment in _cut(story)}
+    found = {segment.id: segment for story in read_stories(root) for segment in cut(story)}
     return [found[name] for name in names]
 
 
-def _cut(story: dict) -> list[Segment]:
+def cut(story: dict) -> list[Segment]:
+    """The segments of one story; none if it is no VidSitu source."""
     if story["kind"] != "vidsitu":
         return []
     result = []
