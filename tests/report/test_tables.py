@@ -1,11 +1,12 @@
+import json
 import math
 
 import pytest
 
 from kuleshov.report.columns import ColumnKey
 from kuleshov.report.paper_values import paper_value
-from kuleshov.report.render import difference
-from kuleshov.report.tables import Source, build, compare, differences, mean_and_error
+from kuleshov.report.render import as_json, difference
+from kuleshov.report.tables import Source, build, compare, differences, estimate
 
 from .conftest import VERBS, result
 
@@ -17,15 +18,15 @@ def of(*results, source: Source = HERE):
     return [(source, one) for one in results]
 
 
-def test_mean_and_error_is_the_textbook_formula():
+def test_estimate_is_the_textbook_formula():
     values = [1.0, 2.0, 4.0, 9.0]
     mean = sum(values) / 4
     deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / 3)
-    assert mean_and_error(values) == pytest.approx((mean, deviation / 2))
-    assert mean_and_error([3.0]) == (3.0, None)
+    assert estimate(values) == pytest.approx((mean, deviation / 2))
+    assert estimate([3.0]) == (3.0, None)
 
 
-def test_rows_come_in_order_with_mean_and_error():
+def test_rows_come_in_order_with_estimate():
     table = build(of(*reversed(VERBS)))
     assert list(table.rows) == ["trivial", "backbone", "scratch", "pretrained"]
     cell = table.rows["pretrained"][ACC]
@@ -145,3 +146,11 @@ def test_the_paper_prints_nothing_there():
     assert paper_value("verbs", "Acc@1", "pretrained") is None
     assert paper_value("verbs", "acc1_offscreen", "backbone") is None
     assert paper_value("roles", "CIDEr", "pretrained", "modist") is None
+
+
+def test_a_training_that_diverged_shows_and_is_valid_json():
+    table = build(of(*VERBS, result("Acc@1", math.nan, "verbs", "pretrained", 3)))
+    assert math.isnan(table.rows["pretrained"][ACC].value)
+    assert table.comparisons[0].seeds == 3
+    found = json.loads(json.dumps(as_json(table), allow_nan=False))
+    assert found["rows"]["pretrained"]["verbs/Acc@1/valid"]["value"] is None

@@ -1,5 +1,6 @@
 """A table as text for the terminal, and as JSON."""
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -94,9 +95,14 @@ def as_json(table: Table) -> dict[str, Any]:
             row: {name(column): _cell_json(cells[column]) for column in table.columns if column in cells}
             for row, cells in table.rows.items()
         },
-        "comparisons": [{**asdict(one), "column": name(one.column)} for one in table.comparisons],
+        "comparisons": [_comparison_json(one) for one in table.comparisons],
         "notes": list(table.notes),
     }
+
+
+def _comparison_json(one: Comparison) -> dict[str, Any]:
+    numbers = {"difference": finite(one.difference), "error": finite(one.error)}
+    return {**asdict(one), **numbers, "column": name(one.column)}
 
 
 def name(column: ColumnKey) -> str:
@@ -106,12 +112,17 @@ def name(column: ColumnKey) -> str:
 
 def _cell_json(cell: Cell) -> dict[str, Any]:
     return {
-        "value": cell.value,
-        "error": cell.error,
-        "seeds": {str(seed): value for seed, value in cell.by_seed.items() if seed is not None},
+        "value": finite(cell.value),
+        "error": finite(cell.error),
+        "seeds": {str(seed): finite(value) for seed, value in cell.by_seed.items() if seed is not None},
         "samples": asdict(cell.samples),
         "mark": cell.mark,
         "selection": cell.selection,
         "beats_trivial": cell.beats_trivial,
         "paper": asdict(cell.paper) if cell.paper is not None else None,
     }
+
+
+def finite(value: float | None) -> float | None:
+    """The value; None where it is not finite, which JSON cannot say."""
+    return value if value is not None and math.isfinite(value) else None

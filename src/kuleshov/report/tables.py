@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from kuleshov.core.results import Result
+from kuleshov.metrics.statistics import mean_and_error
 from kuleshov.report.columns import (
     HEADLINE,
     ColumnKey,
@@ -182,7 +183,7 @@ def _cell(row: str, column: ColumnKey, lines: _Lines, notes: list[str]) -> Cell:
     if replaced:
         seeds = ", ".join(map(str, sorted(replaced, key=str)))
         notes.append(f"{title}: seed {seeds} has several values, the last one counts")
-    mean, error = mean_and_error(list(by_seed.values()))
+    mean, error = estimate(list(by_seed.values()))
     source, last = chosen[-1]
     paper = paper_value(column.task, column.metric, last.row, source.method, source.context_data)
     return Cell(mean, error, by_seed, samples, selection=last.selection, paper=paper)
@@ -240,7 +241,7 @@ def compare(column: ColumnKey, better: str, first: Cell, base: str, second: Cell
     shared = [seed for seed in first.by_seed if seed in second.by_seed and seed is not None]
     paired = len(shared) >= 2
     if paired:
-        difference, error = mean_and_error([first.by_seed[seed] - second.by_seed[seed] for seed in shared])
+        difference, error = estimate([first.by_seed[seed] - second.by_seed[seed] for seed in shared])
         seeds = len(shared)
     else:
         difference = first.value - second.value
@@ -252,19 +253,10 @@ def compare(column: ColumnKey, better: str, first: Cell, base: str, second: Cell
     return Comparison(column, better, base, difference, error, seeds, paired, clear, gain)
 
 
-def mean_and_error(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean and standard error of the mean (sample standard deviation over sqrt n); None for one value.
-
-    Raises:
-        ValueError: there are no values.
-    """
-    if not values:
-        raise ValueError("the mean of no values")
-    mean = math.fsum(values) / len(values)
-    if len(values) == 1:
-        return mean, None
-    variance = math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
-    return mean, math.sqrt(variance / len(values))
+def estimate(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean and its standard error; None for a single value."""
+    found = mean_and_error(values)
+    return found.mean, found.standard_error if found.n > 1 else None
 
 
 def differences(table: Table) -> dict[str, dict[ColumnKey, Comparison]]:
