@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from kuleshov.core.errors import KuleshovError, MissingDataError
+from kuleshov.core.errors import KuleshovError, MissingDataError, one_line
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Gpt2Writer(nn.Module):
             from transformers import GPT2LMHeadModel
         except ImportError as error:
             raise KuleshovError(
-                "the GPT-2 row needs the package transformers: pip install 'kuleshov[gpt2]'"
+                f"the GPT-2 row needs the package transformers: pip install 'kuleshov[gpt2]' ({one_line(str(error))})"
             ) from error
         if not Path(folder).is_dir():
             raise MissingDataError("GPT-2", Path(folder).absolute(), "download GPT-2 and name its folder")

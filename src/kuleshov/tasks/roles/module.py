@@ -69,6 +69,11 @@ class RolesFromEvents(ContextTask):
         self.beam, self.longest_output, self.length_penalty = beam, longest_output, length_penalty
         self.decoder: nn.Module | None = None
 
+    @property
+    def row(self) -> str:
+        """The table's row that this training belongs to."""
+        return "gpt2" if self.gpt2 is not None else super().row
+
     def build(self, width: int | None) -> None:
         """Make the decoder for the data's vocabulary."""
         self.tokens = RoleTokens.from_text(self.facts["tokens"])
