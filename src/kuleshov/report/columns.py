@@ -27,6 +27,8 @@ _METRICS = {
     "top1": "accuracy",
     "balanced_top1": "balanced accuracy",
     "mse": "squared error",
+    "top1_low95": "accuracy, 95 % low",
+    "top1_high95": "accuracy, 95 % high",
 }
 _TASKS = {
     "verbs": "Verbs",

@@ -152,12 +152,12 @@ def themed(svg: str) -> str:
 
 def is_health(tag: str) -> bool:
     """Whether a scalar tells of the representation's health rather than of the loss."""
-    return "ssl/" in tag or "probe" in tag
+    return "ssl/" in tag or "knn" in tag
 
 
 def worth_drawing(tags: Iterable[str]) -> list[str]:
     """Losses, validation scores and health; not what concerns speed and loading."""
-    return [tag for tag in tags if not tag.rsplit(" ", 1)[-1].startswith(("data/", "perf/"))]
+    return [tag for tag in tags if not tag.rsplit(" ", 1)[-1].startswith(("data/", "perf/", "train/lr"))]
 
 
 def drawings(curves: Mapping[str, Sequence[Curve]]) -> list[Drawing]:
