@@ -57,8 +57,8 @@ def write_vidsitu(root: Path, movies: list[Movie]) -> dict[str, int]:
         chosen = [movie for movie in movies if movie.story.kind == VIDSITU and movie.split == split]
         names = [name for movie in chosen for name, _ in segments(movie)]
         write_json(home / "split_files" / f"vseg_split_{split}_lb.json", names)
-        write_json(home / "vinfo_files" / f"vinfo_{split}_lb.json", _information(chosen, split))
         if split in ("train", "valid"):
+            write_json(home / "vinfo_files" / f"vinfo_{split}_lb.json", _information(chosen, split))
             annotators = 1 if split == "train" else ROLE_ANNOTATORS
             records = [_record(m, s, a) for a in range(annotators) for m, s in _places(chosen)]
             write_json(home / "vseg_ann_files" / f"vsann_{split}_lb.json", records)
@@ -86,7 +86,7 @@ def _record(movie: Movie, segment: int, annotator: int) -> dict:
             "Verb": VERB_NAMES[event.verb],
             "VerbID": VERB_IDS[event.verb],
             "Arg_List": {role: str(place) for place, role in enumerate(roles)},
-            "Args": words.describe(event),
+            "Args": words.describe(segment * SEGMENT_EVENTS + index),
         }
         if index != 2:
             truth = relation_of(movie.story, events, index)

@@ -94,12 +94,14 @@ _THINGS = {
     DOWN: ("to the ground", "down", "onto the floor"),
     CRATE: ("behind a crate", "behind a box", "behind a wooden crate"),
 }
-# the plain phrase is said more often than all its synonyms together
-PLAIN = 0.55
+# the plain phrase is said more often than any of its synonyms
+PLAIN = 0.35
+# now and then somebody calls a thing by another of its names
+SLIP = 0.1
 
 
 class Annotator:
-    """Somebody who describes one movie and sticks to the same words for the same things.
+    """Somebody who describes one movie and mostly sticks to the same words for the same things.
 
     Args:
         story: the movie.
@@ -107,22 +109,27 @@ class Annotator:
     """
 
     def __init__(self, story: Story, number: int) -> None:
-        self.story = story
-        self._draw = stream(story.seed, WORDS, story.kind, story.number, number)
-        self._said: dict[tuple[str, ...], str] = {}
+        self.story, self.number = story, number
+        draw = stream(story.seed, WORDS, story.kind, story.number, number)
         # all choices are made now, in one order, so that they do not depend on what is asked first
-        for phrases in _vocabulary():
-            self._said[phrases] = self._choose(phrases)
+        self._usual = {phrases: _choose(phrases, draw) for phrases in _vocabulary()}
 
-    def describe(self, event: Event) -> dict[str, str]:
-        """The official `Args` of an event: argument name -> text."""
-        return {
-            name: self._said[_phrases(self.story, event, what)] for name, what in ROLES[VERBS[event.verb]]
-        }
+    def describe(self, place: int) -> dict[str, str]:
+        """The official `Args` of the movie's event number `place`: argument name -> text."""
+        event = self.story.events[place]
+        view = 10**5 * (self.number + 1) + place
+        draw = stream(self.story.seed, WORDS, self.story.kind, self.story.number, view)
+        said = {}
+        for name, what in ROLES[VERBS[event.verb]]:
+            phrases = _phrases(self.story, event, what)
+            slip, other = draw.random() < SLIP, _choose(phrases, draw)
+            said[name] = other if slip else self._usual[phrases]
+        return said
 
-    def _choose(self, phrases: tuple[str, ...]) -> str:
-        plain, other = self._draw.random() < PLAIN, int(self._draw.integers(1, len(phrases)))
-        return phrases[0] if plain else phrases[other]
+
+def _choose(phrases: tuple[str, ...], draw: np.random.Generator) -> str:
+    plain, other = draw.random() < PLAIN, int(draw.integers(1, len(phrases)))
+    return phrases[0] if plain else phrases[other]
 
 
 def _phrases(story: Story, event: Event, what: str) -> tuple[str, ...]:
