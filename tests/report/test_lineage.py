@@ -3,6 +3,7 @@ import shutil
 import pytest
 
 from kuleshov.core.errors import KuleshovError
+from kuleshov.core.manifest import write_json
 from kuleshov.report.lineage import lineage, newest, read_run, results_of
 from kuleshov.report.measured import gather, generated, parse_runs
 from kuleshov.report.skipped import Skipped, incomplete, skipped
@@ -45,6 +46,8 @@ def test_a_folder_that_is_no_run(tmp_path):
 
 def test_newest(runs):
     assert newest(runs.parent, "tables") == runs
+    write_json(runs.parent / "pretrain-backbone-k400-demo-11111111" / "job.json", {})
+    assert gather({"": [runs.parent]}) == gather({"": [runs]})
     with pytest.raises(KuleshovError, match="finished run of train-lvu not found .*kuleshov run train-lvu"):
         newest(runs.parent, "train-lvu")
 

@@ -12,7 +12,12 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `kuleshov report`."""
-    parser.add_argument("runs", nargs="*", metavar="RUN", help="run folders, or NAME=FOLDER")
+    parser.add_argument(
+        "runs",
+        nargs="*",
+        metavar="RUN",
+        help="run folders, NAME=FOLDER, or the folder of all runs (its newest tables)",
+    )
     parser.add_argument(
         "--run", dest="more", nargs="+", action="extend", default=[], metavar="RUN", help="the same"
     )

@@ -7,7 +7,7 @@ from torch import nn
 
 from kuleshov import backbones
 from kuleshov.core.errors import KuleshovError, MissingDataError, WeightsError
-from kuleshov.report.lineage import STAGE, Run, ancestors, lineage, newest
+from kuleshov.report.lineage import Run, ancestors, lineage, named
 from kuleshov.tasks.context_task import ContextTask, load
 from kuleshov.tasks.relations.events import RelationsFromEvents
 from kuleshov.tasks.roles.module import RolesFromEvents
@@ -44,9 +44,7 @@ def load_hierarchy(folder: str | Path) -> Hierarchy:
         MissingDataError: no such run, or a file of it is not there.
         WeightsError: the networks do not belong together.
     """
-    folder = Path(folder)
-    if folder.is_dir() and not (folder / STAGE).is_file() and any(folder.glob(f"*/{STAGE}")):
-        folder = newest(folder, "tables")
+    folder = named(folder)
     runs = lineage([folder])
     verbs = task_network(runs, "verbs", VerbsFromEvents)
     if verbs is None:

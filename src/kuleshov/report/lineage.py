@@ -146,6 +146,17 @@ def newest(runs: str | Path, stage: str) -> Path:
     return max(done, key=lambda path: path.stat().st_mtime).parent
 
 
+def named(folder: str | Path) -> Path:
+    """The run that a folder names: itself, or the newest `tables` run of the folder of all runs.
+
+    Raises:
+        MissingDataError: a folder of runs without one of `tables`.
+    """
+    folder = Path(folder)
+    holds_runs = not (folder / STAGE).is_file() and any(folder.glob(f"*/{STAGE}"))
+    return newest(folder, "tables") if holds_runs else folder
+
+
 def results_of(run: Run) -> list[Result]:
     """The run's results; those of the finished jobs where the stage still runs.
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from kuleshov.core.errors import UsageError
 from kuleshov.core.results import Result
-from kuleshov.report.lineage import Run, ancestors, lineage, results_of
+from kuleshov.report.lineage import Run, ancestors, lineage, named, results_of
 from kuleshov.report.tables import Source
 
 GENERATED = "generated world"
@@ -40,7 +40,7 @@ def gather(variants: Mapping[str, Iterable[Path]]) -> tuple[list[Run], list[tupl
     runs: dict[Path, Run] = {}
     measured: list[tuple[Source, Result]] = []
     for variant, folders in variants.items():
-        reached = lineage(folders)
+        reached = lineage(map(named, folders))
         for run in reached:
             runs.setdefault(run.folder.resolve(), run)
             source = source_of(run, reached, variant)
