@@ -39,10 +39,10 @@ def gallery(root: Path, output_png: Path, rows: int = 8, split: str = "valid") -
         raise KuleshovError(f"nothing to draw: {rows} rows of {len(segments)} segments of {split}")
     chosen = [segments[i] for i in np.unique(np.linspace(0, len(segments) - 1, rows).astype(int))]
     width = SEGMENT_EVENTS * (PER_EVENT * SIDE + _GAP)
-    figure = Figure(figsize=(width / 76, len(chosen) * (SIDE + 30) / 76), dpi=110)
+    figure = Figure(figsize=(width / 76, len(chosen) * (SIDE + 40) / 76), dpi=110)
     canvas = FigureCanvasAgg(figure)
     for row, segment in enumerate(chosen):
-        axes = figure.add_axes((0, 1 - (row + 0.8) / len(chosen), 1, 0.76 / len(chosen)))
+        axes = figure.add_axes((0, 1 - (row + 0.8) / len(chosen), 1, 0.66 / len(chosen)))
         axes.imshow(_strip(Path(root), segment), aspect="auto", interpolation="nearest")
         axes.set_axis_off()
         _caption(axes, segment)
@@ -54,7 +54,7 @@ def _caption(axes, segment: Segment) -> None:
     for event, (verb, off) in enumerate(zip(segment.verbs, segment.off_screen, strict=True)):
         centre = (event + 0.5) * (PER_EVENT * SIDE + _GAP) - _GAP / 2
         text = f"({VERBS[verb]}, off screen)" if off else VERBS[verb]
-        axes.text(centre, SIDE + 4, text, ha="center", va="top", size=9, color="crimson" if off else "black")
+        axes.text(centre, SIDE + 1, text, ha="center", va="top", size=9, color="crimson" if off else "black")
     style = ", ".join(LVU_CLASSES[name][segment.style[name]][1] for name in ("genre", "relationship"))
     axes.text(0, -3, f"{segment.id}   {style}", ha="left", va="bottom", size=6, color="gray")
 
