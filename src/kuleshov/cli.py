@@ -21,6 +21,7 @@ COMMANDS = {
     "world": "write the generated movies and their annotations",
     "gallery": "write a contact sheet of the generated movies' stories",
     "extract": "event features of any videos",
+    "instances": "region features of tracked boxes, for the Object Transformer",
     "describe": "what the trained hierarchy sees in a movie, event by event",
     "evaluate": "the benchmark's own scores of a prediction file",
     "import-weights": "convert PySlowFast, Caffe2, pytorchvideo or Lightning weights",

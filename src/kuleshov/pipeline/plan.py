@@ -137,7 +137,7 @@ def _plan(request: Request, known: dict[tuple, Planned], above: tuple[str, ...])
         raise KuleshovError(f"stages need each other in a circle: {' -> '.join((*above, stage.name))}")
     uses_world = request.root is None and request.scale != "paper"
     needs = {}
-    for name, need in _needs(stage, request.scale, uses_world).items():
+    for name, need in _needs(stage, method, request.scale, uses_world).items():
         wanted = {"stage": need.stage, "data": need.data.format(data=data), "method": need.method}
         below = replace(request, **wanted, tasks=(), overrides=())
         needs[name] = _plan(below, known, (*above, stage.name))
@@ -145,8 +145,12 @@ def _plan(request: Request, known: dict[tuple, Planned], above: tuple[str, ...])
     return planned
 
 
-def _needs(stage: Stage, scale: str, uses_world: bool) -> dict[str, Need]:
-    needs = {name: need for name, need in stage.needs.items() if scale in need.scales}
+def _needs(stage: Stage, method: str, scale: str, uses_world: bool) -> dict[str, Need]:
+    needs = {
+        name: need
+        for name, need in stage.needs.items()
+        if scale in need.scales and (not need.methods or method in need.methods)
+    }
     if uses_world and stage.data:
         needs["world"] = Need("world")
     return needs
@@ -168,12 +172,13 @@ def _resolve(request: Request, stage: Stage, data: str, method: str, needs: dict
     world = needs["world"].folder / "world" if "world" in needs else None
     root = data_root(data, request.root, world) if data else None
     configs = config_files(stage, request.project, method, data, request.scale)
+    rows = stage.method_rows.get(method, stage.rows)
     resolved = {
         "stage": stage.name,
         "command": stage.command,
         "configs": [yaml.safe_load(path.read_text(encoding="utf-8")) for path in configs],
         "arguments": arguments,
-        "rows": stage.rows,
+        "rows": rows,
         "values": dict(values),
         "data": "generated world" if world else str(root.absolute()) if root else "",
         "needs": {name: need.fingerprint for name, need in sorted(needs.items())},
@@ -182,7 +187,7 @@ def _resolve(request: Request, stage: Stage, data: str, method: str, needs: dict
     prefix = "-".join(part for part in (stage.name, data, request.scale) if part)
     folder = request.runs / f"{prefix}-{fingerprint[:8]}"
     values |= {"run": str(folder), "root": str(root or ""), **_handed_on(needs)}
-    jobs = _jobs(request, stage, configs, arguments, values, folder)
+    jobs = _jobs(request, stage, configs, arguments, rows, values, folder)
     stale = why_stale(request.runs, prefix, folder, resolved)
     return Planned(stage, data, fingerprint, resolved, folder, jobs, needs, stale)
 
@@ -213,14 +218,15 @@ def _jobs(
     stage: Stage,
     configs: list[Path],
     arguments: dict[str, str],
+    rows: dict[str, dict[str, str]],
     values: dict[str, str],
     folder: Path,
 ) -> tuple[Job, ...]:
     seeds = range(request.seeds) if stage.seeded else range(1)
-    single = not (stage.rows or stage.tasks or stage.seeded)
+    single = not (rows or stage.tasks or stage.seeded)
     jobs = []
     for task in _tasks(request, stage) or [""]:
-        for row, extra in (stage.rows or {"": {}}).items():
+        for row, extra in (rows or {"": {}}).items():
             for seed in seeds:
                 parts = [part for part in (task, row) if part] + ([f"seed{seed}"] if stage.seeded else [])
                 name = "-".join(parts) or stage.name

@@ -21,12 +21,14 @@ class Need:
         data: the data set it runs on; `{data}` says the same as this stage's.
         method: its method; empty for its default.
         scales: at which scales it is needed.
+        methods: for which methods of this stage it is needed; all where none is named.
     """
 
     stage: str
     data: str = ""
     method: str = ""
     scales: tuple[str, ...] = SCALES
+    methods: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Stage:
         arguments: argument -> value, with placeholders.
         scales: scale -> extra arguments.
         rows: row of the table -> extra arguments, a job each.
+        method_rows: method -> its rows, in place of `rows`.
         seeded: jobs repeat with each seed.
         outputs: name -> path in the job's folder.
     """
@@ -62,6 +65,7 @@ class Stage:
     arguments: dict[str, str] = field(default_factory=dict)
     scales: dict[str, dict[str, str]] = field(default_factory=dict)
     rows: dict[str, dict[str, str]] = field(default_factory=dict)
+    method_rows: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
     seeded: bool = False
     outputs: dict[str, str] = field(default_factory=dict)
 
@@ -116,6 +120,8 @@ def _typed(path: Path, key: str, value: Any) -> Any:
         return _strings(value)
     if key in ("data", "scales", "rows"):
         return {name: _strings(arguments or {}) for name, arguments in value.items()}
+    if key == "method_rows":
+        return {method: _typed(path, "rows", rows) for method, rows in value.items()}
     return value
 
 
@@ -124,9 +130,7 @@ def _need(path: Path, name: str, need: dict) -> Need:
     for key in need:
         if key not in known:
             raise FormatError(path, f"unknown field{nearest(key, known)}", record=f"needs.{name}", field=key)
-    if "scales" in need:
-        need = {**need, "scales": tuple(need["scales"])}
-    return Need(**need)
+    return Need(**{key: tuple(value) if isinstance(value, list) else value for key, value in need.items()})
 
 
 def _strings(arguments: dict) -> dict[str, str]:

@@ -1,0 +1,7 @@
+"""Write an instance store: region features of tracked boxes, from videos or from LVU's own files."""
+
+from kuleshov.store.instances_command import add_arguments, main
+
+__all__ = ["add_arguments", "run"]
+
+run = main
