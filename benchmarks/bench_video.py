@@ -87,6 +87,8 @@ def plain_reading(setting: Setting, whole: bool) -> Callable[[Path], torch.Tenso
     def decode(path: Path, first: int | None) -> torch.Tensor:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
+            # one thread, as all ways here
+            stream.thread_type = "NONE"
             frames = []
             for number, frame in enumerate(container.decode(stream)):
                 if first is None or number >= first:
