@@ -1,5 +1,4 @@
 import math
-import os
 from pathlib import Path
 
 import pytest
@@ -40,13 +39,6 @@ def small(tmp_path):
     write(tmp_path, "writer", "val", ["5 nm2 ddddddddddd tt3"])
     write(tmp_path, "writer", "test", ["0 \\N eeeeeeeeeee tt4", "9 nm3 fffffffffff tt5"])
     return tmp_path
-
-
-def real(real_data_root: str = "") -> Path:
-    root = Path(os.environ.get("KULESHOV_REAL_DATA", Path(__file__).parents[3] / "shared" / "data")) / "lvu"
-    if not root.is_dir():
-        pytest.skip(f"the real LVU CSVs are not at {root} (set KULESHOV_REAL_DATA)")
-    return root
 
 
 def test_nine_tasks_with_their_kinds_and_directions():
@@ -173,8 +165,8 @@ def test_missing_annotations_say_how_to_get_them(tmp_path):
         Lvu(tmp_path).rows("genre", "valid")
 
 
-def test_the_real_files_give_the_published_figures():
-    report = check(real())
+def test_the_real_files_give_the_published_figures(real_data):
+    report = check(real_data / "lvu")
     assert set(report["tasks"]) == set(PUBLISHED)
     for name, (classes, sizes, trivial, best, disjoint) in PUBLISHED.items():
         task = report["tasks"][name]
@@ -189,8 +181,17 @@ def test_the_real_files_give_the_published_figures():
     assert len(rows) == 9 and all(len(row) == len(header) for row in rows)
 
 
-def test_the_real_labels_are_centred():
-    lvu = Lvu(real())
+def test_the_real_labels_are_centred(real_data):
+    lvu = Lvu(real_data / "lvu")
     for task in ("like_ratio", "view_count"):
         labels = [row.label for split in ("train", "val", "test") for row in lvu.rows(task, split)]
         assert abs(sum(labels) / len(labels)) < 0.1
+
+
+def test_the_generated_world_is_read_by_the_same_loader(tiny_world):
+    report = check(tiny_world / "lvu")
+    assert set(report["tasks"]) == set(PUBLISHED) and not report["missing_tasks"]
+    assert report["movies"] == report["movies_present"] > 0
+    for task in report["tasks"].values():
+        assert task["movie_disjoint"]
+        assert all(split["missing"] == 0 for split in task["splits"].values())

@@ -1,6 +1,5 @@
 import argparse
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -121,10 +120,8 @@ def test_written_predictions_are_read_back(root):
     assert evaluate_lvu.evaluate("year", path, root)["metrics"]["top1"] == 100.0
 
 
-def test_constant_predictions_on_the_real_files(tmp_path):
-    root = Path(os.environ.get("KULESHOV_REAL_DATA", Path(__file__).parents[3] / "shared" / "data")) / "lvu"
-    if not root.is_dir():
-        pytest.skip(f"the real LVU CSVs are not at {root} (set KULESHOV_REAL_DATA)")
+def test_constant_predictions_on_the_real_files(real_data, tmp_path):
+    root = real_data / "lvu"
     for task, expected in (
         ("relationship", 52.38),
         ("director", 41.12),

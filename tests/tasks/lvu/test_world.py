@@ -1,0 +1,33 @@
+"""The generated world's LVU files through the instance store and the task's data."""
+
+import torch
+
+from kuleshov import backbones
+from kuleshov.backbones.clip_format import ClipFormat
+from kuleshov.datasets.lvu import Lvu
+from kuleshov.store.extract import extract
+from kuleshov.store.instance_sources import from_boxes
+from kuleshov.store.instances import InstanceStore
+from kuleshov.tasks.lvu.data import LvuData
+
+CLIP = ClipFormat(num_frames=4, frame_stride=2, frame_rate=8, crop_size=32, short_side=32)
+
+
+def test_boxes_and_events_of_the_world_become_tokens(tiny_world, tmp_path):
+    root = tiny_world / "lvu"
+    torch.manual_seed(0)
+    weights = tmp_path / "backbone.safetensors"
+    backbones.save(weights, backbones.build("slow_d_r50", width=4).eval(), CLIP)
+    videos, missing = Lvu(root).videos()
+    assert not missing
+    made = from_boxes(root / "boxes.csv", weights, videos, tmp_path / "instances")
+    assert made["movies"] == made["of"] == len(videos) and not made["missing"]
+    extract(weights, videos, tmp_path / "events", stride=2.0, accelerator="cpu", progress=False)
+    store = InstanceStore(tmp_path / "instances")
+    movie = store.movie(videos[0].id)
+    assert movie.features.shape[1] == 128 and 0 <= movie.boxes.min() and movie.boxes.max() <= 1
+    data = LvuData(str(root), "genre", str(tmp_path / "events"), str(tmp_path / "instances"))
+    data.setup()
+    batch = next(iter(data.test_dataloader()))
+    assert batch["event_count"].tolist() == [30] * len(batch["movie"])
+    assert (batch["row"] >= 0).any(1).all() and batch["events"].isfinite().all()
