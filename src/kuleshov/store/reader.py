@@ -164,9 +164,7 @@ class EventStore:
     def tensor(self) -> tuple[Tensor, Tensor]:
         """All rows (M, D) in the dtype on disk, movie after movie, and the offsets (movies + 1,)."""
         if self._whole is None:
-            raise StoreError(
-                f"{self.folder} was opened memory-mapped: use take(), or open it with memory=True"
-            )
+            raise StoreError(f"{self.folder} is memory-mapped: use take(), or open it with memory=True")
         return self._whole, self.offsets
 
     def segment_rows(self, movie_id: str, n: int = 5, stride_s: float = 2.0) -> list[int]:
@@ -237,6 +235,4 @@ def check_part(path: Path, sha256: str, rows: Tensor, movies: list[tuple[str, Mo
     if not bool(finite.all()):
         bad = int((~finite).nonzero()[0])
         name = next((name for name, m in movies if m.row <= bad < m.row + m.events), "?")
-        raise StoreError(
-            f"{path}: movie {name} has features that are not finite: remove it and extract again"
-        )
+        raise StoreError(f"{path}: features of movie {name} are not finite: extract again")
