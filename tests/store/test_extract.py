@@ -17,6 +17,7 @@ from kuleshov.core.types import Video
 from kuleshov.store.decode import Grid, Unreadable, centre_crop, decode_movies, movie_clips, window_times
 from kuleshov.store.extract import extract, read_durations
 from kuleshov.store.reader import EventStore
+from kuleshov.store.writer import StoreWriter
 from kuleshov.video.reader import VideoReader
 
 CLIP = ClipFormat(num_frames=4, frame_stride=4, frame_rate=8.0, crop_size=32, short_side=36)
@@ -80,7 +81,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 @torch.no_grad()
 def test_features_are_those_of_each_window_by_itself(weights: Path, folder: Path, tmp_path: Path):
     store = run(weights, videos(folder, "long", "exact"), tmp_path / "s")
-    network, reader = backbones.load(weights), VideoReader()
+    network, reader = backbones.load(weights), VideoReader("pyav")
     assert {name: len(store.events(name)) for name in store} == {"exact": 3, "long": 8}
     for name in store:
         for event, begin in enumerate(store.times(name)):
@@ -124,20 +125,14 @@ def test_batches_threads_order_and_kills_change_no_bit(
     assert contents(tmp_path / "threads") == whole
     done = []
 
-    def add(
-        self,
-        name,
-        features,
-        start=0.0,
-        real=__import__("kuleshov.store.writer", fromlist=["x"]).StoreWriter.add,
-    ):
+    def add(self, name, features, start=0.0, real=StoreWriter.add):
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(name)
         real(self, name, features, start)
 
     with monkeypatch.context() as patch:
-        patch.setattr("kuleshov.store.writer.StoreWriter.add", add)
+        patch.setattr(StoreWriter, "add", add)
         with pytest.raises(KeyboardInterrupt):
             run(weights, chosen, tmp_path / "killed")
     decoded = []
@@ -270,7 +265,7 @@ def test_a_data_sets_segments_are_extracted(weights: Path, tiny_world: Path, tmp
     assert all(len(store.times(name)) == 5 for name in store)
 
 
-def test_real_movies_are_extracted_and_pretrained_on(weights: Path, real_data: Path, tmp_path: Path):
+def test_real_movies_are_extracted(weights: Path, real_data: Path, tmp_path: Path):
     words = ["extract", "--weights", str(weights), "--videos", str(real_data / "videos")]
     assert main([*words, "--output", str(tmp_path / "s"), "--stride", "0.5", "--accelerator", "cpu"]) == 0
     store = EventStore(tmp_path / "s")
