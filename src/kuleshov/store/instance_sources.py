@@ -182,18 +182,7 @@ def from_boxes(
     found = read_boxes(boxes, min_score)
     writer = InstanceWriter(output, dtype)
     extractor = RegionExtractor(weights, pool, batch_size=batch_size, device=device, backend=backend)
-    paths = {video.id: video.path for video in videos}
-    missing = []
-    for movie_id in sorted(found):
-        if movie_id in writer:
-            continue
-        if movie_id not in paths:
-            missing.append({"id": movie_id, "reason": "no video file of this id"})
-            continue
-        try:
-            writer.add(movie_id, extractor(paths[movie_id], found[movie_id]))
-        except VideoError as error:
-            missing.append({"id": movie_id, "reason": error.reason})
+    missing = add_videos(writer, extractor, found, {video.id: video.path for video in videos})
     manifest = {
         "source": "boxes",
         "boxes_sha256": sha256_file(boxes),
@@ -206,6 +195,24 @@ def from_boxes(
     }
     writer.finish(manifest)
     return {**manifest, "movies": len(found) - len(missing)}
+
+
+def add_videos(
+    writer: InstanceWriter, extractor: RegionExtractor, found: dict[str, Boxes], paths: dict[str, Path]
+) -> list[dict[str, str]]:
+    """Add the videos that are not there yet; {"id", "reason"} of each that cannot be."""
+    missing = []
+    for movie_id in sorted(found):
+        if movie_id in writer:
+            continue
+        if movie_id not in paths:
+            missing.append({"id": movie_id, "reason": "no video file of this id"})
+            continue
+        try:
+            writer.add(movie_id, extractor(paths[movie_id], found[movie_id]))
+        except VideoError as error:
+            missing.append({"id": movie_id, "reason": error.reason})
+    return missing
 
 
 def from_official(
