@@ -192,6 +192,11 @@ class EventWindows(pl.LightningDataModule):
         batch["offscreen"] = self._flags.to(rows.device)[rows]
         return batch
 
+    @property
+    def other_rows(self) -> np.ndarray:
+        """The rows that validation tells the true event from."""
+        return self._others[0]
+
     def sample_rows(self, most: int) -> np.ndarray:
         """At most `most` different rows of the training movies, in random order, the same for every rank."""
         rows = self.train_windows.movies.rows()

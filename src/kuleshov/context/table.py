@@ -81,6 +81,13 @@ class EventTable:
                 out[inside] = store.take(where[inside] - self.bases[number]).float()
         return out.to(index.device)
 
+    def locate(self, row: int) -> tuple[str, float]:
+        """The movie that a row belongs to, and the second at which its event begins."""
+        number = int(np.searchsorted(self.bases, row, side="right")) - 1
+        store, inside = self.stores[number], row - int(self.bases[number])
+        movie = store.movie_ids[int(torch.searchsorted(store.offsets, inside, right=True)) - 1]
+        return movie, store.times(movie)[inside - store.rows_of(movie).start]
+
     def settle(self, device: torch.device) -> bool:
         """Move the rows to the device if the placement says so; tells whether they are there now."""
         if self._rows is None or self.placement == "host":
