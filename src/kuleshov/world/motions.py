@@ -5,7 +5,7 @@ right; mirroring comes afterwards. All verbs share the same distribution of star
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -41,7 +41,7 @@ class Scene:
     patient: Pose
     ball: np.ndarray
     crate: float
-    behind: bool = field(default=False)
+    behind: bool = False
 
 
 def ramp(u: np.ndarray, start: float, end: float) -> np.ndarray:

@@ -48,17 +48,11 @@ def pair_posteriors(
     """
     joint = []
     for chain in chains:
-        mask = _masks(seen, len(chain.start))
-        ahead = chain.start * mask[0]
-        for t in range(1, first + 1):
-            ahead = (ahead @ chain.transition) * mask[t]
-        between = np.diag(ahead)
-        for t in range(first + 1, second + 1):
-            between = (between @ chain.transition) * mask[t]
-        after = np.ones(len(chain.start))
-        for t in range(len(seen) - 1, second, -1):
-            after = chain.transition @ (mask[t] * after)
-        joint.append(between * after)
+        ahead, back = _passes(seen, chain)
+        between = np.diag(ahead[first])
+        for verb in seen[first + 1 : second + 1]:
+            between = (between @ chain.transition) * _mask(verb, len(chain.start))
+        joint.append(between * back[second])
     table = np.array(joint)
     return table / table.sum()
 
@@ -70,9 +64,20 @@ def verb_posteriors(seen: Sequence[int | None], chains: Sequence[Grammar]) -> np
         seen: the verb of each event, None where it is off screen.
         chains: the styles, equally likely beforehand.
     """
-    last = len(seen) - 1
-    rows = [pair_posteriors(seen, chains, t, last).sum((0, 2)) for t in range(last)]
-    return np.array([*rows, pair_posteriors(seen, chains, last - 1, last).sum((0, 1))])
+    # each row of each product sums to the chain's likelihood of what was seen, so their sum mixes the chains
+    table = sum(ahead * back for ahead, back in (_passes(seen, chain) for chain in chains))
+    return table / table.sum(1, keepdims=True)
+
+
+def _passes(seen: Sequence[int | None], chain: Grammar) -> tuple[np.ndarray, np.ndarray]:
+    """Forward and backward probabilities (N, V) of one chain."""
+    masks = [_mask(verb, len(chain.start)) for verb in seen]
+    ahead, back = [chain.start * masks[0]], [np.ones(len(chain.start))]
+    for mask in masks[1:]:
+        ahead.append((ahead[-1] @ chain.transition) * mask)
+    for mask in masks[:0:-1]:
+        back.append(chain.transition @ (mask * back[-1]))
+    return np.array(ahead), np.array(back[::-1])
 
 
 def relation_posteriors(seen: Sequence[int | None], chains: Sequence[Grammar]) -> np.ndarray:
@@ -159,5 +164,5 @@ def _relation_table(after: tuple[int, ...], distance: int) -> np.ndarray:
     return np.array([[relation(a, b, distance, after) for b in verbs] for a in verbs])
 
 
-def _masks(seen: Sequence[int | None], verbs: int) -> list[np.ndarray]:
-    return [np.ones(verbs) if verb is None else np.eye(verbs)[verb] for verb in seen]
+def _mask(verb: int | None, verbs: int) -> np.ndarray:
+    return np.ones(verbs) if verb is None else np.eye(verbs)[verb]

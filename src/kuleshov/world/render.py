@@ -14,9 +14,9 @@ from kuleshov.world import figures
 from kuleshov.world.cast import CHARACTERS
 from kuleshov.world.counts import EVENT_FRAMES, SIDE
 from kuleshov.world.grammar import VERBS
-from kuleshov.world.motions import Pose, choreograph
+from kuleshov.world.motions import Pose, Scene, choreograph
 from kuleshov.world.scenery import backdrop
-from kuleshov.world.story import FRAMES, STAGING, Event, Story, stream
+from kuleshov.world.story import FRAMES, STAGING, Story, stream
 
 BYSTANDER = 2
 # when the two main characters speak, an eighth of two seconds each step; one row a way of speaking
@@ -55,7 +55,7 @@ def event_frames(story: Story, index: int) -> np.ndarray:
     grain = draw.integers(0, [_GRAIN_BANK, SIDE, SIDE], size=(EVENT_FRAMES, 3))
     scenery = backdrop(event.scene, stream(story.seed, STAGING, story.kind, story.number, event.scene))
     actors, scene = _actors(story, index)
-    canvases = _draw(story, index, scenery, actors, scene, cameras)
+    canvases = _draw(story, scenery, actors, scene, cameras)
     return _develop(canvases, story.style["director"], story.style["year"], grain)
 
 
@@ -76,7 +76,7 @@ def event_boxes(story: Story, index: int) -> dict[int, np.ndarray]:
     return result
 
 
-def _actors(story: Story, index: int) -> tuple[list[Actor], object]:
+def _actors(story: Story, index: int) -> tuple[list[Actor], Scene | None]:
     event = story.events[index]
     if event.off_screen:
         return _bystander(story, index), None
@@ -124,7 +124,11 @@ def _camera(director: int, draw: np.random.Generator) -> np.ndarray:
 
 
 def _draw(
-    story: Story, index: int, scenery: np.ndarray, actors: list[Actor], scene: object, cameras: np.ndarray
+    story: Story,
+    scenery: np.ndarray,
+    actors: list[Actor],
+    scene: Scene | None,
+    cameras: np.ndarray,
 ) -> np.ndarray:
     frames = np.empty((EVENT_FRAMES, SIDE, SIDE, 3), np.uint8)
     speech = SPEECH[story.style["way_speaking"]]
@@ -173,8 +177,3 @@ def _noise() -> np.ndarray:
         draw = np.random.Generator(np.random.Philox(1895))
         _noise_bank.append(draw.standard_normal((_GRAIN_BANK, SIDE, SIDE), np.float32))
     return _noise_bank[0]
-
-
-def visible(event: Event) -> bool:
-    """Whether the camera shows what the annotation tells."""
-    return not event.off_screen
