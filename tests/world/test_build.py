@@ -132,6 +132,11 @@ def test_refuses_sizes_that_make_no_world(changes, message):
         sizes(**changes)
 
 
+def test_refuses_a_seed_below_zero(tmp_path):
+    with pytest.raises(KuleshovError, match="seed must be zero or more, got -1"):
+        make(tmp_path, seed=-1)
+
+
 def test_default_sizes_suit_the_demo():
     demo = sizes(400)
     assert (demo.train_sources * 6, demo.valid_sources * 6, demo.clips) == (300, 240, 1600)

@@ -50,18 +50,7 @@ def generate(
         KuleshovError: the folder holds something else, or the sizes make no world.
     """
     root, chosen = Path(root), world_sizes or sizes(movies)
-    chosen.check()
-    if seed < 0:
-        raise KuleshovError(f"the world's seed must be zero or more, got {seed}")
-    settings = {
-        "version": VERSION,
-        "seed": seed,
-        "movies": chosen.movies,
-        "sizes": asdict(chosen),
-        "fps": FPS,
-        "side": SIDE,
-        "event_frames": EVENT_FRAMES,
-    }
+    settings = _settings(seed, chosen)
     done = check_root(root, settings)
     all_movies = plan(seed, chosen)
     missing = [movie for movie in all_movies if not (root / movie.path).is_file()]
@@ -75,6 +64,14 @@ def generate(
     counts |= {"videos": len(all_movies), "frames": chosen.frames}
     write_json(root / MARK, {"settings": settings, "complete": True, "counts": counts})
     return counts
+
+
+def _settings(seed: int, chosen: Sizes) -> dict:
+    chosen.check()
+    if seed < 0:
+        raise KuleshovError(f"the world's seed must be zero or more, got {seed}")
+    frame = {"fps": FPS, "side": SIDE, "event_frames": EVENT_FRAMES}
+    return {"version": VERSION, "seed": seed, "movies": chosen.movies, "sizes": asdict(chosen), **frame}
 
 
 def check_root(root: Path, settings: dict) -> dict | None:
