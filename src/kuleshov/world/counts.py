@@ -9,7 +9,7 @@ FPS = 8
 EVENT_FRAMES = EVENT_SECONDS * FPS
 SIDE = 64
 SEGMENT_EVENTS = 5
-CLIP_EVENTS = 2
+CLIP_EVENTS = 4
 TEST_SETS = ("testvb", "testsrl", "testevrel")
 
 
@@ -60,7 +60,7 @@ def sizes(
         train_sources: VidSitu source videos for training, six segments each; an eighth of the movies.
         valid_sources: the same for validation; a tenth of the movies.
         test_sources: the same for each of the three test sets without labels; an eightieth.
-        clips: Kinetics-style clips of one verb, 4 s each; four a movie, at least 32.
+        clips: Kinetics-style clips of one verb, four shots of 2 s each; three a movie, at least 32.
         events: events of two seconds in a long movie or source.
 
     Raises:
@@ -71,7 +71,7 @@ def sizes(
         train_sources=max(2, movies // 8) if train_sources is None else train_sources,
         valid_sources=max(1, movies // 10) if valid_sources is None else valid_sources,
         test_sources=max(1, movies // 80) if test_sources is None else test_sources,
-        clips=max(32, 4 * movies) if clips is None else clips,
+        clips=max(32, 3 * movies) if clips is None else clips,
         events=events,
     )
     result.check()

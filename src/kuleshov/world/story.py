@@ -52,7 +52,7 @@ class Story:
     number: int
     id: str
     style: dict[str, int]
-    cast: tuple[int, int, int]
+    cast: tuple[int, ...]
     events: tuple[Event, ...]
 
     def record(self) -> dict:
@@ -103,13 +103,19 @@ def tell(seed: int, kind: int, number: int, style: dict[str, int], events: int) 
 
 
 def tell_clip(seed: int, number: int, style: dict[str, int], verb: int, repeats: int) -> Story:
-    """Draw a Kinetics-style clip: one verb, again and again, by the same cast in the same scene."""
+    """Draw a Kinetics-style clip: one verb, again and again, each time by other people elsewhere.
+
+    What stays from one end of the clip to the other is the verb, as in a compilation of one action.
+    """
     draw = stream(seed, EVENTS, KINETICS, number)
-    cast = tuple(int(c) for c in draw.choice(len(CHARACTERS), size=3, replace=False))
-    one = Event(verb, 0, 1, style["scene"], False, bool(draw.random() < 0.5), *_staging(draw))
-    return Story(
-        seed, KINETICS, number, video_id(seed, KINETICS, number), dict(style), cast, (one,) * repeats
+    cast = draw.permutation(len(CHARACTERS))[: 2 * repeats]
+    scenes = draw.permutation(STYLES["scene"])[:repeats]
+    events = tuple(
+        Event(verb, 2 * k, 2 * k + 1, int(scene), False, bool(draw.random() < 0.5), *_staging(draw))
+        for k, scene in enumerate(scenes)
     )
+    people = tuple(int(member) for member in cast)
+    return Story(seed, KINETICS, number, video_id(seed, KINETICS, number), dict(style), people, events)
 
 
 def off_screen(seed: int, kind: int, number: int, events: int) -> np.ndarray:
