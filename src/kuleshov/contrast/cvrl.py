@@ -12,7 +12,7 @@ from torch import Tensor
 from kuleshov.contrast import health
 from kuleshov.contrast.heads import ProjectionHead
 from kuleshov.contrast.losses import pair_chance_loss, pair_info_nce
-from kuleshov.contrast.pretraining import Pretraining
+from kuleshov.contrast.pretraining import Optimizer, Pretraining
 from kuleshov.core.distributed import gather_with_gradient
 
 
@@ -32,6 +32,7 @@ class CVRL(Pretraining):
         lr_batch: the batch that `lr` is meant for.
         momentum: of SGD.
         nesterov: Nesterov's form of it.
+        optimizer: sgd, as published, or adamw, which small networks learn faster with.
         weight_decay: L2 decay of kernels.
         warmup_epochs: epochs of linear warm-up.
         sync_batchnorm: batch norm over all processes.
@@ -57,6 +58,7 @@ class CVRL(Pretraining):
         lr_batch: int = 1024,
         momentum: float = 0.9,
         nesterov: bool = False,
+        optimizer: Optimizer = "sgd",
         weight_decay: float = 1e-6,
         warmup_epochs: float = 5,
         sync_batchnorm: bool = True,

@@ -217,17 +217,28 @@ class ClipPairs(PretrainingClips):
 
     Args:
         asymmetric: blur and solarise the two views unlike each other, as CVRL's released code does.
+        area_low: least share of the frame's area that a crop takes.
+        colour: multiplies the strengths of CVRL's colour jitter.
+        blur: multiplies its probabilities of blurring.
     """
 
     clips_per_sample = 2
 
-    def __init__(self, videos: str, asymmetric: bool = True, **kwargs) -> None:
+    def __init__(
+        self,
+        videos: str,
+        asymmetric: bool = True,
+        area_low: float = 0.3,
+        colour: float = 1.0,
+        blur: float = 1.0,
+        **kwargs,
+    ) -> None:
         super().__init__(videos, **kwargs)
-        self.asymmetric = asymmetric
+        self.views = {"asymmetric": asymmetric, "area_low": area_low, "colour": colour, "blur": blur}
 
     def make(self, videos: list[Video], source: FrameSource, quarantine: Quarantine) -> TwoClips:
         """Two clips a video, by the interval law."""
-        views = cvrl_views(self.clip_format.crop_size, self.asymmetric)
+        views = cvrl_views(self.clip_format.crop_size, **self.views)
         return TwoClips(videos, source, views, self.shape, self.seed, quarantine)
 
 

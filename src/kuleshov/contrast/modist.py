@@ -14,7 +14,7 @@ from kuleshov.contrast import health
 from kuleshov.contrast.heads import ProjectionHead
 from kuleshov.contrast.losses import queue_chance_loss, queue_info_nce
 from kuleshov.contrast.momentum import key_encoder, update
-from kuleshov.contrast.pretraining import Pretraining
+from kuleshov.contrast.pretraining import Optimizer, Pretraining
 from kuleshov.core.errors import KuleshovError
 from kuleshov.core.queue import FeatureQueue
 
@@ -47,6 +47,7 @@ class MoDist(Pretraining):
         lr_batch: the batch that `lr` is meant for.
         momentum: of SGD.
         nesterov: Nesterov's form of it.
+        optimizer: sgd, as published, or adamw, which small networks learn faster with.
         weight_decay: L2 decay of kernels.
         warmup_epochs: epochs of linear warm-up.
         sync_batchnorm: batch norm over all processes.
@@ -80,6 +81,7 @@ class MoDist(Pretraining):
         lr_batch: int = 512,
         momentum: float = 0.9,
         nesterov: bool = False,
+        optimizer: Optimizer = "sgd",
         weight_decay: float = 1e-4,
         warmup_epochs: float = 5,
         sync_batchnorm: bool = True,
@@ -172,8 +174,9 @@ class MoDist(Pretraining):
                 "alignment": health.alignment(visual, visual_key),
                 "uniformity": health.uniformity(visual),
                 "embed_std": health.embedding_std(visual),
-                "contrast_top1": health.queue_top1(visual, visual_key, seen),
             }
+            if len(seen):
+                measures["contrast_top1"] = health.queue_top1(visual, visual_key, seen)
             self.record_health(measures, features)
             self.log("queue/fill", float(self.visual_queue.fill))
             self.log("queue/mean_age", self.visual_queue.mean_age())

@@ -1,7 +1,7 @@
 """What all ways of pretraining a backbone share: the network, the optimiser, watching it, handing it on."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
@@ -23,6 +23,8 @@ from kuleshov.core.manifest import sha256_ids
 from kuleshov.core.optim import parameter_groups, warmup_cosine
 from kuleshov.core.results import Result, append_results, global_seed
 from kuleshov.video.monitor import QuarantineMonitor
+
+Optimizer = Literal["sgd", "adamw"]
 
 
 class Pretraining(pl.LightningModule):
@@ -65,15 +67,14 @@ class Pretraining(pl.LightningModule):
         return [Throughput(data.global_batch * data.clips_per_sample), QuarantineMonitor()]
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """SGD with momentum, decay on kernels only, linear warm-up, then half a cosine to zero, every step."""
+        """Decay on kernels only, linear warm-up, then half a cosine to zero, every step."""
         chosen = self.hparams
         batch = self.trainer.datamodule.global_batch * self.trainer.accumulate_grad_batches
-        optimizer = torch.optim.SGD(
-            parameter_groups(self, chosen.weight_decay),
-            lr=chosen.lr * batch / chosen.lr_batch,
-            momentum=chosen.momentum,
-            nesterov=chosen.nesterov,
-        )
+        groups, rate = parameter_groups(self, chosen.weight_decay), chosen.lr * batch / chosen.lr_batch
+        if chosen.optimizer == "adamw":
+            optimizer = torch.optim.AdamW(groups, lr=rate)
+        else:
+            optimizer = torch.optim.SGD(groups, rate, momentum=chosen.momentum, nesterov=chosen.nesterov)
         total = self.trainer.estimated_stepping_batches
         if total == float("inf"):
             raise KuleshovError("the schedule needs an end: set trainer.max_epochs or trainer.max_steps")

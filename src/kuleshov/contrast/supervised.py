@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kuleshov.backbones.weights import HEAD_PREFIX
-from kuleshov.contrast.pretraining import Pretraining
+from kuleshov.contrast.pretraining import Optimizer, Pretraining
 from kuleshov.core.distributed import gather_rows
 from kuleshov.core.errors import KuleshovError
 
@@ -27,6 +27,7 @@ class Supervised(Pretraining):
         lr_batch: the batch that `lr` is meant for.
         momentum: of SGD.
         nesterov: Nesterov's form of it.
+        optimizer: sgd, as published, or adamw, which small networks learn faster with.
         weight_decay: L2 decay of kernels.
         warmup_epochs: epochs of linear warm-up.
         sync_batchnorm: batch norm over all processes.
@@ -54,6 +55,7 @@ class Supervised(Pretraining):
         lr_batch: int = 64,
         momentum: float = 0.9,
         nesterov: bool = True,
+        optimizer: Optimizer = "sgd",
         weight_decay: float = 1e-4,
         warmup_epochs: float = 34,
         sync_batchnorm: bool = False,

@@ -56,17 +56,27 @@ class ViewPolicy:
     solarise: float = 0.0
 
 
-def cvrl_views(size: int, asymmetric: bool = True) -> tuple[ViewPolicy, ViewPolicy]:
+def cvrl_views(
+    size: int, asymmetric: bool = True, area_low: float = 0.3, colour: float = 1.0, blur: float = 1.0
+) -> tuple[ViewPolicy, ViewPolicy]:
     """CVRL's two views: asymmetric as in its released code (blur 1 and 0.1, solarise 0 and 0.2), or alike.
 
     Source: tensorflow/models, official/projects/video_ssl. The symmetric pair blurs both views with
     probability 0.5, as SimCLR does, and solarises neither.
+
+    Args:
+        size: height and width of a view, in pixels.
+        asymmetric: as in the released code.
+        area_low: least share of the frame's area that a crop takes.
+        colour: multiplies the released strengths of the colour jitter.
+        blur: multiplies the released probabilities of blurring.
     """
-    common = {"jitter": 0.8, "brightness": 0.8, "contrast": 0.8, "saturation": 0.8, "hue": 0.2, "grey": 0.2}
+    common = {"brightness": 0.8 * colour, "contrast": 0.8 * colour, "saturation": 0.8 * colour}
+    common |= {"hue": 0.2 * colour, "jitter": 0.8, "grey": 0.2}
     blurs, solarises = ((1.0, 0.1), (0.0, 0.2)) if asymmetric else ((0.5, 0.5), (0.0, 0.0))
     first, second = (
-        ViewPolicy(size, blur=blur, solarise=solarise, **common)
-        for blur, solarise in zip(blurs, solarises, strict=True)
+        ViewPolicy(size, area=(area_low, 1.0), blur=blur * share, solarise=solarise, **common)
+        for share, solarise in zip(blurs, solarises, strict=True)
     )
     return first, second
 
