@@ -8,7 +8,7 @@ import importlib
 import sys
 
 from kuleshov import __version__
-from kuleshov.core.errors import KuleshovError, UsageError, one_line
+from kuleshov.core.errors import KuleshovError, UsageError, message
 
 LIGHTNING = {
     "fit": "train: `kuleshov fit -c A.yaml -c B.yaml` (LightningCLI)",
@@ -66,7 +66,7 @@ def guarded(name: str, words: list[str]) -> int:
     try:
         return lightning(name, words) if name in LIGHTNING else command(name, words)
     except KuleshovError as error:
-        print(f"error: {one_line(str(error))}", file=sys.stderr)
+        print(f"error: {message(error)}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, VideoError, WeightsError
+from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, VideoError, WeightsError, message
 from kuleshov.core.export import load_into
 from kuleshov.core.manifest import read_json, sha256_ids, write_atomic, write_json, write_through
 from kuleshov.core.results import Result, append_results, read_results
@@ -110,6 +110,13 @@ def test_errors_survive_a_worker():
     for error in (VideoError("a.mp4", "cut\nshort"), FormatError("f", "bad", record=3, field="x")):
         copy = pickle.loads(pickle.dumps(error))  # as a data loader's worker sends it
         assert str(copy) == str(error) and "\n" not in str(copy)
+
+
+def test_an_error_from_a_loader_worker_keeps_its_one_line():
+    sent = "Caught KuleshovError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
+    sent += '  File "x.py", line 1\nkuleshov.core.errors.KuleshovError: 3 of 4 files are bad: mend them\n'
+    assert message(KuleshovError(sent)) == "3 of 4 files are bad: mend them"
+    assert message(KuleshovError("two\nlines")) == "two lines"
 
 
 def test_atomic_write_makes_folders(tmp_path: Path):

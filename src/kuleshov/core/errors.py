@@ -61,6 +61,14 @@ class StoreError(KuleshovError):
     """A store of features that is damaged or not the one that was asked for."""
 
 
+def message(error: BaseException) -> str:
+    """An error's text in one line; of an error that a data loader's worker sent, only what it said itself."""
+    text = str(error)
+    if "in DataLoader worker process" in text:
+        text = text.strip().splitlines()[-1].partition(": ")[2] or text
+    return one_line(text)
+
+
 def one_line(text: str) -> str:
     """Fold a text to one line, white space runs to single blanks."""
     return " ".join(str(text).split())
