@@ -33,7 +33,8 @@ def test_infonce_is_equation_1(temperature: float):
     predictions, targets, distractors = unit(7, 4), unit(7, 4), unit(11, 4)
     ignored = torch.rand(7, 11) < 0.3
     for mask in (None, ignored):
-        found = masked_event_infonce(predictions, targets, distractors, temperature, mask)
+        pairs = None if mask is None else mask.nonzero().T
+        found = masked_event_infonce(predictions, targets, distractors, temperature, pairs)
         assert found.tolist() == pytest.approx(
             slow_infonce(predictions, targets, distractors, temperature, mask)
         )
@@ -56,7 +57,7 @@ def test_infonce_without_distractors_is_zero_and_harmless():
     predictions = unit(2, 3).requires_grad_()
     loss = masked_event_infonce(predictions, unit(2, 3), torch.zeros(0, 3))
     assert loss.tolist() == [0.0, 0.0]
-    everything_ignored = torch.ones(2, 5, dtype=torch.bool)
+    everything_ignored = torch.ones(2, 5).nonzero().T
     loss = masked_event_infonce(predictions, unit(2, 3), unit(5, 3), ignored=everything_ignored)
     loss.sum().backward()
     assert loss.tolist() == [0.0, 0.0] and bool(predictions.grad.isfinite().all())
@@ -84,3 +85,17 @@ def test_nearest_counts_ties_as_misses_and_leaves_out_the_ignored():
     ignored = torch.tensor([[False, False], [True, True], [False, True]])
     assert nearest_is_true(prediction, targets, others, ignored).tolist() == [True, True, False]
     assert nearest_is_true(prediction, targets, others[:0]).tolist() == [True] * 3
+
+
+def test_ignored_distractors_get_and_give_no_gradient():
+    predictions, targets, distractors = unit(3, 4).requires_grad_(), unit(3, 4), unit(5, 4)
+    pairs = torch.tensor([[0, 2, 2], [1, 0, 4]])
+    masked_event_infonce(predictions, targets, distractors, 0.5, pairs).sum().backward()
+    found = predictions.grad.clone()
+    predictions.grad = None
+    for m in range(3):
+        kept = [k for k in range(5) if [m, k] not in pairs.T.tolist()]
+        masked_event_infonce(
+            predictions[m : m + 1], targets[m : m + 1], distractors[kept], 0.5
+        ).sum().backward()
+    torch.testing.assert_close(found, predictions.grad)

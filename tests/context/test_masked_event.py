@@ -203,3 +203,11 @@ def test_all_placements_give_the_same_features(placement: str, make_store):
     expected = EventWindows([str(data.stores[0]), str(data.stores[1])]).table.take(index)
     data.table.settle(torch.device("cpu"))
     assert torch.equal(data.table.take(index), expected)
+
+
+def test_own_events_are_all_found(tmp_path: Path):
+    module = MaskedEventPretraining(input_width=3, max_events=5, **small())
+    module.queue_rows.enqueue(torch.tensor([[4.0], [7.0], [4.0], [9.0]]).double())
+    found = module.own_events(torch.tensor([9, 4, 5, 4]).double())
+    assert sorted(found.T.tolist()) == [[0, 3], [1, 0], [1, 2], [3, 0], [3, 2]]
+    assert module.own_events(torch.tensor([5]).double()).shape == (2, 0)

@@ -11,7 +11,14 @@ import pytest
 import torch
 from torch import nn
 
-from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, VideoError, WeightsError, message
+from kuleshov.core.errors import (
+    FormatError,
+    KuleshovError,
+    MissingDataError,
+    VideoError,
+    WeightsError,
+    message,
+)
 from kuleshov.core.export import load_into
 from kuleshov.core.manifest import read_json, sha256_ids, write_atomic, write_json, write_through
 from kuleshov.core.results import Result, append_results, read_results

@@ -14,7 +14,7 @@ def test_all_clips_are_equally_long(tiny_world):
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
             lengths.add((stream.frames, float(stream.duration * stream.time_base)))
-    assert lengths == {(32, 4.0)}
+    assert lengths == {(64, 8.0)}
 
 
 def test_all_long_movies_are_equally_long(tiny_world):
@@ -31,10 +31,10 @@ def test_names_of_clips_say_nothing_of_verbs():
     for place in range(11):
         letters = np.array([ord(story.id[place]) % 2 for story in clips])
         means = [letters[verbs == verb].mean() for verb in range(16)]
-        # 25 clips a verb: a share of one half within four standard errors
-        assert np.abs(np.array(means) - 0.5).max() < 0.4
+        # 18 clips a verb: a share of one half within four standard errors
+        assert np.abs(np.array(means) - 0.5).max() < 0.47
     order = np.argsort([story.id for story in clips])
-    assert abs(np.corrcoef(np.arange(len(clips)), verbs[order])[0, 1]) < 0.15
+    assert abs(np.corrcoef(np.arange(len(clips)), verbs[order])[0, 1]) < 0.2
 
 
 def test_names_do_not_change_when_the_stories_do():

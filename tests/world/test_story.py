@@ -1,5 +1,7 @@
 """Stories come from the seed alone, and ids from the seed without the story."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,7 @@ from kuleshov.world.story import (
     balanced,
     off_screen,
     tell,
+    tell_clip,
     video_id,
 )
 
@@ -80,3 +83,18 @@ def test_splits_are_disjoint_in_films_and_complete():
     assert sorted({m.split: 0 for m in lvu}) == ["test", "train", "val"]
     assert len({movie.imdb_id for movie in movies}) == len(movies)
     assert [sum(m.split == s for m in lvu) for s in ("train", "val", "test")] == [12, 4, 4]
+
+
+def test_a_clip_keeps_its_verb_and_changes_everything_else():
+    clip = tell_clip(0, 3, STYLE, verb=5, repeats=4)
+    assert [event.verb for event in clip.events] == [5] * 4
+    assert len({event.scene for event in clip.events}) == 4
+    people = [clip.cast[member] for event in clip.events for member in (event.agent, event.patient)]
+    assert len(set(people)) == 8
+    assert not any(event.off_screen for event in clip.events)
+
+
+def test_the_look_of_a_clip_does_not_depend_on_its_verb():
+    first, second = tell_clip(0, 3, STYLE, 5, 4), tell_clip(0, 3, STYLE, 6, 4)
+    assert first.cast == second.cast
+    assert [replace(event, verb=6) for event in first.events] == list(second.events)

@@ -20,15 +20,16 @@ def masked_event_infonce(
         targets: L2-normalised true features t (M, D).
         distractors: L2-normalised d (K, D); K may be 0.
         temperature: tau.
-        ignored: bool (M, K), true for distractors that do not count for a prediction.
+        ignored: int64 (2, P), pairs (prediction, distractor) of which the distractor does not count.
     """
     scaled = predictions / temperature
     positive = (scaled * targets).sum(-1)  # (M,)
     if distractors.shape[0] == 0:
         return torch.zeros_like(positive)
     negative = scaled @ distractors.to(scaled.dtype).T  # (M, K)
-    if ignored is not None:
-        negative = negative.masked_fill(ignored, -torch.inf)
+    if ignored is not None and ignored.shape[1]:
+        # in place: a copy of (M, K) costs as much as everything else outside the product
+        negative.index_put_((ignored[0], ignored[1]), negative.new_tensor(-torch.inf))
     return torch.logaddexp(positive, negative.logsumexp(-1)) - positive
 
 
@@ -43,7 +44,13 @@ def nearest_is_true(
 ) -> Tensor:
     """Whether a prediction is nearer (cosine) to its true event than to every distractor: bool (M,).
 
-    A tie counts as a miss, so that collapsed predictions score nothing. Arguments as in `masked_event_infonce`.
+    A tie counts as a miss, so that collapsed predictions score nothing.
+
+    Args:
+        predictions: L2-normalised (M, D).
+        targets: L2-normalised (M, D).
+        distractors: L2-normalised (R, D).
+        ignored: bool (M, R), true for distractors that do not count for a prediction.
     """
     if distractors.shape[0] == 0:
         return torch.ones(predictions.shape[0], dtype=torch.bool, device=predictions.device)

@@ -156,12 +156,18 @@ class MaskedEventPretraining(pl.LightningModule):
         """The configured loss of each hidden event (M,); `rows` (M,) are the events' numbers."""
         if self.hparams.loss == "l2":
             return masked_event_l2(predictions, targets)
-        own = None
-        if self.hparams.skip_own_event:
-            own = rows.double().unsqueeze(1) == self.queue_rows.filled().T  # (M, K)
+        own = self.own_events(rows.double()) if self.hparams.skip_own_event else None
         return masked_event_infonce(
             predictions, targets, self.queue.filled(), self.hparams.temperature, ignored=own
         )
+
+    def own_events(self, rows: Tensor) -> Tensor:
+        """Pairs (hidden event, queue entry) that are the same event, int64 (2, P); `rows` (M,) float64."""
+        held = self.queue_rows.filled().flatten()  # (K,)
+        entries = torch.isin(held, rows).nonzero().flatten()
+        # an event may be hidden in two windows, and stand in the queue twice
+        token, which = (rows.unsqueeze(1) == held[entries]).nonzero(as_tuple=True)
+        return torch.stack([token, entries[which]])
 
     def on_train_epoch_end(self) -> None:
         """Log how full the queue is and how old, in steps, its rows are on average."""
