@@ -18,7 +18,6 @@ missed.
 """
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -110,11 +109,10 @@ def bench_gather(folder: Path, size: dict, rounds: int) -> bool:
     for workers in (0, 2):
         loader = DataLoader(NpyWindows(npy), size["batch"], shuffle=True, num_workers=workers)
         plain = best(lambda loader=loader: [None for _ in loader], rounds)
-        row(
-            f"DataLoader over .npy files, {workers} workers",
-            f"{movies / plain:,.0f}/s",
-            f"ratio {plain / ours:.1f}",
-        )
+        note = f"ratio {plain / ours:.1f} (aim >= 5)"
+        row(f"DataLoader over .npy files, {workers} workers", f"{movies / plain:,.0f}/s", note)
+        reached &= plain / ours >= 5
+    return reached
 
 
 def make_step(size: dict, data: EventWindows) -> tuple[MaskedEventPretraining, Callable[[dict], None]]:
@@ -242,9 +240,11 @@ def bench_extract(folder: Path, rounds: int) -> bool:
 
 
 def peak_memory(weights: str, movie: str, output: str) -> None:
-    """Extract one movie and print this process's peak memory in MB."""
+    """Extract one movie and print this process's peak memory in kB."""
     extract(weights, [Video("m", Path(movie))], output, accelerator="cpu", progress=False)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, flush=True)
+    # getrusage would report the parent's peak where that is larger
+    status = Path("/proc/self/status").read_text()
+    print(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")), flush=True)
 
 
 def bench_memory(folder: Path) -> bool:
@@ -259,7 +259,7 @@ def bench_memory(folder: Path) -> bool:
         found = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=place
         )
-        peaks.append(int(found.stdout))
+        peaks.append(int(found.stdout) // 1024)
         row(f"a movie of {minutes} minutes", f"{peaks[-1]} MB", "peak memory")
     return peaks[1] <= 1.05 * peaks[0]
 
