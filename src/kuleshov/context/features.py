@@ -119,22 +119,14 @@ class Contextualizer(nn.Module):
             self.norm = nn.LayerNorm(input_width) if layer_norm else nn.Identity()
             self.out_width = input_width
         elif kind == "scratch":
-            built = {**PAPER_SIZES, **given}
-            self.txe = TxE(
-                input_width,
-                dropout=dropout,
-                max_events=max_events,
-                positions=positions,
-                normalize=normalize,
-                **built,
-            )
-            self.out_width = self.txe.out_width
+            built = {**PAPER_SIZES, **given, "dropout": dropout, "max_events": max_events}
+            self.txe = TxE(input_width, positions=positions, normalize=normalize, **built)
         elif kind == "pretrained":
             self.txe = load_matching(str(txe_weights), input_width, given, dropout)
-            self.out_width = self.txe.out_width
         else:
             raise KuleshovError(f"context is none, scratch or pretrained, not {kind!r}")
         if self.txe is not None:
+            self.out_width = self.txe.out_width
             # only pretraining uses these; parameters without gradient would stop DDP
             self.txe.mask_vector.requires_grad_(False)
             self.txe.output.requires_grad_(False)

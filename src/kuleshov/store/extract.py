@@ -82,12 +82,7 @@ def extract(
     """
     from kuleshov.store.decode import Grid
 
-    if not videos:
-        raise KuleshovError("no videos to extract features from: check --videos")
-    ids = [video.id for video in videos]
-    if len(set(ids)) != len(ids):
-        twice = next(name for name in ids if ids.count(name) > 1)
-        raise KuleshovError(f"two videos have the id {twice}: rename one of the files")
+    _check_ids(videos)
     trim = read_durations(durations) if durations else {}
     grid = Grid(window, stride, trim)
     settings = {"trim": sha256_file(durations) if durations else None}
@@ -117,6 +112,16 @@ def extract(
     elif waiting:
         job.run(0, 1, waiting, writer, progress)
     return job.finish(writer, videos)
+
+
+def _check_ids(videos: Sequence[Video]) -> None:
+    if not videos:
+        raise KuleshovError("no videos to extract features from: check --videos")
+    seen: set[str] = set()
+    for video in videos:
+        if video.id in seen:
+            raise KuleshovError(f"two videos have the id {video.id}: rename one of the files")
+        seen.add(video.id)
 
 
 @dataclass(frozen=True)
