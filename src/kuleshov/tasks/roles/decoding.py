@@ -1,4 +1,10 @@
-"""Writing role descriptions: greedy and beam search, all events together, with cached keys and values."""
+"""Writing role descriptions: greedy and beam search, all events together, with cached keys and values.
+
+At each step the 2b best continuations of an event's b hypotheses are looked at: those that end within the best b
+are finished, the best b that do not end live on. An event is done when b are finished or the length is used up,
+where every hypothesis is ended. Score: sum of log-probabilities divided by
+(number of tokens, the end included) ** length_penalty.
+"""
 
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -53,11 +59,6 @@ def write(
     length_penalty: float = 1.0,
 ) -> Written:
     """Beam search over all events at once; with a beam of 1, greedy search.
-
-    At each step the 2b best continuations of an event's b hypotheses are looked at: those that end within
-    the best b are finished, the best b that do not end live on. An event is done when b are finished or
-    the length is used up, where every hypothesis is ended. Score: sum of log-probabilities divided by
-    (number of tokens, the end included) ** length_penalty.
 
     Args:
         writer: the model, in evaluation mode.
