@@ -8,7 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from kuleshov.context import TxE, load, save
-from kuleshov.context.model import FeatureNormalizer, sinusoids
+from kuleshov.context.model import sinusoids
+from kuleshov.context.normalizer import FeatureNormalizer
 from kuleshov.core.errors import KuleshovError, WeightsError
 from kuleshov.core.weights import save_weights
 

@@ -7,7 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from kuleshov.context.model import FeatureNormalizer, Normalization, Positions, TxE, load
+from kuleshov.context.model import Positions, TxE, load
+from kuleshov.context.normalizer import FeatureNormalizer, Normalization
 from kuleshov.core.errors import KuleshovError, StoreError
 from kuleshov.store.reader import EventStore
 

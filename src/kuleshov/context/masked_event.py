@@ -8,7 +8,8 @@ from torch import Tensor
 
 from kuleshov.context.losses import masked_event_infonce, masked_event_l2
 from kuleshov.context.masking import allowed_sizes, block_mask, draw_blocks, most_discrepant_blocks
-from kuleshov.context.model import Normalization, Positions, TxE, describe
+from kuleshov.context.model import Positions, TxE, describe
+from kuleshov.context.normalizer import Normalization
 from kuleshov.context.recall import RecallCounts
 from kuleshov.contrast.health import effective_rank, embedding_std
 from kuleshov.core.distributed import gather_rows, rank, world_size

@@ -8,63 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kuleshov.context.normalizer import FeatureNormalizer, Normalization
 from kuleshov.core.errors import KuleshovError, WeightsError
 from kuleshov.core.export import load_into
 from kuleshov.core.weights import load_weights, save_weights
 
-Normalization = Literal["none", "center", "standardize"]
 Positions = Literal["learned", "sinusoidal"]
-
-
-class FeatureNormalizer(nn.Module):
-    """Subtracts a fixed mean from event features and divides by a fixed scale, (..., D) -> (..., D).
-
-    Pooled features that follow a ReLU share a large common mean, which flattens cosine contrasts. The
-    statistics are buffers, so that they travel with the weights.
-
-    Args:
-        width: D.
-        mode: `none` changes nothing (the paper), `center` subtracts the mean of every dimension,
-            `standardize` also divides by its standard deviation.
-    """
-
-    mean: Tensor
-    scale: Tensor
-
-    def __init__(self, width: int, mode: Normalization = "none") -> None:
-        super().__init__()
-        if mode not in ("none", "center", "standardize"):
-            raise KuleshovError(f"normalize is none, center or standardize, not {mode!r}")
-        self.mode = mode
-        # NaN marks statistics that nobody has fitted yet
-        self.register_buffer("mean", torch.full((width,), 0.0 if mode == "none" else math.nan))
-        self.register_buffer("scale", torch.ones(width))
-        self._ready = mode == "none"
-
-    @torch.no_grad()
-    def fit(self, features: Tensor) -> None:
-        """Take the statistics from features (M, D); without effect for `none`."""
-        if self.mode == "none":
-            return
-        rows = features.reshape(-1, features.shape[-1])
-        mean = rows.to(torch.float64).mean(0) if rows.is_cpu else rows.float().mean(0)
-        self.mean.copy_(mean)
-        if self.mode == "standardize":
-            deviation = (rows.to(mean.dtype) - mean).square().mean(0).sqrt()
-            # a dead dimension stays 0 instead of becoming noise
-            self.scale.copy_(torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Normalize (..., D)."""
-        if self.mode == "none":
-            return features
-        if not self._ready:
-            self._ready = not bool(self.mean.isnan().any())
-            if not self._ready:
-                raise KuleshovError(
-                    f"normalize={self.mode} has no statistics yet: fit them on the training features first"
-                )
-        return (features - self.mean) / self.scale
 
 
 class Block(nn.Module):

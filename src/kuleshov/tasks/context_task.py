@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from kuleshov.context.features import ContextKind, Contextualizer
-from kuleshov.context.model import Normalization
+from kuleshov.context.normalizer import Normalization
 from kuleshov.core.errors import WeightsError
 from kuleshov.core.export import load_into
 from kuleshov.core.weights import load_weights

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kuleshov.context.features import ContextKind, Contextualizer
-from kuleshov.context.model import Normalization
+from kuleshov.context.normalizer import Normalization
 from kuleshov.core.distributed import gather_objects, rank
 from kuleshov.core.errors import KuleshovError
 from kuleshov.core.manifest import sha256_file

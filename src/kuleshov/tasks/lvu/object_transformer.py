@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kuleshov.context.model import FeatureNormalizer, Normalization
+from kuleshov.context.normalizer import FeatureNormalizer, Normalization
 from kuleshov.core.errors import KuleshovError, WeightsError
 from kuleshov.core.weights import load_weights
 from kuleshov.tasks.lvu.masking import MASK, OTHER

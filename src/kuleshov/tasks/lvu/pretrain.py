@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from kuleshov.context.model import Normalization
+from kuleshov.context.normalizer import Normalization
 from kuleshov.core.distributed import gather_with_gradient, rank
 from kuleshov.core.errors import KuleshovError, WeightsError
 from kuleshov.core.optim import parameter_groups
