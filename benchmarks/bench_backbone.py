@@ -1,0 +1,236 @@
+"""How fast a backbone trains and clips are augmented, against plain ways of doing it, as ratios of one run.
+
+Peers: pytorchvideo's networks built with the same shapes, where pytorchvideo is installed, and torchvision's
+image transforms are no peer (they draw anew for every frame); the plain way of augmenting is a loop over clips.
+Beside each training step stands its floor: its floating-point operations over what a matrix product of this
+machine does in the same number format.
+
+    python benchmarks/bench_backbone.py            # table; exit status 1 where a floor is missed
+    python benchmarks/bench_backbone.py --json
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from kuleshov.backbones import build
+from kuleshov.video.augment import ClipAugmentation, cvrl_views, draw_view
+
+CUDA = torch.cuda.is_available()
+DEVICE = torch.device("cuda" if CUDA else "cpu")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A network and the clips it is trained on."""
+
+    name: str
+    architecture: str
+    width: int
+    batch: int
+    frames: int
+    size: int
+
+
+SETTINGS = (
+    Setting("Slow-D, demo", "slow_d_r50", 8, 16, 8, 48),
+    Setting("Slow-D, 16x4", "slow_d_r50", 64, 64 if CUDA else 1, 16, 224 if CUDA else 112),
+    Setting("Slow, 8x8", "slow_r50", 64, 64 if CUDA else 1, 8, 224 if CUDA else 112),
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row of the table.
+
+    Attributes:
+        what: what was measured.
+        way: how it was done.
+        per_second: clips a second, median of the rounds.
+        ratio: against the plain way of the same setting.
+        least: the floor of that ratio; 0 for none.
+        of_peak: share of the machine's matrix product; None where it says nothing.
+    """
+
+    what: str
+    way: str
+    per_second: float
+    ratio: float
+    least: float = 0.0
+    of_peak: float | None = None
+
+
+def medians(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median seconds of each way; every round runs all ways in turn, so that a busy machine slows all alike."""
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        for name, run in ways.items():
+            started = time.perf_counter()
+            run()
+            if CUDA:
+                torch.cuda.synchronize()
+            if number:  # the first round warms up
+                taken[name].append(time.perf_counter() - started)
+    return {name: statistics.median(seconds) for name, seconds in taken.items()}
+
+
+def peak_flops(dtype: torch.dtype) -> float:
+    """Floating-point operations a second of a large matrix product."""
+    size = 8192 if CUDA else 768
+    a, b = (torch.randn(size, size, device=DEVICE, dtype=dtype) for _ in range(2))
+    return 2 * size**3 / medians({"product": lambda: a @ b}, 7)["product"]
+
+
+def step_flops(setting: Setting) -> float:
+    """Floating-point operations of a training step, forward and backward, counted on shapes alone."""
+    with torch.device("meta"):
+        network = build(setting.architecture, setting.width)
+        clips = torch.empty(setting.batch, 3, setting.frames, setting.size, setting.size)
+    with FlopCounterMode(display=False) as counter:
+        network(clips).sum().backward()
+    return counter.get_total_flops()
+
+
+def training_step(network: nn.Module, clips: Tensor, half: bool) -> Callable[[], None]:
+    """A step of SGD on a mean of features: forward, backward, update."""
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9)
+
+    def step() -> None:
+        with torch.autocast(DEVICE.type, dtype=torch.bfloat16) if half else nullcontext():
+            loss = network(clips).float().square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def peer(setting: Setting) -> nn.Module | None:
+    """pytorchvideo's network of the same shapes; None where it is not installed or has no such stem."""
+    if importlib.util.find_spec("pytorchvideo") is None:
+        return None
+    from pytorchvideo.models.resnet import create_resnet
+
+    dense = setting.architecture == "slow_d_r50"
+    return create_resnet(
+        model_depth=50,
+        model_num_class=1,
+        stem_dim_out=setting.width,
+        stem_conv_kernel_size=(5 if dense else 1, 7, 7),
+        stem_conv_stride=(2 if dense else 1, 2, 2),
+        stage1_pool=None,
+        stage_conv_a_kernel_size=((1, 1, 1), (1, 1, 1), (3, 1, 1), (3, 1, 1)),
+        stage_spatial_h_stride=(1, 2, 2, 2),
+        stage_spatial_w_stride=(1, 2, 2, 2),
+        head_pool_kernel_size=(8, 1, 1),
+    )
+
+
+def bench_training(setting: Setting, rounds: int) -> list[Line]:
+    """Steps of ours, plain and as configured, and of the peer where there is one."""
+    shape = (setting.batch, 3, setting.frames, setting.size, setting.size)
+    clips = torch.randn(shape, device=DEVICE)
+    last = clips.contiguous(memory_format=torch.channels_last_3d)
+
+    def network() -> nn.Module:
+        return build(setting.architecture, setting.width).to(DEVICE)
+
+    configured = network().to(memory_format=torch.channels_last_3d)
+    if CUDA:
+        configured.compile()
+    ways = {"plain layout": training_step(network(), clips, CUDA)}
+    name = "ours: channels last" + (", bf16, compiled" if CUDA else "")
+    ways[name] = training_step(configured, last, CUDA)
+    other = peer(setting)
+    if other is not None:
+        ways["pytorchvideo"] = training_step(other.to(DEVICE), clips, CUDA)
+    seconds, flops = medians(ways, rounds), step_flops(setting)
+    base = seconds.get("pytorchvideo", seconds["plain layout"])
+    peak = peak_flops(torch.bfloat16 if CUDA else torch.float32)
+    return [
+        Line(
+            f"training step, {setting.name}, {setting.batch} x {setting.frames} x {setting.size}",
+            way,
+            setting.batch / taken,
+            base / taken,
+            (1.5 if CUDA else 1.0) if way == name and other is not None else 0.0,
+            flops / taken / peak,
+        )
+        for way, taken in seconds.items()
+    ]
+
+
+def bench_augmentation(batch: int, frames: int, size: int, rounds: int, least: float) -> list[Line]:
+    """The batched half of CVRL's augmentation against a loop over the clips."""
+    policy = cvrl_views(size)[0]
+    generator = np.random.default_rng(0)
+    vectors = np.stack([draw_view(generator, size, size, policy).vector() for _ in range(batch)])
+    parameters = torch.from_numpy(vectors).to(DEVICE)
+    clips = torch.randint(0, 256, (batch, 3, frames, size, size), dtype=torch.uint8, device=DEVICE)
+    augment = ClipAugmentation()
+
+    def loop() -> None:
+        for place in range(batch):
+            augment(clips[place : place + 1], parameters[place : place + 1])
+
+    ways = {"a loop over clips": loop, "ours: batched": lambda: augment(clips, parameters)}
+    seconds = medians(ways, rounds)
+    return [
+        Line(
+            f"augmentation, {batch} x {frames} x {size}",
+            way,
+            batch / taken,
+            seconds["a loop over clips"] / taken,
+            least if way.startswith("ours") else 0.0,
+        )
+        for way, taken in seconds.items()
+    ]
+
+
+def table(lines: list[Line]) -> str:
+    """The lines as text."""
+    rows = [("measured", "way", "clips/s", "ratio", "floor", "of peak")]
+    for line in lines:
+        peak = "" if line.of_peak is None else f"{line.of_peak:.0%}"
+        least = f"{line.least:.1f}" if line.least else ""
+        rows.append((line.what, line.way, f"{line.per_second:.1f}", f"{line.ratio:.2f}", least, peak))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of which medians are taken")
+    arguments = parser.parse_args()
+    lines = [line for setting in SETTINGS for line in bench_training(setting, arguments.rounds)]
+    lines += bench_augmentation(128, 8, 48, arguments.rounds, 0.9)
+    # on a CPU a clip of this size fits its cache and a batch does not: told, but no floor
+    lines += bench_augmentation(64 if CUDA else 4, 16, 224, arguments.rounds, 1.0 if CUDA else 0.0)
+    print(json.dumps([asdict(line) for line in lines]) if arguments.json else table(lines))
+    if importlib.util.find_spec("pytorchvideo") is None:
+        print("skipped: pytorchvideo is not installed (pip install pytorchvideo)", file=sys.stderr)
+    missed = [line for line in lines if line.ratio < line.least]
+    for line in missed:
+        print(f"missed: {line.what}, {line.way}: {line.ratio:.2f} < {line.least}", file=sys.stderr)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
