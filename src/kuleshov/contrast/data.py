@@ -1,7 +1,6 @@
 """Clips for pretraining, as LightningDataModules."""
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -218,8 +217,9 @@ class ClipPairs(PretrainingClips):
 
     Args:
         asymmetric: blur and solarise the two views unlike each other, as CVRL's released code does.
-        jitter_strength: share of CVRL's colour jitter (brightness, contrast, saturation .8, hue .2).
         area_low: least share of the frame's area that a crop takes.
+        colour: multiplies the strengths of CVRL's colour jitter (brightness, contrast, saturation .8, hue .2).
+        blur: multiplies its probabilities of blurring.
     """
 
     clips_per_sample = 2
@@ -228,21 +228,13 @@ class ClipPairs(PretrainingClips):
         self,
         videos: str,
         asymmetric: bool = True,
-        jitter_strength: float = 1.0,
         area_low: float = 0.3,
+        colour: float = 1.0,
+        blur: float = 1.0,
         **kwargs,
     ) -> None:
         super().__init__(videos, **kwargs)
-        views = cvrl_views(self.clip_format.crop_size, asymmetric)
-        scaled = ("brightness", "contrast", "saturation", "hue")
-        self.views = tuple(
-            replace(
-                view,
-                area=(area_low, 1.0),
-                **{name: jitter_strength * getattr(view, name) for name in scaled},
-            )
-            for view in views
-        )
+        self.views = cvrl_views(self.clip_format.crop_size, asymmetric, area_low, colour, blur)
 
     def make(self, videos: list[Video], source: FrameSource, quarantine: Quarantine) -> TwoClips:
         """Two clips a video, by the interval law."""
