@@ -85,16 +85,20 @@ def test_splits_are_disjoint_in_films_and_complete():
     assert [sum(m.split == s for m in lvu) for s in ("train", "val", "test")] == [12, 4, 4]
 
 
+LOOKS = [{**STYLE, "year": year} for year in range(4)]
+
+
 def test_a_clip_keeps_its_verb_and_changes_everything_else():
-    clip = tell_clip(0, 3, STYLE, verb=5, repeats=4)
+    clip = tell_clip(0, 3, LOOKS, verb=5)
     assert [event.verb for event in clip.events] == [5] * 4
     assert len({event.scene for event in clip.events}) == 4
+    assert [clip.look(shot)["year"] for shot in range(4)] == [0, 1, 2, 3]
     people = [clip.cast[member] for event in clip.events for member in (event.agent, event.patient)]
     assert len(set(people)) == 8
     assert not any(event.off_screen for event in clip.events)
 
 
 def test_the_look_of_a_clip_does_not_depend_on_its_verb():
-    first, second = tell_clip(0, 3, STYLE, 5, 4), tell_clip(0, 3, STYLE, 6, 4)
+    first, second = tell_clip(0, 3, LOOKS, 5), tell_clip(0, 3, LOOKS, 6)
     assert first.cast == second.cast
     assert [replace(event, verb=6) for event in first.events] == list(second.events)

@@ -21,7 +21,7 @@ from kuleshov.world.render import event_frames
 from kuleshov.world.story import VIDSITU
 
 # goes up whenever the same seed would give another world
-VERSION = 3
+VERSION = 4
 MARK = "world.json"
 
 

@@ -74,10 +74,17 @@ def _kinetics(seed: int, sizes: Sizes) -> list[Movie]:
     held = max(1, rounds // 5) if rounds > 1 else 0
     movies = []
     for number in range(sizes.clips):
-        style, verb = _any_style(seed, KINETICS, number), number % len(VERBS)
+        verb = number % len(VERBS)
         split = "val" if number // len(VERBS) >= rounds - held else "train"
-        movies.append(Movie(tell_clip(seed, number, style, verb, CLIP_EVENTS), split))
+        movies.append(Movie(tell_clip(seed, number, _looks(seed, number), verb), split))
     return movies
+
+
+def _looks(seed: int, number: int) -> list[dict[str, int]]:
+    draw = stream(seed, STYLE, KINETICS, number)
+    return [
+        {name: int(draw.integers(classes)) for name, classes in STYLES.items()} for _ in range(CLIP_EVENTS)
+    ]
 
 
 def _any_style(seed: int, kind: int, number: int) -> dict[str, int]:

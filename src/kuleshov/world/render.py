@@ -51,12 +51,14 @@ def event_frames(story: Story, index: int) -> np.ndarray:
     """The frames of one event, (16, 64, 64, 3) uint8 RGB."""
     event = story.events[index]
     draw = stream(story.seed, FRAMES, story.kind, story.number, index)
-    cameras = _camera(story.style["director"], draw)
+    cameras = _camera(story.look(index)["director"], draw)
     grain = draw.integers(0, [_GRAIN_BANK, SIDE, SIDE], size=(EVENT_FRAMES, 3))
     scenery = backdrop(event.scene, stream(story.seed, STAGING, story.kind, story.number, event.scene))
     actors, scene = _actors(story, index)
-    canvases = _draw(story, scenery, actors, scene, cameras)
-    return _develop(canvases, story.style["director"], story.style["year"], grain)
+    speech = SPEECH[story.look(index)["way_speaking"]]
+    canvases = _draw(story, speech, scenery, actors, scene, cameras)
+    look = story.look(index)
+    return _develop(canvases, look["director"], look["year"], grain)
 
 
 def event_boxes(story: Story, index: int) -> dict[int, np.ndarray]:
@@ -65,7 +67,7 @@ def event_boxes(story: Story, index: int) -> dict[int, np.ndarray]:
     Boxes are cut at the frame's edge; a character out of the frame has x1 >= x2.
     """
     draw = stream(story.seed, FRAMES, story.kind, story.number, index)
-    cameras = _camera(story.style["director"], draw)
+    cameras = _camera(story.look(index)["director"], draw)
     actors, _ = _actors(story, index)
     result = {}
     for actor in actors:
@@ -125,13 +127,13 @@ def _camera(director: int, draw: np.random.Generator) -> np.ndarray:
 
 def _draw(
     story: Story,
+    speech: tuple[str, str],
     scenery: np.ndarray,
     actors: list[Actor],
     scene: Scene | None,
     cameras: np.ndarray,
 ) -> np.ndarray:
     frames = np.empty((EVENT_FRAMES, SIDE, SIDE, 3), np.uint8)
-    speech = SPEECH[story.style["way_speaking"]]
     places = [figures.canvas_points(actor.points).tolist() for actor in actors]
     behind = scene is not None and scene.behind
     for t in range(EVENT_FRAMES):

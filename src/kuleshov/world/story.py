@@ -45,7 +45,10 @@ class Event:
 
 @dataclass(frozen=True)
 class Story:
-    """One movie: its kind and number (which name its random streams), styles, cast and events."""
+    """One movie: its kind and number (which name its random streams), styles, cast and events.
+
+    A compilation has `looks`, the styles of each event; elsewhere the movie's styles hold throughout.
+    """
 
     seed: int
     kind: int
@@ -54,6 +57,11 @@ class Story:
     style: dict[str, int]
     cast: tuple[int, ...]
     events: tuple[Event, ...]
+    looks: tuple[dict[str, int], ...] = ()
+
+    def look(self, index: int) -> dict[str, int]:
+        """The styles that one event is filmed in: the movie's, or its own in a compilation."""
+        return self.looks[index] if self.looks else self.style
 
     def record(self) -> dict:
         """The story as plain JSON values."""
@@ -102,20 +110,29 @@ def tell(seed: int, kind: int, number: int, style: dict[str, int], events: int) 
     )
 
 
-def tell_clip(seed: int, number: int, style: dict[str, int], verb: int, repeats: int) -> Story:
-    """Draw a Kinetics-style clip: one verb, again and again, each time by other people elsewhere.
+def tell_clip(seed: int, number: int, looks: list[dict[str, int]], verb: int) -> Story:
+    """Draw a Kinetics-style clip: shots of one verb, each by other people, elsewhere, filmed otherwise.
 
-    What stays from one end of the clip to the other is the verb, as in a compilation of one action.
+    What stays from one end of the clip to the other is the verb, as in a compilation of one action. With a
+    single scene, two clips of a video would have its scenery in common first of all, and a small network
+    that is trained for minutes would learn that alone.
+
+    Args:
+        seed: the world's seed.
+        number: the clip's number.
+        looks: class index of each style of `STYLES`, a dict a shot.
+        verb: the verb.
     """
     draw = stream(seed, EVENTS, KINETICS, number)
-    cast = draw.permutation(len(CHARACTERS))[: 2 * repeats]
-    scenes = draw.permutation(STYLES["scene"])[:repeats]
+    cast = draw.permutation(len(CHARACTERS))[: 2 * len(looks)]
+    scenes = draw.permutation(STYLES["scene"])[: len(looks)]
     events = tuple(
         Event(verb, 2 * k, 2 * k + 1, int(scene), False, bool(draw.random() < 0.5), *_staging(draw))
         for k, scene in enumerate(scenes)
     )
     people = tuple(int(member) for member in cast)
-    return Story(seed, KINETICS, number, video_id(seed, KINETICS, number), dict(style), people, events)
+    name = video_id(seed, KINETICS, number)
+    return Story(seed, KINETICS, number, name, looks[0], people, events, tuple(looks))
 
 
 def off_screen(seed: int, kind: int, number: int, events: int) -> np.ndarray:
