@@ -65,20 +65,17 @@ def in_run_folder(callbacks: list | None, folder: str) -> list:
     """Let checkpoints go to `<folder>/checkpoints`, with a `last.ckpt` to resume from.
 
     Args:
-        callbacks: the configured ones; a checkpoint callback is added where none writes every epoch.
+        callbacks: the configured ones; one that writes `last.ckpt` every epoch is added.
         folder: the run folder.
     """
-    configured = list(callbacks or [])
-    checkpoints = [callback for callback in configured if callback.class_path.endswith("ModelCheckpoint")]
-    if all(callback.init_args.get("monitor") for callback in checkpoints):
-        # one that monitors a metric writes only when an epoch is the best so far
-        every_epoch = Namespace(filename="last", save_on_train_epoch_end=True)
-        configured.append(Namespace(class_path=CHECKPOINT, init_args=every_epoch))
-        checkpoints.append(configured[-1])
-    for callback in checkpoints:
-        callback.init_args.dirpath = callback.init_args.get("dirpath") or f"{folder}/checkpoints"
-        # a continued training goes on in its own file instead of beginning last-v1.ckpt
-        callback.init_args.enable_version_counter = False
+    # one that monitors a metric writes only when an epoch is the best so far
+    every_epoch = Namespace(filename="last", save_on_train_epoch_end=True)
+    configured = [*(callbacks or []), Namespace(class_path=CHECKPOINT, init_args=every_epoch)]
+    for callback in configured:
+        if callback.class_path.endswith("ModelCheckpoint"):
+            callback.init_args.dirpath = callback.init_args.get("dirpath") or f"{folder}/checkpoints"
+            # a continued training goes on in its own file instead of beginning last-v1.ckpt
+            callback.init_args.enable_version_counter = False
     return configured
 
 
