@@ -45,11 +45,13 @@ def test_exports_and_a_second_phase(fit, tmp_path, method):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_resumed_training_equals_the_uninterrupted_one(fit, tmp_path, method):
     saving = "pytorch_lightning.callbacks.ModelCheckpoint"
-    kept = {"class_path": saving, "init_args": {"save_top_k": -1, "save_on_train_epoch_end": True}}
+    # every run keeps its last epoch; the second of three is kept here as well
+    second = {"every_n_epochs": 2, "save_on_train_epoch_end": True}
+    kept = {"class_path": saving, "init_args": second}
     callbacks = json.dumps([kept])
     options = {"probe": False, "trainer__max_epochs": 3, "trainer__limit_train_batches": 2}
     whole = fit(method, **options, trainer__callbacks=callbacks, trainer__default_root_dir=tmp_path / "a")
-    first = next((tmp_path / "a" / "checkpoints").glob("epoch=0-*.ckpt"))
+    first = next((tmp_path / "a" / "checkpoints").glob("epoch=1-*.ckpt"))
     resumed = fit(method, **options, trainer__default_root_dir=tmp_path / "b", ckpt_path=first)
     assert resumed.trainer.global_step == whole.trainer.global_step == 6
     state = resumed.model.state_dict()
