@@ -120,7 +120,9 @@ def test_errors_survive_a_worker():
 
 
 def test_an_error_from_a_loader_worker_keeps_its_one_line():
-    sent = "Caught KuleshovError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
+    sent = (
+        "Caught KuleshovError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
+    )
     sent += '  File "x.py", line 1\nkuleshov.core.errors.KuleshovError: 3 of 4 files are bad: mend them\n'
     assert message(KuleshovError(sent)) == "3 of 4 files are bad: mend them"
     assert message(KuleshovError("two\nlines")) == "two lines"

@@ -117,6 +117,13 @@ class RunConfig(SaveConfigCallback):
         self.already_saved = True
 
 
+def said_by_a_class(error: BaseException | None) -> KuleshovError | None:
+    """The `KuleshovError` of a class's constructor, which jsonargparse wraps in errors of its own."""
+    while error is not None and not isinstance(error, KuleshovError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 def shortened(text: str) -> str:
     """The part of jsonargparse's message on a class that names the wrong value; any other message as it is."""
     found = re.search(
@@ -155,5 +162,8 @@ def main(arguments: list[str] | None = None) -> KuleshovCLI:
             auto_configure_optimizers=False,
             args=arguments,
         )
-    except ArgumentError as error:
-        raise UsageError(shortened(str(error))) from error
+    except (ArgumentError, ValueError) as error:
+        mistake = said_by_a_class(error)
+        if mistake is None and not isinstance(error, ArgumentError):
+            raise
+        raise mistake or UsageError(shortened(str(error))) from error
