@@ -216,6 +216,9 @@ class DecordCursor:
         except (decord.DECORDError, RuntimeError, IndexError) as error:
             reason = f"decord cannot decode frame {place} ({plain_reason(error)[:120]})"
             raise VideoError(self._path, reason) from error
+        if image.shape[2] != 3:
+            # decord 0.6 misreads the rows of some widths, such as 48: the pixels are wrong too
+            raise VideoError(self._path, f"decord gives {image.shape[2]} channels for its width")
         width, height = scaled_size(image.shape[1], image.shape[0], self._short_side)
         if (height, width) == image.shape[:2]:
             return image
