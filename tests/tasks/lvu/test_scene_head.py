@@ -68,7 +68,8 @@ def test_fast_dev_run_through_the_paper_values(tmp_path, kit, configs):
     store = kit.events(tmp_path / "events", kit.annotations(tmp_path, "genre", SIZES))
     words = ["fit", "-c", str(configs / "scene-head.yaml"), "--trainer.fast_dev_run", "true"]
     words += ["--data.init_args.annotations", str(tmp_path), "--data.init_args.events", str(store)]
-    main([*words, "--trainer.accelerator", "cpu", "--trainer.default_root_dir", str(tmp_path / "run")])
+    words += ["--trainer.accelerator", "cpu", "--trainer.default_root_dir", str(tmp_path / "run")]
+    assert main(words).trainer.state.finished
 
 
 def test_missing_movies_are_counted_and_stamped(tmp_path, kit, configs, caplog):

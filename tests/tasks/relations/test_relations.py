@@ -81,14 +81,8 @@ def test_data_has_the_first_annotators_relations(small_vidsitu):
 
 @pytest.mark.parametrize("weighting", ["none", "balanced"])
 def test_the_yamls_run_through_the_command_line(small_vidsitu, tmp_path, weighting):
-    main(
-        arguments(
-            small_vidsitu,
-            tmp_path,
-            "--trainer.fast_dev_run=true",
-            f"--model.init_args.class_weighting={weighting}",
-        )
-    )
+    more = ("--trainer.fast_dev_run=true", f"--model.init_args.class_weighting={weighting}")
+    assert main(arguments(small_vidsitu, tmp_path, *more)).trainer.state.finished
 
 
 def test_a_training_learns_and_its_file_scores_the_same(small_vidsitu, tmp_path):

@@ -76,7 +76,7 @@ def test_the_yamls_run_through_the_command_line(small_vidsitu, tmp_path, context
         f"--model.init_args.context={context}",
         "--model.init_args.memory_events=5",
     )
-    main(arguments(small_vidsitu, tmp_path, *more))
+    assert main(arguments(small_vidsitu, tmp_path, *more)).trainer.state.finished
 
 
 def test_a_training_learns_and_its_file_scores_the_same(small_vidsitu, tmp_path):

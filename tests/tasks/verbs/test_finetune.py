@@ -68,7 +68,8 @@ def test_the_yamls_run_and_hand_the_tuned_backbone_on(small_vidsitu, small_video
 
 
 def test_the_yamls_run_through_the_command_line(small_vidsitu, small_videos, tmp_path):
-    main(arguments(small_vidsitu, tmp_path, "--trainer.fast_dev_run=true", "--data.init_args.batch_size=2"))
+    more = ("--trainer.fast_dev_run=true", "--data.init_args.batch_size=2")
+    assert main(arguments(small_vidsitu, tmp_path, *more)).trainer.state.finished
 
 
 def test_other_clips_and_other_networks_are_refused(tmp_path):

@@ -137,11 +137,8 @@ def arguments(root, run, *more):
 
 @pytest.mark.parametrize("context", ["none", "scratch"])
 def test_the_yamls_run_through_the_command_line(small_vidsitu, tmp_path, context):
-    main(
-        arguments(
-            small_vidsitu, tmp_path, "--trainer.fast_dev_run=true", f"--model.init_args.context={context}"
-        )
-    )
+    more = ("--trainer.fast_dev_run=true", f"--model.init_args.context={context}")
+    assert main(arguments(small_vidsitu, tmp_path, *more)).trainer.state.finished
 
 
 def test_a_training_learns_and_its_file_scores_the_same(small_vidsitu, tmp_path):
