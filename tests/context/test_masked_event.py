@@ -65,7 +65,7 @@ def test_every_configuration_runs(overlay: str, tmp_path: Path, make_store):
 )
 def test_every_setting_of_table_2_runs(changes: dict, tmp_path: Path, make_store):
     store = make_store(counts=[14] * 30, stride=1.0)
-    fit(tmp_path / "run", store, "--trainer.fast_dev_run=2", **changes)
+    assert fit(tmp_path / "run", store, "--trainer.fast_dev_run=2", **changes).trainer.state.finished
 
 
 def test_training_lowers_the_loss_and_exports_what_it_learned(tmp_path: Path, make_store):
