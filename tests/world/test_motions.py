@@ -46,7 +46,7 @@ def test_mirrored_motion_is_the_other_side_of_the_same(verb):
     assert np.allclose(plain[1], -mirrored[1])
 
 
-@pytest.mark.parametrize("verb", set(VERBS) - {"chase", "enter"})
+@pytest.mark.parametrize("verb", sorted(set(VERBS) - {"chase", "enter"}))
 def test_pairs_start_where_all_pairs_start(verb):
     scene = choreograph(verb, 16, generator(), 1, 1, False)
     usual = choreograph("jump", 16, generator(), 1, 1, False)
