@@ -9,6 +9,7 @@ from kuleshov.cli import main
 from kuleshov.datasets.vidsitu_format import RELATIONS
 from kuleshov.report.describe import event_features, relate_neighbours
 from kuleshov.report.hierarchy import load_hierarchy
+from kuleshov.world.counts import CLIP_EVENTS
 
 
 def first_video(world: Path, *parts: str) -> Path:
@@ -34,7 +35,7 @@ def test_the_newest_tables_run_is_found_and_text_is_printed(hierarchy, tiny_worl
     assert main(["describe", str(video), "--run", str(hierarchy.parent)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("00:00-00:02  ") and any(line.startswith("00:02-00:04  ") for line in lines)
-    assert sum("-> next: " in line for line in lines) == 1
+    assert sum("-> next: " in line for line in lines) == CLIP_EVENTS - 1
 
 
 @torch.inference_mode()
