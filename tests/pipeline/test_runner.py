@@ -108,6 +108,12 @@ def test_wrong_requests(project: Path, changes: dict, text: str):
         make_plan(request(project, **changes))
 
 
+def test_the_data_set_asked_for_is_missed_first(project: Path):
+    (project / "stages" / "third.yaml").write_text(SECOND + "data: {lvu: {}}\n")
+    with pytest.raises(KuleshovError, match=r"^data set lvu not found at .*data/lvu: put LVU's .*SCALE=demo"):
+        make_plan(request(project, stage="third"))
+
+
 def test_wrong_stage_files(project: Path):
     (project / "stages" / "first.yaml").write_text(FIRST + "outputz: {}\n")
     with pytest.raises(FormatError, match="field outputz: unknown field; did you mean outputs"):

@@ -136,6 +136,9 @@ def _plan(request: Request, known: dict[tuple, Planned], above: tuple[str, ...])
     if stage.name in above:
         raise KuleshovError(f"stages need each other in a circle: {' -> '.join((*above, stage.name))}")
     uses_world = request.root is None and request.scale != "paper"
+    if data and not uses_world:
+        # the data set that was asked for is missed before those that it needs
+        data_root(data, request.root, None)
     needs = {}
     for name, need in _needs(stage, method, request.scale, uses_world).items():
         wanted = {"stage": need.stage, "data": need.data.format(data=data), "method": need.method}
