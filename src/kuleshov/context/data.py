@@ -51,6 +51,7 @@ class EventWindows(pl.LightningDataModule):
         batch_size: windows of a step, over all ranks together.
         placement: where the features are: auto, device, host or mmap.
         offscreen: JSON {movie id: [whether its k-th two-second event is off screen]}, for validation only.
+        video_root: folder of the movies, for TensorBoard's pictures alone; without it they have text only.
         seed: of the windows and masks; default: the run's seed.
     """
 
@@ -69,6 +70,7 @@ class EventWindows(pl.LightningDataModule):
         batch_size: int = 256,
         placement: Placement = "auto",
         offscreen: str | None = None,
+        video_root: str | None = None,
         seed: int | None = None,
     ) -> None:
         super().__init__()
@@ -77,7 +79,7 @@ class EventWindows(pl.LightningDataModule):
         self.events, self.token_stride = events, token_stride
         self.weighting, self.windows_per_movie = weighting, windows_per_movie
         self.val_windows_per_movie, self.batch_size = val_windows_per_movie, batch_size
-        self.placement, self.offscreen = placement, offscreen
+        self.placement, self.offscreen, self.video_root = placement, offscreen, video_root
         self.seed = seed if seed is not None else (global_seed() or 0)
         self._table: EventTable | None = None
         self._batches: WindowBatches | None = None

@@ -24,14 +24,12 @@ class ContextPanels(pl.Callback):
     """Adds pictures to TensorBoard after validation: attention maps, discrepancy, retrieval.
 
     Args:
-        video_root: folder of the movies, for the frames of the retrieval panels; without it they have text only.
         every_n_epochs: how often.
         queries: hidden events in the retrieval panel.
     """
 
-    def __init__(self, video_root: str | None = None, every_n_epochs: int = 10, queries: int = 4) -> None:
+    def __init__(self, every_n_epochs: int = 10, queries: int = 4) -> None:
         self.every_n_epochs, self.queries = every_n_epochs, queries
-        self.frames_of = frames_in(video_root) if video_root else lambda movie, second: None
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw and add the pictures on rank 0."""
@@ -49,7 +47,8 @@ class ContextPanels(pl.Callback):
             name, seconds, values = movie_discrepancies(txe, data, pl_module.device)
             writer.add_figure("txe/discrepancy", discrepancy_figure(name, seconds, values), step)
             found = retrieve(txe, data, rows[: self.queries].to(pl_module.device))
-            writer.add_figure("txe/retrieval", retrieval_figure(found, data, self.frames_of), step)
+            frames_of = frames_in(data.video_root) if data.video_root else lambda movie, second: None
+            writer.add_figure("txe/retrieval", retrieval_figure(found, data, frames_of), step)
 
 
 def frames_in(video_root: str) -> FramesOf:
