@@ -60,8 +60,10 @@ def run(args: argparse.Namespace) -> int:
             if planned.stale and not planned.done:
                 out.print(f"stale: {planned.stale}")
         return 0
-    Runner(detect(args.devices, args.num_nodes), args.jobs, console()).run(plan, force=args.force)
-    print(plan.folder)
+    launch = detect(args.devices, args.num_nodes)
+    Runner(launch, args.jobs, console()).run(plan, force=args.force)
+    if launch.rank == 0:
+        print(plan.folder)
     return 0
 
 
