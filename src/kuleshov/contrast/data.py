@@ -104,6 +104,7 @@ class PretrainingClips(pl.LightningDataModule):
         self.videos: list[Video] = []
         self.probe: list[list[Video]] = []
         self.train_clips: ClipDataset | None = None
+        self._next_epoch = 0
 
     def make(self, videos: list[Video], source: FrameSource, quarantine: Quarantine) -> ClipDataset:
         """The training set of clips; each method has its own."""
@@ -137,9 +138,20 @@ class PretrainingClips(pl.LightningDataModule):
         """Choose the epoch of the clips to come."""
         self.train_clips.set_epoch(epoch)
 
+    def state_dict(self) -> dict[str, int]:
+        """The epoch that a training which goes on from here begins with."""
+        return {"next_epoch": self.trainer.current_epoch + 1 if self.trainer is not None else 0}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Take the epoch to go on with; Lightning calls this before it makes the loaders."""
+        self._next_epoch = state_dict["next_epoch"]
+
     def train_dataloader(self) -> DataLoader:
         """Shuffled global batches, of which this process gets its share."""
         sampler = GlobalBatchSampler(len(self.train_clips), self.global_batch, self.seed)
+        # worker processes draw ahead before Lightning tells the sampler and the clips of the epoch
+        sampler.set_epoch(self._next_epoch)
+        self.set_epoch(self._next_epoch)
         share = self.global_batch // world_size()
         return self._loader(self.train_clips, share, sampler=sampler, drop_last=True)
 
