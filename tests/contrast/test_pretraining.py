@@ -42,14 +42,16 @@ def test_exports_and_a_second_phase(fit, tmp_path, method):
     assert not torch.equal(again.state_dict()[key], network.state_dict()[key])
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_resumed_training_equals_the_uninterrupted_one(fit, tmp_path, method):
+# worker processes draw ahead, before the epoch's hooks
+@pytest.mark.parametrize(("method", "workers"), [*((method, 0) for method in METHODS), ("cvrl", 1)])
+def test_a_resumed_training_equals_the_uninterrupted_one(fit, tmp_path, method, workers):
     saving = "pytorch_lightning.callbacks.ModelCheckpoint"
     # every run keeps its last epoch; the second of three is kept here as well
     second = {"every_n_epochs": 2, "save_on_train_epoch_end": True}
     kept = {"class_path": saving, "init_args": second}
     callbacks = json.dumps([kept])
     options = {"probe": False, "trainer__max_epochs": 3, "trainer__limit_train_batches": 2}
+    options["data__init_args__num_workers"] = workers
     whole = fit(method, **options, trainer__callbacks=callbacks, trainer__default_root_dir=tmp_path / "a")
     first = next((tmp_path / "a" / "checkpoints").glob("epoch=1-*.ckpt"))
     resumed = fit(method, **options, trainer__default_root_dir=tmp_path / "b", ckpt_path=first)
