@@ -12,11 +12,10 @@ from torch.nn import functional as F
 
 from kuleshov.context.features import ContextKind, Contextualizer
 from kuleshov.context.normalizer import Normalization
-from kuleshov.core.distributed import gather_objects, rank
+from kuleshov.core.distributed import gather_objects
 from kuleshov.core.errors import KuleshovError
 from kuleshov.core.manifest import sha256_file
 from kuleshov.core.optim import parameter_groups
-from kuleshov.core.random import numpy_generator
 from kuleshov.core.results import Result, append_results, global_seed
 from kuleshov.core.weights import load_weights
 from kuleshov.metrics import lvu as scores
@@ -151,11 +150,6 @@ class MovieTask(pl.LightningModule):
         if self.classes:
             return F.cross_entropy(logits, label.long())
         return F.mse_loss(logits.squeeze(1), label.to(logits.dtype))
-
-    def on_train_batch_start(self, batch: dict[str, Tensor], batch_index: int) -> None:
-        """Let dropout depend on seed, step and rank alone, so that a resumed training goes on alike."""
-        drawn = numpy_generator(global_seed() or 0, self.global_step, rank(), view=1).integers(2**62)
-        torch.manual_seed(int(drawn))
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """One step's loss."""

@@ -14,10 +14,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from kuleshov.context.normalizer import Normalization
-from kuleshov.core.distributed import gather_with_gradient, rank
+from kuleshov.core.distributed import gather_with_gradient
 from kuleshov.core.errors import KuleshovError, WeightsError
 from kuleshov.core.optim import parameter_groups
-from kuleshov.core.random import numpy_generator
 from kuleshov.core.results import global_seed
 from kuleshov.core.weights import load_weights
 from kuleshov.store.instances import InstanceStore
@@ -257,11 +256,6 @@ class InstancePretraining(pl.LightningModule):
             first, second = vectors[batch["turn"] == 0], vectors[batch["turn"] == 1]
             found["compatibility"] = compatibility_loss(first, second, self.temperature)
         return found
-
-    def on_train_batch_start(self, batch: dict[str, Tensor], batch_index: int) -> None:
-        """Let dropout depend on seed, step and rank alone, so that a resumed training goes on alike."""
-        drawn = numpy_generator(global_seed() or 0, self.global_step, rank(), view=1).integers(2**62)
-        torch.manual_seed(int(drawn))
 
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """One step's weighted loss."""
