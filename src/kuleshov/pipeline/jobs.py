@@ -145,6 +145,6 @@ def failure(running: Running, name: str) -> KuleshovError:
     lines = tail(running.log, 12)
     said = next((line for line in reversed(lines) if line.startswith("error: ")), "")
     detail = said.removeprefix("error: ") or f"exit code {running.code}"
-    shown = "\n".join(f"    {line}" for line in lines) if not said else ""
-    print(shown, file=sys.stderr) if shown else None
+    if not said:
+        print(*(f"    {line}" for line in lines), sep="\n", file=sys.stderr)
     return KuleshovError(f"{name} failed: {detail} (log: {running.log})")

@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, UsageError
 from kuleshov.core.manifest import code_version, sha256_file
+from kuleshov.core.progress import progress_bar
 from kuleshov.core.types import Video
 from kuleshov.store.layout import BYTES, Dtype
 
@@ -74,7 +75,7 @@ def extract(
         backend: auto, decord or pyav.
         accelerator: auto, cpu or cuda.
         absent: ids that belong to the data set and have no video; named in the manifest.
-        progress: show a bar on stderr.
+        progress: show progress on stderr.
 
     Raises:
         KuleshovError: ids that repeat, or no video at all.
@@ -157,7 +158,7 @@ class _Job:
         from kuleshov.store.encode import extract_share
 
         share = videos[rank::world]
-        with _Bar(len(share), progress and rank == 0) as advance:
+        with progress_bar("extract", len(share), shown=progress and rank == 0) as advance:
             extract_share(
                 rank,
                 writer,
@@ -224,26 +225,6 @@ def _device(accelerator: str, rank: int) -> str:
     if not torch.cuda.is_available():
         raise KuleshovError("no CUDA device here: use --accelerator cpu")
     return f"cuda:{int(os.environ.get('LOCAL_RANK', rank)) % torch.cuda.device_count()}"
-
-
-class _Bar:
-    """A progress bar over movies on stderr; entering it gives the function that advances it."""
-
-    def __init__(self, total: int, shown: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("extract"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        console = Console(stderr=True)
-        self._progress = Progress(*columns, console=console, disable=not (shown and console.is_terminal))
-        self._task = self._progress.add_task("extract", total=total)
-
-    def __enter__(self) -> Callable[[], None]:
-        self._progress.start()
-        return lambda: self._progress.advance(self._task)
-
-    def __exit__(self, *error: object) -> None:
-        self._progress.stop()
 
 
 def read_durations(path: str | Path) -> dict[str, float]:

@@ -1,15 +1,14 @@
 """Building a world on disk: resumable, the same for the same seed, on as many cores as there are."""
 
-import contextlib
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 from kuleshov.core.errors import FormatError, KuleshovError
 from kuleshov.core.manifest import read_json, write_atomic, write_json
+from kuleshov.core.progress import progress_bar
 from kuleshov.world.annotate_kinetics import write_kinetics
 from kuleshov.world.annotate_lvu import write_boxes, write_lvu
 from kuleshov.world.annotate_vidsitu import segments, write_vidsitu
@@ -40,7 +39,7 @@ def generate(
         movies: the number of long movies; everything else follows (see `counts.sizes`).
         seed: decides all stories, ids and frames.
         workers: processes that render; the machine's cores by default, 0 renders in this process.
-        progress: show a bar on standard error.
+        progress: show progress on standard error.
         world_sizes: other sizes than those that belong to `movies`.
 
     Returns:
@@ -138,7 +137,7 @@ def _truth(movie: Movie) -> dict:
 def _film(root: Path, missing: list[Movie], total: int, workers: int | None, progress: bool) -> None:
     jobs = [(root, movie) for movie in missing]
     count = _cores() if workers is None else workers
-    with _bar(progress, total, total - len(jobs)) as tick:
+    with progress_bar("world", total, total - len(jobs), progress) as tick:
         if count == 0 or len(jobs) < 2:
             for job in jobs:
                 film(*job)
@@ -163,17 +162,6 @@ def _start_worker() -> None:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextlib.contextmanager
-def _bar(progress: bool, total: int, done: int) -> Iterator:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("world"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not progress) as bar:
-        task = bar.add_task("world", total=total, completed=done)
-        yield lambda: bar.advance(task)
 
 
 def _clean(root: Path) -> None:
