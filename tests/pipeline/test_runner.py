@@ -142,7 +142,8 @@ def test_runs_skips_and_collects(project: Path):
     stage = json.loads((folder / "stage.json").read_text())
     first = project / stage["needs"]["first"]
     lines = read_results(first / "results.jsonl")
-    assert {(line.row, line.seed) for line in lines} == {("slow", 0), ("slow", 1), ("fast", 0), ("fast", 1)}
+    learned = {("slow", 0), ("slow", 1), ("fast", 0), ("fast", 1)}
+    assert {(line.row, line.seed) for line in lines} == {*learned, ("trivial", None)}
     assert len({line.config_sha256 for line in lines}) == 1
     before = (first / "slow-seed0" / "job.json").stat().st_mtime_ns
     again = command(project, "second", "--seeds", "2")

@@ -20,6 +20,7 @@ from kuleshov.pipeline.launch import Launch, cores, has_gpu
 from kuleshov.pipeline.plan import DONE, JOB_DONE, Job, Planned
 
 POLL_SECONDS = 0.1
+UNTRAINED = ("trivial", "ceiling", "human")  # rows that no job learned
 
 
 @dataclass
@@ -177,8 +178,9 @@ def close(planned: Planned, seconds: float) -> None:
             stamp = {"config_sha256": planned.fingerprint}
             stamp["weights_sha256"] = sha256_json(weights) if len(weights) > 1 else (weights or [None])[0]
             for line in read_results(source):
-                row = line.row or job.row
-                seed = None if line.row == "trivial" else job.seed if planned.stage.seeded else line.seed
+                # the stage's rows are finer than those that a module knows of itself
+                row = job.row if job.row and line.row not in UNTRAINED else line.row
+                seed = None if line.row in UNTRAINED else job.seed if planned.stage.seeded else line.seed
                 lines.append(replace(line, row=row, seed=seed, task=job.task or line.task, **stamp))
     if lines:
         results.unlink(missing_ok=True)

@@ -125,9 +125,9 @@ class SegmentTask(pl.LightningModule):
             allow_missing=True,
             vocabulary=data.vocabulary_file,
         )
-        append_results(folder / "results.jsonl", self._results(report, self.extra_scores(predicted)))
+        append_results(folder / "results.jsonl", self._results(report, predicted))
 
-    def _results(self, report: dict, extra: dict[str, tuple[float, int]]) -> list[Result]:
+    def _results(self, report: dict, predicted: dict[str, Any]) -> list[Result]:
         config = Path(self.trainer.default_root_dir) / "config.yaml"
         common = {
             "task": self.task,
@@ -145,10 +145,24 @@ class SegmentTask(pl.LightningModule):
         }
         n = report["n"]
         lines = [Result(metric=name, value=value, n=n, **made) for name, value in report["metrics"].items()]
+        extra = self.extra_scores(predicted)
         lines += [Result(metric=name, value=value, n=count, **made) for name, (value, count) in extra.items()]
-        trivial = {**common, "n": n, "row": "trivial"}
-        lines += [Result(metric=name, value=value, **trivial) for name, value in report["trivial"].items()]
+        trivial = {**common, "row": "trivial"}
+        lines += [
+            Result(metric=name, value=value, n=n, **trivial) for name, value in report["trivial"].items()
+        ]
+        extra = self.extra_scores(self._trivial(predicted)) if extra else {}
+        lines += [
+            Result(metric=name, value=value, n=count, **trivial) for name, (value, count) in extra.items()
+        ]
         return lines
+
+    def _trivial(self, predicted: dict[str, Any]) -> dict[str, Any]:
+        """What the trivial predictor says of the predicted segments."""
+        data = self.trainer.datamodule
+        constant, _ = SCORERS[self.task](data.annotations, data.split, data.split_ids).trivial()
+        numbers = {name: number for number, name in enumerate(data.split_ids)}
+        return {name: constant[numbers[name]] for name in predicted}
 
     def _selection(self) -> str:
         callback = self.trainer.checkpoint_callback

@@ -155,7 +155,8 @@ def test_a_training_learns_and_its_file_scores_the_same(small_vidsitu, tmp_path)
     ours = lines["backbone", "Acc@1"]
     assert ours.value > 80 > lines["trivial", "Acc@1"].value
     assert (ours.seed, ours.n, ours.of, ours.selection) == (5, 13, 13, "epoch with best val/Acc@1 on valid")
-    assert lines["backbone", "acc1_offscreen"].value > 80
+    assert lines["backbone", "acc1_offscreen"].value > 80 > lines["trivial", "acc1_offscreen"].value > 0
+    assert lines["trivial", "acc1_offscreen"].n == lines["backbone", "acc1_offscreen"].n
     report = evaluate("verbs", tmp_path / "predictions/valid.json", small_vidsitu / "vidsitu")
     assert report["metrics"]["Acc@1"] == ours.value
     assert report["sample_ids_sha256"] == ours.sample_ids_sha256
