@@ -1,5 +1,6 @@
 """Masked-event pretraining through the command line: it learns, resumes bit for bit, and exports."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -211,3 +212,21 @@ def test_own_events_are_all_found(tmp_path: Path):
     found = module.own_events(torch.tensor([9, 4, 5, 4]).double())
     assert sorted(found.T.tolist()) == [[0, 3], [1, 0], [1, 2], [3, 0], [3, 2]]
     assert module.own_events(torch.tensor([5]).double()).shape == (2, 0)
+
+
+def test_a_world_tells_which_events_validation_cannot_see(make_store, tmp_path):
+    truth = tmp_path / "world" / "truth"
+    truth.mkdir(parents=True)
+    stories = [
+        {"kind": "lvu", "id": f"movie{n:03d}", "events": [{"off_screen": e % 3 == 0} for e in range(9)]}
+        for n in range(30)
+    ]
+    (truth / "stories.jsonl").write_text("\n".join(map(json.dumps, stories)))
+    videos = tmp_path / "world" / "lvu" / "videos"
+    data = EventWindows([str(make_store())], val_fraction=0.3, video_root=str(videos))
+    data.setup("fit")
+    batch = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
+    place = torch.tensor(
+        [[round(data.table.locate(row)[1] / 2) for row in rows] for rows in batch["rows"].tolist()]
+    )
+    assert torch.equal(batch["offscreen"].long(), (place % 3 == 0).long())

@@ -16,6 +16,7 @@ from kuleshov.core.manifest import read_json, sha256_ids
 from kuleshov.core.random import numpy_generator
 from kuleshov.core.results import global_seed
 from kuleshov.store.reader import grid_step
+from kuleshov.world.truth import off_screen_flags
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +51,10 @@ class EventWindows(pl.LightningDataModule):
         val_windows_per_movie: the same for validation; drawn once.
         batch_size: windows of a step, over all ranks together.
         placement: where the features are: auto, device, host or mmap.
-        offscreen: JSON {movie id: [whether its k-th two-second event is off screen]}, for validation only.
-        video_root: folder of the movies, for TensorBoard's pictures alone; without it they have text only.
+        offscreen: JSON {movie id: [whether its k-th two-second event is off screen]}, for validation only;
+            default: the generated world's truth, where `video_root` is in one.
+        video_root: folder of the movies, for TensorBoard's pictures and a world's truth; without it the
+            pictures have text only.
         seed: of the windows and masks; default: the run's seed.
     """
 
@@ -149,13 +152,14 @@ class EventWindows(pl.LightningDataModule):
 
     def _read_offscreen(self, held: Movies) -> Tensor:
         flags = torch.full((len(self.table),), -1, dtype=torch.int8)
-        if self.offscreen is None:
-            return flags
-        known = read_json(self.offscreen)
+        if self.offscreen is not None:
+            known = read_json(self.offscreen)
+        else:
+            known = off_screen_flags(Path(self.video_root).parent.parent) if self.video_root else {}
         found = [place for place, name in enumerate(held.ids) if name in known]
-        if not found:
+        if self.offscreen is not None and not found:
             raise KuleshovError(f"{self.offscreen} names none of the {len(held.ids)} movies held out")
-        step = grid_step(self.table.stores[0], EVENT_SECONDS)
+        step = grid_step(self.table.stores[0], EVENT_SECONDS) if found else 1
         for place in found:
             first, count = int(held.first[place]), int(held.count[place])
             values = torch.tensor(known[held.ids[place]], dtype=torch.int8)[: (count - 1) // step + 1]

@@ -61,6 +61,18 @@ def read_segments(root: Path, split: str) -> list[Segment]:
     return [found[name] for name in names]
 
 
+def off_screen_flags(root: Path) -> dict[str, list[bool]]:
+    """LVU movie or VidSitu segment -> which of its two-second events happen off screen; {} outside a world."""
+    if not (Path(root) / "truth" / "stories.jsonl").is_file():
+        return {}
+    flags: dict[str, list[bool]] = {}
+    for story in read_stories(root):
+        if story["kind"] == "lvu":
+            flags[story["id"]] = [event["off_screen"] for event in story["events"]]
+        flags |= {segment.id: list(segment.off_screen) for segment in cut(story)}
+    return flags
+
+
 def cut(story: dict) -> list[Segment]:
     """The segments of one story; none if it is no VidSitu source."""
     if story["kind"] != "vidsitu":
