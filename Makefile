@@ -13,6 +13,7 @@ TASK ?=
 DEVICES ?= 1
 SEEDS ?= 1
 ROOT ?=
+WEIGHTS ?=
 RUNS ?= runs
 WORLD_SEED ?= 0
 ARGS ?=
@@ -20,13 +21,13 @@ TORCH_CPU := https://download.pytorch.org/whl/cpu
 
 OPTIONS = --scale $(SCALE) --devices $(DEVICES) --seeds $(SEEDS) --runs $(RUNS) --world_seed $(WORLD_SEED) \
 	$(if $(DATA),--data $(DATA)) $(if $(METHOD),--method $(METHOD)) $(if $(TASK),--task $(TASK)) \
-	$(if $(ROOT),--root $(ROOT)) $(ARGS)
+	$(if $(ROOT),--root $(ROOT)) $(if $(WEIGHTS),--weights $(WEIGHTS)) $(ARGS)
 STAGES := pretrain-backbone extract-features pretrain-txe train-verbs train-relations train-roles train-lvu tables
 
 .PHONY: help install demo test test-slow lint format bench tensorboard clean $(STAGES)
 
 help: ## show this help
-	@echo "make TARGET [DATA=..] [SCALE=demo|gpu|paper] [METHOD=..] [TASK=..] [SEEDS=N] [DEVICES=N] [ROOT=DIR]"
+	@echo "make TARGET [DATA=..] [SCALE=demo|gpu|paper] [METHOD=..] [TASK=..] [SEEDS=N] [DEVICES=N] [ROOT=DIR] [WEIGHTS=FILE]"
 	@echo
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 
@@ -61,7 +62,7 @@ train-lvu: ## LVU's tasks: TASK=all|genre|...
 tables: ## everything that the tables need, then the tables
 
 $(STAGES): $(VENV)/installed
-	@echo "$@: $(strip DATA=$(DATA) SCALE=$(SCALE) METHOD=$(METHOD) TASK=$(TASK) SEEDS=$(SEEDS) DEVICES=$(DEVICES) ROOT=$(ROOT) RUNS=$(RUNS))"
+	@echo "$@: $(strip DATA=$(DATA) SCALE=$(SCALE) METHOD=$(METHOD) TASK=$(TASK) SEEDS=$(SEEDS) DEVICES=$(DEVICES) ROOT=$(ROOT) WEIGHTS=$(WEIGHTS) RUNS=$(RUNS))"
 	@$(BIN)/kuleshov run $@ $(OPTIONS)
 
 test: $(VENV)/installed ## the tests, without the slow ones

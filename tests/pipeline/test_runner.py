@@ -43,6 +43,21 @@ configs: [configs/toy.yaml]
 needs: {first: {stage: first, data: k400}}
 arguments: {model.init_args.weights: "{first.toy}"}
 """
+PRETRAIN = """
+summary: backbone
+command: fit
+configs: [configs/toy.yaml]
+data: {k400: {}, folder: {}}
+outputs: {weights: weights/b.safetensors}
+"""
+EXTRACT = """
+summary: features
+command: fit
+configs: [configs/toy.yaml]
+data: {folder: {}}
+needs: {backbone: {stage: pretrain-backbone, data: k400}}
+arguments: {model.init_args.weights: "{backbone.weights}", data.init_args.videos: "{root}"}
+"""
 
 
 @pytest.fixture
@@ -197,3 +212,32 @@ def test_other_ranks_wait_for_the_leader(project: Path):
         (job.folder / "job.json").write_text("{}")
     Runner(Launch(1, True, 2, 1), 0, console()).run(plan)
     assert not (plan.folder / "stage.json").exists()
+
+
+@pytest.fixture
+def extracting(project: Path) -> Path:
+    (project / "stages" / "pretrain-backbone.yaml").write_text(PRETRAIN)
+    (project / "stages" / "extract.yaml").write_text(EXTRACT)
+    return project
+
+
+def test_a_folder_of_videos_is_no_root_of_other_data_sets(extracting: Path):
+    plan = make_plan(request(extracting, stage="extract", root=Path("data/elsewhere")))
+    assert plan.needs["backbone"].resolved["data"] == str(extracting / "data" / "k400")
+    assert "--data.init_args.videos=data/elsewhere" in plan.jobs[0].words
+
+
+def test_given_weights_stand_for_the_backbone(extracting: Path):
+    given, other = Path("given.safetensors"), Path("other.safetensors")
+    given.write_bytes(b"one"), other.write_bytes(b"two")
+    plan = make_plan(request(extracting, stage="extract", root=Path("data/elsewhere"), weights=given))
+    assert plan.needs == {} and f"--model.init_args.weights={given}" in plan.jobs[0].words
+    changed = make_plan(request(extracting, stage="extract", root=Path("data/elsewhere"), weights=other))
+    assert changed.fingerprint != plan.fingerprint
+
+
+def test_given_weights_that_are_not_there(extracting: Path):
+    with pytest.raises(
+        KuleshovError, match=r"^backbone weights not found at .*nix: `kuleshov import-weights`"
+    ):
+        make_plan(request(extracting, stage="extract", root=Path("data/elsewhere"), weights=Path("nix")))

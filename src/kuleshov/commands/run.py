@@ -32,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--devices", type=int, default=1, help="processes a node that train together (DDP)")
     parser.add_argument("--num_nodes", type=int, default=1, help="number of nodes")
     parser.add_argument("--root", type=Path, default=None, help="folder that holds the data sets")
+    parser.add_argument(
+        "--weights", type=Path, default=None, help="backbone weights, in place of pretraining the backbone"
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs")
     parser.add_argument("--world_seed", type=int, default=0, help="seed of the generated world")
     parser.add_argument("--jobs", type=int, default=0, help="jobs side by side; 0: one a core, one on a GPU")
@@ -88,6 +91,7 @@ def request(args: argparse.Namespace, project: Path) -> Request:
         tasks=tuple(task for task in args.task.split(",") if task),
         seeds=args.seeds,
         root=args.root,
+        weights=args.weights,
         runs=args.runs,
         world_seed=args.world_seed,
         overrides=tuple(overrides),

@@ -7,11 +7,12 @@ from typing import Any
 
 import yaml
 
-from kuleshov.core.errors import KuleshovError
-from kuleshov.core.manifest import read_json, sha256_json
+from kuleshov.core.errors import KuleshovError, MissingDataError
+from kuleshov.core.manifest import read_json, sha256_file, sha256_json
 from kuleshov.pipeline.sources import data_root
 from kuleshov.pipeline.stages import SCALES, Need, Stage, load_stage, nearest
 
+BACKBONE = "pretrain-backbone"
 DONE = "stage.json"
 JOB_DONE = "job.json"
 
@@ -28,7 +29,9 @@ class Request:
         method: empty for the stage's default.
         tasks: empty for the stage's default.
         seeds: how many seeds the seeded stages run with.
-        root: folder of the data sets; None takes the generated world, or `data/` at paper scale.
+        root: folder of the data sets; None takes the generated world, or `data/` at paper scale. For the
+            data set `folder` it is that folder, and does not hold for the stages that need other data.
+        weights: a backbone's weights in place of those of the stage pretrain-backbone.
         runs: folder of the runs.
         world_seed: seed of the generated world.
         overrides: extra arguments of the last stage.
@@ -42,6 +45,7 @@ class Request:
     tasks: tuple[str, ...] = ()
     seeds: int = 1
     root: Path | None = None
+    weights: Path | None = None
     runs: Path = Path("runs")
     world_seed: int = 0
     overrides: tuple[tuple[str, str], ...] = ()
@@ -141,11 +145,32 @@ def _plan(request: Request, known: dict[tuple, Planned], above: tuple[str, ...])
         data_root(data, request.root, None)
     needs = {}
     for name, need in _needs(stage, method, request.scale, uses_world).items():
+        if need.stage == BACKBONE and request.weights is not None:
+            continue
         wanted = {"stage": need.stage, "data": need.data.format(data=data), "method": need.method}
-        below = replace(request, **wanted, tasks=(), overrides=())
+        below = replace(
+            request, **wanted, root=_root(request.root, data, wanted["data"]), tasks=(), overrides=()
+        )
         needs[name] = _plan(below, known, (*above, stage.name))
     known[key] = planned = _resolve(request, stage, data, method, needs)
     return planned
+
+
+def _root(root: Path | None, data: str, needed: str) -> Path | None:
+    """The root for a need: a folder of videos holds no other data set."""
+    return None if data == "folder" != needed else root
+
+
+def _given(request: Request, stage: Stage) -> dict[str, str]:
+    """The digest of the weights that the user gave, by the need that they stand for."""
+    names = [name for name, need in stage.needs.items() if need.stage == BACKBONE]
+    if request.weights is None or not names:
+        return {}
+    if not request.weights.is_file():
+        raise MissingDataError(
+            "backbone weights", request.weights.absolute(), "`kuleshov import-weights` converts other files"
+        )
+    return dict.fromkeys(names, sha256_file(request.weights))
 
 
 def _needs(stage: Stage, method: str, scale: str, uses_world: bool) -> dict[str, Need]:
@@ -175,6 +200,7 @@ def _resolve(request: Request, stage: Stage, data: str, method: str, needs: dict
     world = needs["world"].folder / "world" if "world" in needs else None
     root = data_root(data, request.root, world) if data else None
     configs = config_files(stage, request.project, method, data, request.scale)
+    given = _given(request, stage)
     rows = stage.method_rows.get(method, stage.rows)
     resolved = {
         "stage": stage.name,
@@ -184,12 +210,13 @@ def _resolve(request: Request, stage: Stage, data: str, method: str, needs: dict
         "rows": rows,
         "values": dict(values),
         "data": "generated world" if world else str(root.absolute()) if root else "",
-        "needs": {name: need.fingerprint for name, need in sorted(needs.items())},
+        "needs": dict(sorted({**{name: need.fingerprint for name, need in needs.items()}, **given}.items())),
     }
     fingerprint = sha256_json(resolved)
     prefix = "-".join(part for part in (stage.name, data, request.scale) if part)
     folder = request.runs / f"{prefix}-{fingerprint[:8]}"
     values |= {"run": str(folder), "root": str(root or ""), **_handed_on(needs)}
+    values |= {f"{name}.weights": str(request.weights) for name in given}
     jobs = _jobs(request, stage, configs, arguments, rows, values, folder)
     stale = why_stale(request.runs, prefix, folder, resolved)
     return Planned(stage, data, fingerprint, resolved, folder, jobs, needs, stale)
