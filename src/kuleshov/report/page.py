@@ -15,6 +15,7 @@ from kuleshov.report.filmstrips import filmstrips
 from kuleshov.report.lineage import Run
 from kuleshov.report.render import difference, number
 from kuleshov.report.skipped import skipped
+from kuleshov.report.table_five import CAPTION, heads, lines, lvu_tables
 from kuleshov.report.tables import Source, Table, build, differences
 
 TITLE = "Kuleshov"
@@ -74,12 +75,16 @@ def page(
         "difference": difference,
         "differences": differences,
         "svg": lambda drawing: Markup(drawing.svg),
+        "five_heads": heads,
+        "five_lines": lines,
+        "five_caption": CAPTION,
     }
     style = environment.loader.get_source(environment, "style.css")[0]
     return environment.get_template("page.html").render(
         title=TITLE,
         style=Markup(style),
         table=table,
+        fives=lvu_tables(measured),
         whole=build(measured, headline=False),
         stages=[stage for run in runs if (stage := stage_curves(run)) is not None],
         strips=shown,

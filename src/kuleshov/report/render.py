@@ -29,9 +29,9 @@ def number(value: float, error: float | None, column: ColumnKey) -> str:
 
 
 def print_table(table: Table, console: Console, title: str = "") -> None:
-    """Print a table and its notes; where it is too wide, a table for each task."""
+    """Print a table and its notes; where it is too wide, a table for each task; of no columns, the notes."""
     whole = rich_table(table, table.columns, title)
-    if console.measure(whole).maximum <= console.width:
+    if table.columns and console.measure(whole).maximum <= console.width:
         console.print(whole)
     else:
         for task in dict.fromkeys(column.task for column in table.columns):

@@ -26,6 +26,7 @@ class Cell:
         low: lower end of the 95 % bootstrap interval over movies, averaged over seeds; nan where unknown.
         high: its upper end.
         beats_trivial: whether the mean is strictly better than the trivial row's.
+        by_seed: seed -> value.
     """
 
     mean: float
@@ -36,6 +37,7 @@ class Cell:
     low: float
     high: float
     beats_trivial: bool
+    by_seed: dict[int | None, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -71,13 +73,15 @@ def table_five(results: Iterable[Result], split: str = "test") -> TableFive:
 
 def _cell(groups: dict, row: str, task: str, lines: list[Result]) -> Cell:
     metric, up = TASKS[task].metric, TASKS[task].higher_is_better
-    estimate = mean_and_error([line.value for line in lines])
+    by_seed = {line.seed: line.value for line in lines}
+    estimate = mean_and_error(list(by_seed.values()))
     ends = [groups.get((row, task, f"{metric}_{end}95"), []) for end in ("low", "high")]
     low, high = (mean_and_error([line.value for line in end]).mean if end else float("nan") for end in ends)
     trivial = groups.get((TRIVIAL, task, metric), [])
     better = bool(trivial) and beats(estimate.mean, trivial[0].value, up)
     first = lines[0]
-    return Cell(estimate.mean, estimate.standard_error, estimate.n, first.n, first.of, low, high, better)
+    error, seeds = estimate.standard_error, estimate.n
+    return Cell(estimate.mean, error, seeds, first.n, first.of, low, high, better, by_seed)
 
 
 def _warnings(table: TableFive, groups: dict) -> list[str]:
