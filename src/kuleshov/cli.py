@@ -25,6 +25,8 @@ COMMANDS = {
     "describe": "what the trained hierarchy sees in a movie, event by event",
     "evaluate": "the benchmark's own scores of a prediction file",
     "import-weights": "convert PySlowFast, Caffe2, pytorchvideo or Lightning weights",
+    "import-features": "make an event store of VidSitu's or plain .npy features",
+    "export-features": "write an event store as .npy files",
     "motion": "precompute the motion input of MoDist",
     "check": "what of a data set is there, readable, and overlapping with another",
     "ceiling": "scores of a perfect observer of the generated world",
