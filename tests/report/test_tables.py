@@ -55,6 +55,23 @@ def test_without_common_seeds_the_errors_add_in_squares():
     assert (one.difference, one.error) == pytest.approx((1.0, math.sqrt(2)))
 
 
+def test_a_pretrained_row_is_compared_with_its_own_setting_else_with_the_plain_one():
+    rows = ("scratch", "scratch-tuned", "pretrained", "pretrained-tuned", "pretrained-frozen")
+    lines = [result("Top1-Acc", 40.0 + s, "relations", row, s) for row in rows for s in (0, 1)]
+    found = {(one.better, one.base) for one in build(of(*lines)).comparisons}
+    assert found == {
+        ("pretrained", "scratch"),
+        ("pretrained-tuned", "scratch-tuned"),
+        ("pretrained-frozen", "scratch"),
+    }
+
+
+def test_rows_of_no_fixed_place_keep_their_order():
+    rows = ("scratch-3e-5", "scratch-1e-4", "scratch-1e-5-sudden", "trivial")
+    lines = [result("Mean-Acc", 25.0, "relations", row, 0) for row in rows]
+    assert list(build(of(*lines)).rows) == ["trivial", *rows[:3]]
+
+
 def test_a_lower_squared_error_is_the_gain():
     column = ColumnKey("view_count", "mse", "test")
     lines = [result("mse", v, "view_count", row, s, split="test") for row, v in (("scratch", 4.0), ("pretrained", 3.0))
@@ -135,6 +152,14 @@ def test_a_repeated_seed_counts_once_and_is_said():
         (("roles", "LEA", "human"), 72.10, None),
         (("scene", "top1", "pretrained"), 36.98, None),
         (("view_count", "mse", "ot-plus-plus"), 4.886, None),
+        (("roles", "CIDEr", "supervised-scratch"), 51.36, 1.04),
+        (("roles", "CIDEr", "pretrained-vidsitu"), 60.34, 0.75),
+        (("relations", "Mean-Acc", "backbone"), 32.05, 0.24),
+        (("relations", "Mean-Acc", "supervised-backbone"), 33.03, 0.21),
+        (("relations", "Mean-Acc", "backbone-tuned"), 33.89, 0.17),
+        (("relations", "Mean-Acc", "pretrained-tuned"), 34.71, 0.07),
+        (("verbs", "Acc@1", "no-pretraining"), 31.69, None),
+        (("verbs", "Acc@5", "modist"), 73.17, None),
     ],
 )
 def test_paper_values(where, value, error):
@@ -146,6 +171,8 @@ def test_the_paper_prints_nothing_there():
     assert paper_value("verbs", "Acc@1", "pretrained") is None
     assert paper_value("verbs", "acc1_offscreen", "backbone") is None
     assert paper_value("roles", "CIDEr", "pretrained", "modist") is None
+    assert paper_value("roles", "CIDEr", "pretrained-frozen") is None
+    assert paper_value("relations", "Mean-Acc", "carried-tuned") is None
 
 
 def test_a_training_that_diverged_shows_and_is_valid_json():

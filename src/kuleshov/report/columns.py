@@ -49,9 +49,18 @@ _LOWER_IS_BETTER = ("mse", "mae", "loss")
 ROWS = {
     "trivial": "trivial: looks at nothing",
     "language": "language only",
+    "supervised-backbone": "supervised backbone only",
+    "supervised-scratch": "TxE from scratch, supervised backbone",
     "backbone": "backbone only",
     "scratch": "TxE from scratch",
+    "pretrained-frozen": "TxE pretrained and frozen",
+    "pretrained-vidsitu": "TxE pretrained on VidSitu",
     "pretrained": "TxE pretrained",
+    "backbone-tuned": "tuned backbone only",
+    "scratch-tuned": "TxE from scratch, tuned backbone",
+    "carried-tuned": "TxE pretrained before the tuning, tuned backbone",
+    "pretrained-tuned": "TxE pretrained, tuned backbone",
+    "finetuned": "backbone tuned on verbs",
     "ceiling": "ceiling: perfect observer",
     "human": "one annotator",
 }
@@ -98,8 +107,7 @@ def column_order(column: ColumnKey) -> tuple:
 
 
 def row_order(row: str) -> tuple:
-    """Sort key: rows in the order above; rows that it does not have come before the ceiling."""
+    """Sort key: rows in the order above; others come before the ceiling, in the order that they have."""
     first = row.split(" ", 1)[0]
     names = list(ROWS)
-    place = names.index(first) if first in ROWS else names.index("ceiling") - 0.5
-    return place, row
+    return (names.index(first), row) if first in ROWS else (names.index("ceiling") - 0.5, "")

@@ -123,17 +123,20 @@ def paper_value(
     Args:
         task: verbs, relations, roles, or an LVU task.
         metric: the metric's name in `results.jsonl`.
-        row: backbone, scratch, pretrained, language or human.
+        row: a row of the stages' tables, such as backbone, scratch, pretrained, language or human.
         method: how the backbone was pretrained: cvrl, modist or supervised.
         context_data: what TxE was pretrained on: k400, vidsitu or lvu.
     """
+    if row.startswith("supervised-"):
+        method, row = "supervised", row.removeprefix("supervised-")
+    if row == "pretrained-vidsitu":
+        context_data, row = "vidsitu", "pretrained"
     if task == "roles":
         return _pick(1, TABLE_1, ROLE_COLUMNS, metric, _role_row(row, method, context_data))
     if task == "relations":
         return _pick(3, TABLE_3, RELATION_COLUMNS, metric, _relation_row(row, method))
     if task == "verbs":
-        name = f"Slow-D, {_METHODS.get(method)}-K400" if row == "backbone" else None
-        return _pick(4, TABLE_4, VERB_COLUMNS, metric, name)
+        return _pick(4, TABLE_4, VERB_COLUMNS, metric, _verb_row(row, method))
     if metric in ("top1", "mse"):
         scene = {"backbone": "no instances, Sup", "pretrained": "no instances, Ours"}
         instances = {"object-transformer": "OT, no scene", "ot-plus-plus": "OT, Ours"}
@@ -151,10 +154,18 @@ def _role_row(row: str, method: str, context_data: str) -> str | None:
     return named.get(row)
 
 
+def _verb_row(row: str, method: str) -> str | None:
+    if row in ("no-pretraining", "finetuned from scratch"):
+        return "Slow-D, -"
+    started = method if row in ("backbone", "finetuned") else row
+    return f"Slow-D, {_METHODS.get(started)}-K400"
+
+
 def _relation_row(row: str, method: str) -> str | None:
     name = {"cvrl": "CVRL", "modist": "MoDist", "supervised": "Supervised"}.get(method)
-    if row == "backbone":
-        return f"Slow-D, {name}"
+    if row in ("backbone", "backbone-tuned"):
+        return f"Slow-D, {name}" + (", vb finetune" if row == "backbone-tuned" else "")
+    row = row.removesuffix("-tuned")
     txe = {"scratch": "No", "pretrained": "MaskPred"}.get(row)
     return f"Slow-D+TxE, {name}, vb finetune, TxE {txe}"
 

@@ -232,8 +232,10 @@ def _compare(table: Table, column: ColumnKey) -> list[Comparison]:
 
 
 def _partner(better: str, table: Table, column: ColumnKey) -> str:
-    base = "scratch" + better.removeprefix("pretrained")
-    return base if column in table.rows.get(base, {}) else ""
+    """The row from scratch in the same setting, else the plain one of the same variant; empty for none."""
+    setting, space, variant = better.removeprefix("pretrained").partition(" ")
+    bases = (f"scratch{setting}{space}{variant}", f"scratch{space}{variant}")
+    return next((base for base in bases if column in table.rows.get(base, {})), "")
 
 
 def compare(column: ColumnKey, better: str, first: Cell, base: str, second: Cell) -> Comparison:
