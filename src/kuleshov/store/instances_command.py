@@ -1,4 +1,4 @@
-"""`kuleshov instances`: an instance store from boxes and videos, or from LVU's own files."""
+"""`kuleshov instances`: an instance store from boxes and videos, or from LVU's own files; boxes from videos."""
 
 import argparse
 import json
@@ -19,7 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--videos", help="folder of the videos, named <video>.<any container>")
     parser.add_argument("--official-meta", help="LVU's instance_meta_<task>.pkl")
     parser.add_argument("--official-features", help="LVU's folder of <video>.npz")
-    parser.add_argument("--output", required=True, help="the instance store's folder")
+    parser.add_argument(
+        "--detector",
+        help="a detector's weights for ultralytics (an extra): find and track people in --videos, and write --boxes's "
+        "CSV to --output",
+    )
+    parser.add_argument("--output", required=True, help="the instance store's folder, or --detector's CSV")
     parser.add_argument(
         "--min-score", type=float, default=0.0, help="leave out boxes below (default: %(default)s)"
     )
@@ -38,13 +43,17 @@ def main(arguments: argparse.Namespace) -> int:
     """Write the store, print what is in it, return 0.
 
     Raises:
-        KuleshovError: neither source is given whole, or both.
+        KuleshovError: no source is given whole, or several are.
     """
     from kuleshov.store import instance_sources
 
     boxes = [arguments.boxes, arguments.weights, arguments.videos]
     official = [arguments.official_meta, arguments.official_features]
-    if all(boxes) and not any(official):
+    if arguments.detector and arguments.videos and not any([*boxes[:2], *official]):
+        manifest = detect(arguments.detector, arguments.videos, arguments.output)
+    elif arguments.detector:
+        raise KuleshovError("--detector goes with --videos and --output alone: it writes boxes, not a store")
+    elif all(boxes) and not any(official):
         manifest = instance_sources.from_boxes(
             arguments.boxes,
             arguments.weights,
@@ -64,6 +73,13 @@ def main(arguments: argparse.Namespace) -> int:
         )
     print(json.dumps(manifest, indent=1, sort_keys=True) if arguments.json else said(manifest))
     return 0
+
+
+def detect(weights: str, videos: str, output: str) -> dict[str, Any]:
+    """Write the boxes of a folder of videos as a CSV."""
+    from kuleshov.store.instance_detector import Tracker, write_boxes
+
+    return write_boxes(videos_in(videos), Tracker(weights), output)
 
 
 def videos_in(folder: str | Path) -> list[Video]:
