@@ -24,6 +24,7 @@ COMMANDS = {
     "instances": "region features of tracked boxes, for the Object Transformer",
     "describe": "what the trained hierarchy sees in a movie, event by event",
     "evaluate": "the benchmark's own scores of a prediction file",
+    "probe": "what labels a frozen backbone tells apart: k-NN and a linear probe",
     "import-weights": "convert PySlowFast, Caffe2, pytorchvideo or Lightning weights",
     "import-features": "make an event store of VidSitu's or plain .npy features",
     "export-features": "write an event store as .npy files",

@@ -77,7 +77,9 @@ def modules() -> dict[str, tuple[torch.nn.Module, tuple[str, ...]]]:
     pretraining.build = modist_module.build = shallow
     cvrl = CVRL(**NARROW)
     # the queue is no multiple of the batch, and wraps round
-    modist = MoDist(**NARROW, motion_width=2, queue_size=20, key_momentum=0.9, motion_weight=0.5)
+    modist = MoDist(
+        **NARROW, motion_width=2, queue_size=20, key_momentum=0.9, motion_weight=0.5, batch_negatives=True
+    )
     return {
         "cvrl": (cvrl.double(), ("clip_a", "clip_b")),
         "modist": (modist.double(), ("clip_a", "clip_b", "motion_a", "motion_b")),

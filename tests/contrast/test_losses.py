@@ -90,6 +90,20 @@ def test_an_empty_queue_costs_nothing_and_keys_get_no_gradient():
     assert float(loss.detach()) == 0 and keys.grad is None and not queries.grad.any()
 
 
+@pytest.mark.parametrize("first", [0, 3])
+def test_the_batch_gives_negatives_but_for_the_own_key(first):
+    queries, queue, batch = unit(2, 6).requires_grad_(), unit(4, 6, seed=2), unit(5, 6, seed=1)
+    keys = batch[first : first + 2]
+    loss = queue_info_nce(queries, keys, queue, 0.2, batch, first)
+    each = []
+    for place in range(2):
+        others = torch.cat([batch[: first + place], batch[first + place + 1 :], queue])
+        each.append(slow_queue(queries[place : place + 1], keys[place : place + 1], others, 0.2))
+    assert float(loss) == pytest.approx(sum(each) / 2, rel=1e-5)
+    loss.backward()
+    assert queries.grad.isfinite().all()
+
+
 def test_gradient_of_pairs_is_right():
     first, second = unit(3, 4).double().requires_grad_(), unit(3, 4, seed=1).double().requires_grad_()
     assert torch.autograd.gradcheck(lambda a, b: pair_info_nce(a, b, 0.3), (first, second))

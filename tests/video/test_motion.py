@@ -55,6 +55,21 @@ def test_small_frames_work():
     assert motion.motion_frames(frames, 1.0).shape == (1, 32, 32, 3)
 
 
+def test_kept_motion_is_the_same(monkeypatch):
+    pairs = np.random.default_rng(0).integers(0, 256, (3, 2, 32, 32, 3), dtype=np.uint8)
+    plain = motion.motion_frames(pairs, 1.0)
+    memo = motion.MotionMemo(2 * 32 * 32 * 3)
+    np.testing.assert_array_equal(motion.motion_frames(pairs, 1.0, memo), plain)
+    assert memo.used == 2 * 32 * 32 * 3
+    # what is kept is not computed again; of another cut-off it is
+    monkeypatch.setattr(motion, "optical_flow", None)
+    np.testing.assert_array_equal(motion.motion_frames(pairs[:2], 1.0, memo), plain[:2])
+    with pytest.raises(TypeError):
+        motion.motion_frames(pairs[:1], 2.0, memo)
+    with pytest.raises(TypeError):
+        motion.motion_frames(pairs[2:], 1.0, memo)
+
+
 @pytest.fixture
 def settings():
     return motion.MotionSettings(fps=8.0, short_side=32, maximum=1.0)

@@ -1,6 +1,7 @@
 """Clips for pretraining, as LightningDataModules."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from kuleshov.backbones.clip_format import ClipFormat
 from kuleshov.contrast.sampler import GlobalBatchSampler
-from kuleshov.contrast.sources import Kind, read_videos
+from kuleshov.contrast.sources import Kind, evenly, read_videos
 from kuleshov.core.distributed import world_size
 from kuleshov.core.errors import KuleshovError
 from kuleshov.core.manifest import sha256_ids
@@ -27,7 +28,7 @@ from kuleshov.video.clips import (
     VisualMotionClips,
 )
 from kuleshov.video.monitor import QUARANTINE_FILE
-from kuleshov.video.motion import motion_path
+from kuleshov.video.motion import MotionMemo, motion_path
 from kuleshov.video.quarantine import Quarantine
 from kuleshov.video.reader import Backend
 from kuleshov.video.source import FrameSource
@@ -130,9 +131,7 @@ class PretrainingClips(pl.LightningDataModule):
 
     def _probe_videos(self, listed: str) -> list[Video]:
         videos, _ = read_videos(listed, "kinetics", "val", self.video_root)
-        if self.probe_limit is None or len(videos) <= self.probe_limit:
-            return videos
-        return [videos[place * len(videos) // self.probe_limit] for place in range(self.probe_limit)]
+        return evenly(videos, self.probe_limit)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the clips to come."""
@@ -279,12 +278,14 @@ class MotionPairs(PretrainingClips):
         jitter: probability of colour jitter of the visual clips.
         grey: probability of dropping their colours.
         blur: probability of blurring them.
+        area_low: least share of the frame's area that a crop takes, visual or motion.
         motion_frames: frames of a motion clip.
         motion_stride: steps of the motion's rate between its frames.
         motion_rate: flow steps per second; the flow goes from a frame to the one a step later.
         motion_size: height and width of a motion clip, in pixels.
         motion_maximum: gradient of the flow, in pixels a pixel, that becomes 1; greater ones are cut.
         motion_folder: motion computed beforehand; computed in the loader when null.
+        motion_cache_mb: megabytes of motion that each loader process keeps once computed; 0 for none.
     """
 
     clips_per_sample = 2
@@ -297,20 +298,24 @@ class MotionPairs(PretrainingClips):
         jitter: float = 0.8,
         grey: float = 0.2,
         blur: float = 0.5,
+        area_low: float = 0.3,
         motion_frames: int = 16,
         motion_stride: int = 4,
         motion_rate: float = 30.0,
         motion_size: int = 224,
         motion_maximum: float = 2.0,
         motion_folder: str | None = None,
+        motion_cache_mb: int = 0,
         **kwargs,
     ) -> None:
         super().__init__(videos, **kwargs)
         self.shift = (shift_low, shift_high)
-        self.view = modist_view(self.clip_format.crop_size, jitter, grey, blur)
+        area = (area_low, 1.0)
+        self.view = replace(modist_view(self.clip_format.crop_size, jitter, grey, blur), area=area)
         self.motion_shape = ClipShape(motion_frames, motion_stride, motion_rate)
-        self.motion_view, self.motion_maximum = crop_view(motion_size), motion_maximum
+        self.motion_view, self.motion_maximum = crop_view(motion_size, area), motion_maximum
         self.motion_folder = Path(motion_folder) if motion_folder is not None else None
+        self.motion_memo = MotionMemo(motion_cache_mb * 10**6)
         plain = _CONSTANTS["none"]
         after = self.clip_format.short_side
         self.motion_format = ClipFormat(motion_frames, motion_stride, motion_rate, motion_size, after, *plain)
@@ -321,9 +326,8 @@ class MotionPairs(PretrainingClips):
         if self.motion_folder is not None:
             paths = [motion_path(self.motion_folder, video.id) for video in videos]
             files = FrameSource(paths, None, self.backend, self.cache_bytes)
-        motion = MotionInput(
-            self.motion_shape, self.motion_view, self.motion_maximum, self.motion_folder, files
-        )
+        shape, view, memo = self.motion_shape, self.motion_view, self.motion_memo
+        motion = MotionInput(shape, view, self.motion_maximum, self.motion_folder, files, memo)
         return VisualMotionClips(
             videos, source, self.view, self.shape, motion, self.shift, self.seed, quarantine
         )

@@ -36,7 +36,14 @@ def pair_info_nce(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     return forth + back
 
 
-def queue_info_nce(queries: Tensor, keys: Tensor, queue: Tensor, temperature: float) -> Tensor:
+def queue_info_nce(
+    queries: Tensor,
+    keys: Tensor,
+    queue: Tensor,
+    temperature: float,
+    batch: Tensor | None = None,
+    first: int = 0,
+) -> Tensor:
     """InfoNCE of queries against their own keys and the rows of a queue (He et al., MoCo, CVPR 2020).
 
     Args:
@@ -44,6 +51,8 @@ def queue_info_nce(queries: Tensor, keys: Tensor, queue: Tensor, temperature: fl
         keys: (B, D) L2-normalised positives, row for row; taken without gradient.
         queue: (K, D) L2-normalised negatives; K may be 0, which makes the loss 0.
         temperature: divides the cosines.
+        batch: (G, D) keys of the global batch, whose rows are negatives too, but for the queries' own.
+        first: the place of the first query's own key in `batch`.
 
     Returns:
         A scalar, the mean over the B queries.
@@ -52,8 +61,12 @@ def queue_info_nce(queries: Tensor, keys: Tensor, queue: Tensor, temperature: fl
     if queue.ndim != 2 or queue.shape[1] != queries.shape[1]:
         raise KuleshovError(f"queue {tuple(queue.shape)} does not fit queries {tuple(queries.shape)}")
     positive = (queries * keys.detach()).sum(dim=1, keepdim=True)  # (B, 1)
-    negative = queries @ queue.detach().to(queries.dtype).T  # (B, K)
-    logits = torch.cat([positive, negative], dim=1) / temperature
+    negatives = [queries @ queue.detach().to(queries.dtype).T]  # (B, K)
+    if batch is not None:
+        rows = torch.arange(queries.shape[0], device=queries.device)
+        others = queries @ batch.detach().to(queries.dtype).T  # (B, G)
+        negatives.append(others.index_put((rows, rows + first), others.new_tensor(-math.inf)))
+    logits = torch.cat([positive, *negatives], dim=1) / temperature
     return F.cross_entropy(logits, torch.zeros(logits.shape[0], dtype=torch.long, device=logits.device))
 
 

@@ -15,6 +15,7 @@ from kuleshov.contrast.heads import ProjectionHead
 from kuleshov.contrast.losses import queue_chance_loss, queue_info_nce
 from kuleshov.contrast.momentum import key_encoder, update
 from kuleshov.contrast.pretraining import Optimizer, Pretraining
+from kuleshov.core.distributed import gather_rows, rank
 from kuleshov.core.errors import KuleshovError
 from kuleshov.core.queue import FeatureQueue
 
@@ -40,6 +41,7 @@ class MoDist(Pretraining):
         temperature: of InfoNCE.
         queue_size: rows of each of the two queues.
         key_momentum: share of a key encoder that stays at each step.
+        batch_negatives: the keys of the batch's other samples are negatives too, beside the queue's.
         visual_weight: weight of the visual-visual term.
         cross_weight: weight of the two visual-motion terms.
         motion_weight: weight of the motion-motion term.
@@ -74,6 +76,7 @@ class MoDist(Pretraining):
         temperature: float = 0.1,
         queue_size: int = 65536,
         key_momentum: float = 0.999,
+        batch_negatives: bool = False,
         visual_weight: float = 1.0,
         cross_weight: float = 1.0,
         motion_weight: float = 0.0,
@@ -139,7 +142,7 @@ class MoDist(Pretraining):
             The loss; its terms by name; visual queries and keys (B, E), the visual queue as the queries met
             it (K, E), and the features (B, D).
         """
-        chosen, tau = self.hparams, self.hparams.temperature
+        chosen = self.hparams
         visual_key, motion_key = self.key_embeddings(batch["clip_b"], batch["motion_b"])
         # copies: the queues move on before the backward pass
         seen, moved = self.visual_queue.filled().clone(), self.motion_queue.filled().clone()
@@ -147,18 +150,24 @@ class MoDist(Pretraining):
         visual = self.visual_head(features)
         terms = {}
         if chosen.visual_weight:
-            terms["visual_visual"] = queue_info_nce(visual, visual_key, seen, tau)
+            terms["visual_visual"] = self._contrast(visual, visual_key, seen)
         if chosen.cross_weight or chosen.motion_weight:
             moving = self.motion_head(self.motion(self.laid_out(batch["motion_a"])))
         if chosen.cross_weight:
-            terms["visual_motion"] = queue_info_nce(visual, motion_key, moved, tau)
-            terms["motion_visual"] = queue_info_nce(moving, visual_key, seen, tau)
+            terms["visual_motion"] = self._contrast(visual, motion_key, moved)
+            terms["motion_visual"] = self._contrast(moving, visual_key, seen)
         if chosen.motion_weight:
-            terms["motion_motion"] = queue_info_nce(moving, motion_key, moved, tau)
+            terms["motion_motion"] = self._contrast(moving, motion_key, moved)
         total = torch.stack([self._weight(name) * term for name, term in terms.items()]).sum()
         self.visual_queue.enqueue(visual_key)
         self.motion_queue.enqueue(motion_key)
         return total, terms, (visual.detach(), visual_key, seen, features.detach())
+
+    def _contrast(self, queries: Tensor, keys: Tensor, queue: Tensor) -> Tensor:
+        if not self.hparams.batch_negatives:
+            return queue_info_nce(queries, keys, queue, self.hparams.temperature)
+        first = rank() * len(keys)
+        return queue_info_nce(queries, keys, queue, self.hparams.temperature, gather_rows(keys), first)
 
     def _weight(self, term: str) -> float:
         if term == "visual_visual":
@@ -191,7 +200,8 @@ class MoDist(Pretraining):
             return 0.0
         chosen = self.hparams
         total = chosen.visual_weight + 2 * chosen.cross_weight + chosen.motion_weight
-        return total * queue_chance_loss(filled)
+        others = self.trainer.datamodule.global_batch - 1 if chosen.batch_negatives else 0
+        return total * queue_chance_loss(filled + others)
 
     def exports(self) -> dict[str, tuple[Any, dict]]:
         """The visual network, and the motion network beside it."""

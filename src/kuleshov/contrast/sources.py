@@ -42,3 +42,10 @@ def read_videos(videos: str, kind: Kind, split: str, video_root: str | None) -> 
         how = f"all {len(missing)} of the split are missing; check the videos' folder"
         raise MissingDataError(f"videos of {kind} {split}", where, how)
     return present, missing
+
+
+def evenly(videos: list[Video], limit: int | None) -> list[Video]:
+    """At most `limit` of the videos, evenly chosen; all where it is None."""
+    if limit is None or len(videos) <= limit:
+        return videos
+    return [videos[place * len(videos) // limit] for place in range(limit)]

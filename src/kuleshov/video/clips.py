@@ -13,7 +13,7 @@ from kuleshov.core.types import Video
 from kuleshov.video import sampling
 from kuleshov.video.augment import ViewPolicy, centre_view, crop_clip
 from kuleshov.video.dataset import ClipDataset, ClipShape, cut_view
-from kuleshov.video.motion import motion_frames, motion_path
+from kuleshov.video.motion import MotionMemo, motion_frames, motion_path
 from kuleshov.video.quarantine import Quarantine
 from kuleshov.video.source import FrameSource
 
@@ -81,6 +81,7 @@ class MotionInput:
         maximum: see `flow_edges`.
         folder: motion written by `precompute`; None to compute it in the loader.
         source: gives the frames of the motion files; needed with `folder`.
+        memo: keeps motion that the loader computed.
     """
 
     clip: ClipShape
@@ -88,6 +89,7 @@ class MotionInput:
     maximum: float = 2.0
     folder: Path | None = None
     source: FrameSource | None = None
+    memo: MotionMemo | None = None
 
     def times(self, start: float, begin: float, end: float) -> np.ndarray:
         """(2 T,) seconds of the pairs between which the flow goes: first and second of each, in turn."""
@@ -164,7 +166,7 @@ class VisualMotionClips(ClipDataset):
         *visual, first, second = np.split(frames, np.cumsum([len(part) for part in times])[:-1])
         # (2 T', H, W, 3) -> (T', 2, H, W, 3)
         pairs = [part.reshape(-1, 2, *part.shape[1:]) for part in (first, second)]
-        return visual, [motion_frames(pair, motion.maximum) for pair in pairs]
+        return visual, [motion_frames(pair, motion.maximum, motion.memo) for pair in pairs]
 
 
 class LabelledClip(ClipDataset):

@@ -5,6 +5,7 @@ stored in 8 bits, three channels: of the horizontal flow, of the vertical flow, 
 is not published: flow network, edge operator, cut-off and channels are chosen here.
 """
 
+import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -61,9 +62,35 @@ def flow_edges(flow: np.ndarray, maximum: float) -> np.ndarray:
     return np.round(np.clip(edges / maximum, 0.0, 1.0) * 255).astype(np.uint8)
 
 
-def motion_frames(pairs: np.ndarray, maximum: float) -> np.ndarray:
-    """uint8 (T, H, W, 3) flow edges of uint8 RGB pairs (T, 2, H, W, 3)."""
-    return np.stack([flow_edges(optical_flow(first, second), maximum) for first, second in pairs])
+class MotionMemo:
+    """Flow edges computed before, found again by the pixels of the two frames, so that nothing else changes.
+
+    Each process has its own; where the budget is used up, nothing more is kept.
+
+    Args:
+        budget: bytes of flow edges to keep.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self.budget, self.used = budget, 0
+        self._kept: dict[bytes, np.ndarray] = {}
+
+    def edges(self, pair: np.ndarray, maximum: float) -> np.ndarray:
+        """uint8 (H, W, 3) flow edges of a uint8 RGB pair (2, H, W, 3)."""
+        pixels = hashlib.blake2b(pair.tobytes(), digest_size=16, key=repr((pair.shape, maximum)).encode())
+        name = pixels.digest()
+        if name not in self._kept:
+            edges = flow_edges(optical_flow(pair[0], pair[1]), maximum)
+            if self.used + edges.nbytes > self.budget:
+                return edges
+            self._kept[name], self.used = edges, self.used + edges.nbytes
+        return self._kept[name]
+
+
+def motion_frames(pairs: np.ndarray, maximum: float, memo: MotionMemo | None = None) -> np.ndarray:
+    """uint8 (T, H, W, 3) flow edges of uint8 RGB pairs (T, 2, H, W, 3); `memo` keeps them for the next time."""
+    memo = memo or MotionMemo(0)
+    return np.stack([memo.edges(pair, maximum) for pair in pairs])
 
 
 def motion_path(folder: str | Path, video_id: str) -> Path:

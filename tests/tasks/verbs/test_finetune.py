@@ -1,5 +1,7 @@
 """The backbone fine-tuned on verbs: clips, the weights handed on, and the YAML files through the command line."""
 
+import json
+
 import pytest
 import torch
 
@@ -70,6 +72,30 @@ def test_the_yamls_run_and_hand_the_tuned_backbone_on(small_vidsitu, small_video
 def test_the_yamls_run_through_the_command_line(small_vidsitu, small_videos, tmp_path):
     more = ("--trainer.fast_dev_run=true", "--data.init_args.batch_size=2")
     assert main(arguments(small_vidsitu, tmp_path, *more)).trainer.state.finished
+
+
+# worker processes draw ahead, before the epoch's hooks
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_resumed_training_equals_the_uninterrupted_one(small_vidsitu, small_videos, tmp_path, workers):
+    more = (
+        "--trainer.max_epochs=3",
+        "--trainer.limit_train_batches=1",
+        "--trainer.limit_val_batches=0",
+        "--score_after_fit=false",
+        "--data.init_args.train_segments=8",
+        "--data.init_args.batch_size=2",
+        f"--data.init_args.num_workers={workers}",
+        "--model.init_args.width=1",
+        "--model.init_args.warmup_epochs=0",
+    )
+    saving = "pytorch_lightning.callbacks.ModelCheckpoint"
+    kept = {"class_path": saving, "init_args": {"every_n_epochs": 2, "save_on_train_epoch_end": True}}
+    callbacks = f"--trainer.callbacks={json.dumps([kept])}"
+    whole = main(arguments(small_vidsitu, tmp_path / "a", *more, callbacks)).model.state_dict()
+    second = next((tmp_path / "a" / "checkpoints").glob("epoch=1-*.ckpt"))
+    resumed = main(arguments(small_vidsitu, tmp_path / "b", *more, f"--ckpt_path={second}"))
+    assert resumed.trainer.current_epoch == 3
+    assert all(torch.equal(whole[name], value) for name, value in resumed.model.state_dict().items())
 
 
 def test_other_clips_and_other_networks_are_refused(tmp_path):

@@ -118,6 +118,7 @@ class VerbClipData(pl.LightningDataModule):
         self.shape, self.cache_bytes = ClipShape(num_frames, frame_stride, frame_rate), cache_mb * 10**6
         self.clip_format = ClipFormat(num_frames, frame_stride, frame_rate, crop_size, crop_size)
         self.annotations: VidSitu | None = None
+        self._next_epoch = 0
 
     def setup(self, stage: str) -> None:
         """Read the annotations and find the videos, once a process."""
@@ -164,9 +165,20 @@ class VerbClipData(pl.LightningDataModule):
         """Choose the epoch of the clips to come."""
         self.train_clips.set_epoch(epoch)
 
+    def state_dict(self) -> dict[str, int]:
+        """The epoch that a training which goes on from here begins with."""
+        return {"next_epoch": self.trainer.current_epoch + 1 if self.trainer is not None else 0}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Take the epoch to go on with; Lightning calls this before it makes the loaders."""
+        self._next_epoch = state_dict["next_epoch"]
+
     def train_dataloader(self) -> DataLoader:
         """Shuffled batches; a last batch that is not full is left out."""
         order = EpochOrder(len(self.train_clips), self.seed, shuffle=True)
+        # worker processes draw ahead before Lightning tells the order and the clips of the epoch
+        order.set_epoch(self._next_epoch)
+        self.set_epoch(self._next_epoch)
         return self._loader(self.train_clips, order, drop_last=order.num_samples >= self.batch_size)
 
     def val_dataloader(self) -> DataLoader:
