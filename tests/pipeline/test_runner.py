@@ -141,6 +141,22 @@ def test_wrong_stage_files(project: Path):
         make_plan(request(project))
 
 
+def test_an_earlier_run_of_another_configuration_is_named(project: Path):
+    def closed(**changes) -> Path:
+        plan = make_plan(request(project, stage="first", **changes))
+        plan.folder.mkdir(parents=True)
+        (plan.folder / "stage.json").write_text(json.dumps({"resolved": plan.resolved}))
+        return plan.folder
+
+    before = closed()
+    changed = FIRST.replace("lr: 0.5", "lr: 0.6")
+    (project / "stages" / "first.yaml").write_text(changed)
+    assert make_plan(request(project, stage="first")).stale == (
+        f"{before.name} is of another configuration (rows.fast.model.init_args.lr: 0.5 -> 0.6)"
+    )
+    assert make_plan(request(project, stage="first", world_seed=1)).stale == ""
+
+
 def test_a_second_runner_is_refused(project: Path):
     folder = project / "runs" / "x"
     folder.mkdir(parents=True)

@@ -305,11 +305,14 @@ def why_stale(runs: Path, prefix: str, folder: Path, resolved: dict[str, Any]) -
     """Say what differs between this plan and the newest other run of the same stage; empty for none."""
     if folder.exists():
         return ""
-    others = [path for path in runs.glob(f"{prefix}-????????") if (path / DONE).is_file()]
+    done = [path for path in runs.glob(f"{prefix}-????????") if (path / DONE).is_file()]
+    others = {path: read_json(path / DONE).get("resolved", {}) for path in done}
+    # another method or another world is no earlier run of this
+    others = {path: value for path, value in others.items() if value.get("values") == resolved["values"]}
     if not others:
         return ""
     newest = max(others, key=lambda path: (path / DONE).stat().st_mtime)
-    before = _flat(read_json(newest / DONE).get("resolved", {}))
+    before = _flat(others[newest])
     now = _flat(json.loads(json.dumps(resolved)))
     changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
     shown = ", ".join(f"{key}: {before.get(key)} -> {now.get(key)}" for key in changed[:3])
