@@ -172,6 +172,13 @@ def test_pretraining_then_the_task_then_ot_plus_plus(tmp_path, kit, configs, sto
     assert read_results(tmp_path / "both" / "results.jsonl")[0].row == "ot++-scratch"
 
 
+@pytest.mark.parametrize(("given", "expected"), [(None, 0.3), (0.0, 0.0)])
+def test_dropout_of_attention_s_weights_may_differ(kit, given, expected):
+    net = ObjectTransformerEncoder(kit.region_width, **SMALL, dropout=0.3, attention_dropout=given)
+    assert [layer.attention_dropout for layer in net.layers] == [expected]
+    assert net.drop.p == net.layers[0].drop.p == 0.3
+
+
 def test_pretraining_lowers_its_loss(tmp_path, kit, stores):
     """Twenty steps on one batch, without dropout."""
     torch.manual_seed(0)

@@ -22,9 +22,11 @@ SCENE_KEYS = ("scene.", "kind.")
 class Layer(nn.Module):
     """One post-norm encoder layer with GELU, (S, N, H) -> (S, N, H); padding is never attended to."""
 
-    def __init__(self, hidden: int, heads: int, feedforward: int, dropout: float) -> None:
+    def __init__(
+        self, hidden: int, heads: int, feedforward: int, dropout: float, attention_dropout: float
+    ) -> None:
         super().__init__()
-        self.heads, self.dropout = heads, dropout
+        self.heads, self.attention_dropout = heads, attention_dropout
         self.to_qkv = nn.Linear(hidden, 3 * hidden)
         self.from_heads = nn.Linear(hidden, hidden)
         self.attention_norm = nn.LayerNorm(hidden)
@@ -42,7 +44,7 @@ class Layer(nn.Module):
             keys,
             values,
             attn_mask=keep[:, None, None, :],
-            dropout_p=self.dropout if self.training else 0.0,
+            dropout_p=self.attention_dropout if self.training else 0.0,
         )
         mixed = mixed.transpose(1, 2).reshape(hidden.shape)
         hidden = self.attention_norm(hidden + self.drop(self.from_heads(mixed)))
@@ -59,9 +61,10 @@ class ObjectTransformerEncoder(nn.Module):
         layers: number of layers.
         heads: number of attention heads; divides H.
         feedforward: width of the feed-forward part.
-        dropout: after the embeddings, in attention, and in the layers.
+        dropout: after the embeddings and in the layers.
+        attention_dropout: of attention's weights; the same where it is None.
         table: size of the id tables.
-        normalize: statistics applied to region features, see `context.model.FeatureNormalizer`.
+        normalize: statistics applied to region features, see `context.normalizer.FeatureNormalizer`.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class ObjectTransformerEncoder(nn.Module):
         heads: int = 12,
         feedforward: int = 3072,
         dropout: float = 0.1,
+        attention_dropout: float | None = None,
         table: int = 258,
         normalize: Normalization = "none",
     ) -> None:
@@ -89,6 +93,7 @@ class ObjectTransformerEncoder(nn.Module):
             "heads": heads,
             "feedforward": feedforward,
             "dropout": dropout,
+            "attention_dropout": attention_dropout,
             "table": table,
             "normalize": normalize,
         }
@@ -101,7 +106,10 @@ class ObjectTransformerEncoder(nn.Module):
         if scene_width is not None:
             self.scene, self.kind = nn.Linear(scene_width, hidden), nn.Embedding(2, hidden)
         self.norm, self.drop = nn.LayerNorm(hidden), nn.Dropout(dropout)
-        self.layers = nn.ModuleList(Layer(hidden, heads, feedforward, dropout) for _ in range(layers))
+        of_weights = dropout if attention_dropout is None else attention_dropout
+        self.layers = nn.ModuleList(
+            Layer(hidden, heads, feedforward, dropout, of_weights) for _ in range(layers)
+        )
         self.pooler = nn.Linear(hidden, hidden)
         self.apply(initialise)
 

@@ -1,0 +1,41 @@
+"""The stages of LVU through the command line, without running them."""
+
+from pathlib import Path
+
+import pytest
+
+from kuleshov.cli import main
+from kuleshov.datasets.lvu import TASKS
+from kuleshov.pipeline.plan import Request, make_plan
+
+ROOT = Path(__file__).parents[3]
+ROWS = ("instances", "backbone", "pretrained", "ot-plus-plus")
+
+
+def planned(words, capsys, tmp_path):
+    code = main(["run", *words, "--scale", "demo", "--runs", str(tmp_path / "runs"), "--dry-run"])
+    printed = capsys.readouterr()
+    assert not (tmp_path / "runs").exists()
+    return code, " ".join((printed.out + printed.err).split())
+
+
+def test_table_five_is_four_rows_of_nine_tasks_and_five_seeds(capsys, tmp_path):
+    words = ["train-lvu", "--method", "ot-plus-plus", "--task", "all", "--seeds", "5"]
+    code, said = planned(words, capsys, tmp_path)
+    assert code == 0 and "180/180" in said and "extract-instances" in said
+    request = Request(
+        "train-lvu", ROOT, scale="demo", method="ot-plus-plus", tasks=("all",), seeds=5, runs=tmp_path
+    )
+    names = {job.name for job in make_plan(request).jobs}
+    assert names == {f"{task}-{row}-seed{seed}" for task in TASKS for row in ROWS for seed in range(5)}
+
+
+@pytest.mark.parametrize("stage", ["train-lvu", "extract-instances", "pretrain-instances"])
+def test_a_stage_is_planned(stage, capsys, tmp_path):
+    code, said = planned([stage], capsys, tmp_path)
+    assert code == 0 and stage in said and "to run" in said
+
+
+def test_a_misspelt_task_is_offered_the_nearest(capsys, tmp_path):
+    code, said = planned(["train-lvu", "--task", "gener"], capsys, tmp_path)
+    assert code != 0 and "did you mean genre?" in said
