@@ -77,12 +77,13 @@ def modules() -> dict[str, tuple[torch.nn.Module, tuple[str, ...]]]:
     pretraining.build = modist_module.build = shallow
     cvrl = CVRL(**NARROW)
     # the queue is no multiple of the batch, and wraps round
-    modist = MoDist(
-        **NARROW, motion_width=2, queue_size=20, key_momentum=0.9, motion_weight=0.5, batch_negatives=True
-    )
+    sizes = {**NARROW, "motion_width": 2, "queue_size": 20, "key_momentum": 0.9, "motion_weight": 0.5}
+    modist, batch = MoDist(**sizes), MoDist(**sizes, batch_negatives=True)
+    parts = ("clip_a", "clip_b", "motion_a", "motion_b")
     return {
         "cvrl": (cvrl.double(), ("clip_a", "clip_b")),
-        "modist": (modist.double(), ("clip_a", "clip_b", "motion_a", "motion_b")),
+        "modist": (modist.double(), parts),
+        "modist, the batch's negatives": (batch.double(), parts),
     }
 
 

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from kuleshov.contrast.filmstrip import filmstrip, paired_rows
 from kuleshov.contrast.heads import ProjectionHead
+from kuleshov.contrast.modist import MoDist
 from kuleshov.contrast.momentum import key_encoder, update
 from kuleshov.contrast.probe import knn_predict, majority_accuracy
 from kuleshov.contrast.sampler import GlobalBatchSampler
@@ -30,6 +31,14 @@ def test_modist_head_has_two_layers_and_no_norm():
     torch.testing.assert_close(head(features), plain / plain.norm(dim=1, keepdim=True))
     with pytest.raises(KuleshovError, match="at least 1, got 256, 2048, 0 and 3 layers"):
         ProjectionHead(256, output_width=0)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_modist_heads_may_have_batch_norm(norm):
+    module = MoDist(width=1, motion_width=1, hidden_width=4, embedding_width=2, head_batch_norm=norm)
+    heads = (module.visual_head, module.motion_head, module.keys["visual_head"], module.keys["motion_head"])
+    for head in heads:
+        assert any(isinstance(layer, torch.nn.BatchNorm1d) for layer in head.layers) == norm
 
 
 def test_key_encoder_follows():

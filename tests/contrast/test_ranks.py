@@ -41,7 +41,7 @@ def alone(tmp_path_factory) -> dict[str, dict[str, torch.Tensor]]:
 @pytest.mark.parametrize("world", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_any_number_of_processes_gives_the_same(tmp_path, alone, world):
     for shared in processes(world, tmp_path):
-        for method in ("cvrl", "modist"):
+        for method in alone:
             expected, found = alone[method], shared[method]
             assert expected.keys() == found.keys()
             assert any(key.startswith("grad") for key in expected)
@@ -60,3 +60,4 @@ def test_queues_hold_the_last_rows_of_all_processes(alone):
 def test_the_first_step_of_modist_has_nothing_to_contrast_with(alone):
     assert float(alone["modist"]["loss/0"]) == 0
     assert float(alone["modist"]["loss/1"]) > 0
+    assert float(alone["modist, the batch's negatives"]["loss/0"]) > 0

@@ -49,13 +49,14 @@ def architecture(name: str) -> Architecture:
     return ARCHITECTURES[name]
 
 
-def build(name: str, width: int | None = None, zero_init_final_gamma: bool = False) -> ResNet3d:
+def build(name: str, width: int | None = None, zero_init_final_gamma: bool = True) -> ResNet3d:
     """A backbone from clips (B, 3, T, H, W) float to features (B, D) with D = 32 * width.
 
     Args:
         name: `slow_d_r50`, `slow_r50`, `i3d_r50` or `motion_2d`.
         width: channels of the stem; all other widths follow. Full size (64, motion_2d 8) when None.
-        zero_init_final_gamma: start every residual block as its shortcut, as PySlowFast does on Kinetics.
+        zero_init_final_gamma: start every residual block as its shortcut, as PySlowFast's K400 configurations do;
+            CVRL's released code shows no such start.
 
     Raises:
         KuleshovError: no such network, or a width below 1.

@@ -106,7 +106,7 @@ class ResNet3d(nn.Module):
         temporal_kernels: Sequence[Sequence[int]],
         pool_after_res2: bool = False,
         depths: Sequence[int] = (3, 4, 6, 3),
-        zero_init_final_gamma: bool = False,
+        zero_init_final_gamma: bool = True,
     ) -> None:
         super().__init__()
         if width < 1 or len(depths) != 4 or len(temporal_kernels) != 4 or min(depths) < 1:

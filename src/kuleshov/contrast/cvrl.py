@@ -49,7 +49,7 @@ class CVRL(Pretraining):
         backbone: str = "slow_d_r50",
         width: int | None = None,
         backbone_weights: str | None = None,
-        zero_init_final_gamma: bool = False,
+        zero_init_final_gamma: bool = True,
         hidden_width: int = 2048,
         hidden_layers: int = 3,
         embedding_width: int = 128,

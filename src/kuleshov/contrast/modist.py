@@ -38,6 +38,8 @@ class MoDist(Pretraining):
         zero_init_final_gamma: start residual blocks as their shortcuts.
         hidden_width: width of the projection heads' hidden layer.
         embedding_width: width of the embedding.
+        head_batch_norm: batch norm in the heads' hidden layer, as CVRL's have; without it a small network
+            with a high learning rate collapses.
         temperature: of InfoNCE.
         queue_size: rows of each of the two queues.
         key_momentum: share of a key encoder that stays at each step.
@@ -70,9 +72,10 @@ class MoDist(Pretraining):
         width: int | None = None,
         motion_width: int | None = None,
         backbone_weights: str | None = None,
-        zero_init_final_gamma: bool = False,
+        zero_init_final_gamma: bool = True,
         hidden_width: int = 2048,
         embedding_width: int = 128,
+        head_batch_norm: bool = False,
         temperature: float = 0.1,
         queue_size: int = 65536,
         key_momentum: float = 0.999,
@@ -98,8 +101,8 @@ class MoDist(Pretraining):
         self._check_weights()
         self.backbone = self._prepare(zero_init_final_gamma)
         self.motion = build("motion_2d", motion_width, zero_init_final_gamma)
-        self.visual_head = _head(self.backbone.feature_width, hidden_width, embedding_width)
-        self.motion_head = _head(self.motion.feature_width, hidden_width, embedding_width)
+        self.visual_head = self._head(self.backbone)
+        self.motion_head = self._head(self.motion)
         self.keys = nn.ModuleDict({name: key_encoder(network) for name, network in self._followed().items()})
         self.visual_queue = FeatureQueue(queue_size, embedding_width)
         self.motion_queue = FeatureQueue(queue_size, embedding_width)
@@ -113,6 +116,11 @@ class MoDist(Pretraining):
         weights = {name: self.hparams[name] for name in names}
         if min(weights.values()) < 0 or max(weights.values()) == 0:
             raise KuleshovError(f"MoDist's weights must be 0 or more and one above 0, got {weights}")
+
+    def _head(self, network: nn.Module) -> ProjectionHead:
+        chosen = self.hparams
+        widths = (network.feature_width, chosen.hidden_width, chosen.embedding_width)
+        return ProjectionHead(*widths, hidden_layers=1, batch_norm=chosen.head_batch_norm)
 
     def _followed(self) -> dict[str, nn.Module]:
         return {
@@ -212,7 +220,3 @@ class MoDist(Pretraining):
                 self.exported(self.motion, self.trainer.datamodule.motion_format),
             ),
         }
-
-
-def _head(features: int, hidden: int, embedding: int) -> ProjectionHead:
-    return ProjectionHead(features, hidden, embedding, hidden_layers=1, batch_norm=False)
