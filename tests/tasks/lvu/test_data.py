@@ -5,6 +5,7 @@ import torch
 
 from kuleshov.core.errors import KuleshovError
 from kuleshov.core.results import read_results
+from kuleshov.core.seeding import SeedEveryBatch
 from kuleshov.tasks.lvu.data import EpochSampler, LvuData, RandomSpans
 from kuleshov.tasks.lvu.pretrain import InstanceSpans
 from kuleshov.tasks.lvu.scene_head import SceneHead
@@ -119,7 +120,7 @@ def fit(tmp_path, events, folder, ckpt=None, **trainer):
         max_epochs=4,
         accelerator="cpu",
         logger=False,
-        callbacks=[keep],
+        callbacks=[keep, SeedEveryBatch()],
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
