@@ -76,6 +76,17 @@ def test_the_paper_s_columns_come_out_of_its_values():
     assert shown["#top-1"] == ["1", "2", "3", "4"]
 
 
+def test_a_row_that_is_ahead_of_the_others_in_an_unfinished_run_has_no_rank():
+    found = [
+        line("instances", "genre", 30.0),
+        line("instances", "scene", 30.0),
+        line("scene-backbone", "genre", 9.0),
+    ]
+    (lvu,) = lvu_tables((Source("run"), one) for one in found)
+    shown = {one[0].text: [field.text for field in one[1:]] for one in lines(lvu)}
+    assert shown["Scene"] == ["30.00", ""] and shown["mean rank"] == ["", ""]
+
+
 def test_a_run_of_another_head_stays_in_the_other_table():
     other = [
         (Source("heads"), line("backbone", "genre", 30.0)),

@@ -160,8 +160,9 @@ def lines(lvu: LvuTable) -> list[list[Shown]]:
 
 
 def _standing_lines(lvu: LvuTable) -> list[list[Shown]]:
-    """'#top-1', 'mean rank' and the number of seeds; rows that lack a task have no rank."""
-    standing = [lvu.table.standings.get(row) for row in lvu.rows]
+    """'#top-1', 'mean rank' and the number of seeds; rows that lack a task have no rank, nor has one alone."""
+    ranked = lvu.table.standings if len(lvu.table.standings) > 1 else {}
+    standing = [ranked.get(row) for row in lvu.rows]
     cells = [lvu.table.cells[row].values() for row in lvu.rows]
     seeds = [
         "" if row == TRIVIAL else str(min(c.seeds for c in own))
