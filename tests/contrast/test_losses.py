@@ -99,7 +99,7 @@ def test_the_batch_gives_negatives_but_for_the_own_key(first):
     for place in range(2):
         others = torch.cat([batch[: first + place], batch[first + place + 1 :], queue])
         each.append(slow_queue(queries[place : place + 1], keys[place : place + 1], others, 0.2))
-    assert float(loss) == pytest.approx(sum(each) / 2, rel=1e-5)
+    assert float(loss.detach()) == pytest.approx(sum(each) / 2, rel=1e-5)
     loss.backward()
     assert queries.grad.isfinite().all()
 
