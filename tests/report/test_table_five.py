@@ -1,13 +1,16 @@
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from kuleshov.cli import main
 from kuleshov.core.results import Result
 from kuleshov.datasets.lvu import TASKS
+from kuleshov.pipeline.stages import load_stage
 from kuleshov.report.measured import gather
 from kuleshov.report.paper_values import LVU_COLUMNS, TABLE_5
-from kuleshov.report.table_five import heads, lines, lvu_tables, split_off
+from kuleshov.report.table_five import ROWS, heads, lines, lvu_tables, split_off
 from kuleshov.report.tables import Source
 
 BASES = {"instances": 30.0, "scene-backbone": 40.0, "scene-pretrained": 45.0, "ot++-pretrained": 50.0}
@@ -34,10 +37,19 @@ def measured():
     return found
 
 
-@pytest.fixture
-def run(stage):
+# as a module names its row, and as a finished stage does
+STAGE_NAMES = {
+    "scene-backbone": "backbone",
+    "scene-pretrained": "pretrained",
+    "ot++-pretrained": "ot-plus-plus",
+}
+
+
+@pytest.fixture(params=[{}, STAGE_NAMES], ids=["module", "stage"])
+def run(stage, request):
+    results = [replace(one, row=request.param.get(one.row, one.row)) for one in measured()]
     backbone = stage("pretrain-backbone", "k400", "11111111", method="modist")
-    return stage("train-lvu", "lvu", "99999999", needs=[backbone], results=measured(), method="ot-plus-plus")
+    return stage("train-lvu", "lvu", "99999999", needs=[backbone], results=results, method="ot-plus-plus")
 
 
 def test_lines_and_standings_of_the_table(run):
@@ -111,3 +123,8 @@ def test_the_command_prints_the_table(run, capsys, tmp_path):
     (five,) = json.loads(capsys.readouterr().out)["table_five"]
     assert five["rows"]["instances"]["genre"]["seeds"] == {"0": 30.0, "1": 31.0}
     assert five["standings"]["ot++-pretrained"]["top1"] == 9 and five["method"] == "modist"
+
+
+def test_the_stages_rows_are_the_tables():
+    stage = load_stage("train-lvu", Path(__file__).resolve().parents[2])
+    assert list(stage.method_rows["ot-plus-plus"]) == [row for row in ROWS if row in BASES]

@@ -9,7 +9,7 @@ from kuleshov.datasets.lvu import TASKS
 from kuleshov.pipeline.plan import Request, make_plan
 
 ROOT = Path(__file__).parents[3]
-ROWS = ("instances", "backbone", "pretrained", "ot-plus-plus")
+ROWS = ("instances", "scene-backbone", "scene-pretrained", "ot++-pretrained")
 
 
 def planned(words, capsys, tmp_path):
