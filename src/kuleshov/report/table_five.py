@@ -1,7 +1,7 @@
 """The paper's Table 5 of our results: a task a line, since nine tasks side by side fit no terminal."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.console import Console
@@ -26,13 +26,6 @@ ROWS = {
     "ot++-backbone": "OT++, backbone only",
     "ot++-scratch": "OT++, TxE from scratch",
     "ot++-pretrained": "OT++",
-}
-# what the stage calls the rows that the module names more fully
-STAGE_ROWS = {
-    "backbone": "scene-backbone",
-    "scratch": "scene-scratch",
-    "pretrained": "scene-pretrained",
-    "ot-plus-plus": "ot++-pretrained",
 }
 CONTEXT, NO_CONTEXT = "scene-pretrained", "scene-backbone"
 CAPTION = (
@@ -69,8 +62,8 @@ class LvuTable:
 
 
 def is_table_five(result: Result) -> bool:
-    """Whether a line belongs to a row that only the Object Transformer has."""
-    return result.task in TASKS and result.row in {*ROWS, "ot-plus-plus"} - {TRIVIAL}
+    """Whether a line belongs to a row of the Object Transformer."""
+    return result.task in TASKS and result.row in ROWS and result.row != TRIVIAL
 
 
 def split_off(
@@ -89,9 +82,8 @@ def lvu_tables(measured: Iterable[tuple[Source, Result]]) -> list[LvuTable]:
     """Table 5 of each variant that has rows of the Object Transformer."""
     variants: dict[str, list[tuple[Source, Result]]] = {}
     for source, result in split_off(measured)[1]:
-        row = STAGE_ROWS.get(result.row, result.row)
-        if row in ROWS:
-            variants.setdefault(source.variant, []).append((source, replace(result, row=row)))
+        if result.row in ROWS:
+            variants.setdefault(source.variant, []).append((source, result))
     tables = []
     for variant, lines_of in variants.items():
         made = table_five(result for _, result in lines_of)
