@@ -98,8 +98,9 @@ def plain(clip, view):
     return clip[0]
 
 
-@pytest.mark.parametrize("alone", [False, True])
-def test_a_batch_is_augmented_clip_by_clip(alone):
+@pytest.mark.parametrize(("alone", "cache"), [(False, 1_000_000), (True, 1_000_000), (False, 0)])
+def test_a_batch_is_augmented_clip_by_clip(alone, cache, monkeypatch):
+    monkeypatch.setattr(augment, "CACHE_BYTES", cache)
     clips = torch.randint(0, 256, (24, 3, 2, 16, 16), dtype=torch.uint8)
     views = draws(replace(augment.cvrl_views(16)[1], blur=0.5), 24)
     parameters = torch.from_numpy(np.stack([view.vector() for view in views]))

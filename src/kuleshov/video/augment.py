@@ -17,6 +17,8 @@ from kuleshov.video import colour
 _ATTEMPTS = 100
 # PySlowFast's mean and standard deviation, all channels
 _MEAN, _STD = 0.45, 0.225
+# from this size of a float32 clip on a CPU augments clips one by one
+CACHE_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -249,8 +251,16 @@ class ClipAugmentation(nn.Module):
         # own memory: what follows works in place
         owned = clips.float().div_(255) if clips.dtype == torch.uint8 else clips.to(torch.float32, copy=True)
         if parameters is not None:
-            owned = self._augment(owned, parameters.float())
+            owned = self._by_parts(owned, parameters.float())
         return owned.sub_(_MEAN).div_(_STD) if self.normalise == "kinetics" else owned
+
+    def _by_parts(self, clips: Tensor, parameters: Tensor) -> Tensor:
+        # operation after operation on what a CPU's cache cannot hold waits for memory at each
+        if clips.device.type != "cpu" or not len(clips) or clips[0].nbytes < CACHE_BYTES:
+            return self._augment(clips, parameters)
+        for clip, own in zip(clips.split(1), parameters.split(1), strict=True):
+            clip.copy_(self._augment(clip, own))
+        return clips
 
     def _augment(self, clips: Tensor, parameters: Tensor) -> Tensor:
         view = ViewParameters(*parameters.unbind(dim=1))
