@@ -237,6 +237,7 @@ def bench_extract(folder: Path, rounds: int) -> bool:
         f"{len(videos) / each:.2f}/s",
         f"ratio {each / one:.1f} (aim >= 2)",
     )
+    return each / one >= 2
 
 
 def peak_memory(weights: str, movie: str, output: str) -> None:
