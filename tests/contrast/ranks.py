@@ -1,6 +1,6 @@
 """Run by test_ranks.py, one process a rank: three steps of CVRL and of MoDist on a share of a fixed batch.
 
-Usage: ranks.py RANK WORLD RENDEZVOUS OUTPUT
+Usage: ranks.py RANK WORLD RENDEZVOUS OUTPUT PRECISION
 """
 
 import sys
@@ -72,7 +72,7 @@ def shallow(name: str, width: int | None = None, zero_init_final_gamma: bool = F
 
 
 def modules() -> dict[str, tuple[torch.nn.Module, tuple[str, ...]]]:
-    """The two methods at tiny size, from a fixed seed, in double precision."""
+    """The two methods at tiny size, from a fixed seed, with blocks that start at full strength."""
     torch.manual_seed(0)
     pretraining.build = modist_module.build = shallow
     cvrl = CVRL(**NARROW)
@@ -81,23 +81,26 @@ def modules() -> dict[str, tuple[torch.nn.Module, tuple[str, ...]]]:
     modist, batch = MoDist(**sizes), MoDist(**sizes, batch_negatives=True)
     parts = ("clip_a", "clip_b", "motion_a", "motion_b")
     return {
-        "cvrl": (cvrl.double(), ("clip_a", "clip_b")),
-        "modist": (modist.double(), parts),
-        "modist, the batch's negatives": (batch.double(), parts),
+        "cvrl": (cvrl, ("clip_a", "clip_b")),
+        "modist": (modist, parts),
+        "modist, the batch's negatives": (batch, parts),
     }
 
 
-def run(rank: int, world: int) -> dict[str, dict[str, torch.Tensor]]:
+def run(rank: int, world: int, precision: torch.dtype) -> dict[str, dict[str, torch.Tensor]]:
     """All results of one process."""
-    return {name: train(module, names, rank, world) for name, (module, names) in modules().items()}
+    return {
+        name: train(module.to(precision), names, rank, world) for name, (module, names) in modules().items()
+    }
 
 
 def main() -> None:
-    rank, world, rendezvous, output = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
-    torch.set_num_threads(1)
+    rank, world, rendezvous, output, precision = int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]
+    # one thread with few clips would take other convolutions than one with many, which round differently
+    torch.set_num_threads(1 if precision == "float64" else 2)
     if world > 1:
         dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world)
-    results = run(rank, world)
+    results = run(rank, world, getattr(torch, precision))
     torch.save(results, f"{output}.{rank}")
     if world > 1:
         dist.destroy_process_group()

@@ -1,13 +1,17 @@
 """Heads, key encoders, the k-NN probe, the order of samples, filmstrips."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from kuleshov.contrast.filmstrip import filmstrip, paired_rows
 from kuleshov.contrast.heads import ProjectionHead
 from kuleshov.contrast.modist import MoDist
 from kuleshov.contrast.momentum import key_encoder, update
+from kuleshov.contrast.norm import GlobalBatchNorm, share_batch_norm
 from kuleshov.contrast.probe import knn_predict, majority_accuracy
 from kuleshov.contrast.sampler import GlobalBatchSampler
 from kuleshov.core.errors import KuleshovError
@@ -110,3 +114,57 @@ def test_filmstrip():
     assert torch.equal(filmstrip(clips, max_frames=2)[:, :4, 6:], clips[0, :, 4])
     rows = paired_rows(clips, clips + 1, samples=1)
     assert torch.equal(rows, torch.stack([clips[0], clips[0] + 1]))
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (6, 3, 2, 5, 4), (2, 40, 4, 60, 60)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+def test_global_batch_norm_is_batch_norm(shape, layout):
+    torch.manual_seed(0)
+    layers = nn.BatchNorm1d if len(shape) == 2 else nn.BatchNorm3d
+    plain = layers(shape[1]).double()
+    nn.init.normal_(plain.weight)
+    nn.init.normal_(plain.bias)
+    shared = share_batch_norm(copy.deepcopy(plain), "cpu")
+    assert type(shared) is GlobalBatchNorm
+    x = 3 + torch.randn(shape, dtype=torch.double)
+    x = x.to(memory_format=layout) if len(shape) == 5 else x
+    weights = torch.randn(shape, dtype=torch.double)
+    found = []
+    for layer in (plain, shared):
+        value = x.clone().requires_grad_()
+        out = layer(value)
+        (out * weights).sum().backward()
+        found.append([out, value.grad, layer.weight.grad, layer.bias.grad, *layer.buffers()])
+    for expected, result in zip(*found, strict=True):
+        torch.testing.assert_close(result, expected)
+    shared.eval(), plain.eval()
+    torch.testing.assert_close(shared(x), plain(x))
+
+
+def test_global_batch_norm_of_two_values_in_closed_form():
+    layer = share_batch_norm(nn.BatchNorm1d(1, eps=0), "cpu")
+    assert layer(torch.tensor([[1.0], [5.0]])).tolist() == [[-1.0], [1.0]]
+    # momentum 0.1: from 0 towards the mean 3, from 1 towards the unbiased variance 8
+    assert float(layer.running_mean) == pytest.approx(0.3)
+    assert float(layer.running_var) == pytest.approx(1.7)
+
+
+def test_global_batch_norm_sums_each_clip_by_itself():
+    torch.manual_seed(0)
+    x = (100 + torch.randn(64, 5, 4, 9, 9)).contiguous(memory_format=torch.channels_last_3d)
+    layer = share_batch_norm(nn.BatchNorm3d(5), "cpu")
+    order = torch.randperm(64)
+    # the ordinary layer's sums over the batch differ in their last digits when clips change places
+    assert torch.equal(layer(x)[order], layer(x[order]))
+
+
+def test_global_batch_norm_keeps_half_precision():
+    layer = share_batch_norm(nn.BatchNorm3d(4), "cpu")
+    x = torch.randn(2, 4, 2, 3, 3)
+    out = layer(x.bfloat16())
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out.float(), nn.BatchNorm3d(4)(x), atol=0.05, rtol=0.05)
+
+
+def test_on_gpus_torch_has_its_own():
+    assert type(share_batch_norm(nn.BatchNorm3d(4), "cuda")) is nn.BatchNorm3d
