@@ -1,5 +1,6 @@
 """Other people's checkpoints, made here in each dialect from one network, come back as that network."""
 
+import argparse
 import pickle
 from pathlib import Path
 
@@ -132,6 +133,20 @@ def test_self_supervised_prefixes(tmp_path, prefix, others):
     assert torch.equal(load(tmp_path / "w.safetensors").state_dict()[stem], state[stem])
 
 
+@pytest.mark.parametrize("entry", ["model", "model_state_dict", "network"])
+def test_weights_under_another_name(tmp_path, entry):
+    network, _ = network_and_head("slow_r50")
+    weights = network.state_dict()
+    followers = {"model_ema": {key: value + 1 for key, value in weights.items()}}
+    torch.save({entry: weights, **followers, "epoch": 3}, tmp_path / "w.pth")
+    import_weights(tmp_path / "w.pth", tmp_path / "w.safetensors")
+    stem = "s1.pathway0_stem.conv.weight"
+    assert torch.equal(load(tmp_path / "w.safetensors").state_dict()[stem], weights[stem])
+    torch.save({"left": weights, "right": weights}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match="tensors under left, right: save the one to import by itself"):
+        import_weights(tmp_path / "w.pth", tmp_path / "w.safetensors")
+
+
 @pytest.mark.parametrize("rule", ["center", "mean"])
 def test_slow_inflates_into_slow_d(tmp_path, rule):
     network, state = network_and_head("slow_r50")
@@ -163,7 +178,20 @@ class Bomb:
 
 
 def test_nothing_is_run(tmp_path, capsys):
-    torch.save({"model_state": {}, "extra": Bomb()}, tmp_path / "bomb.pyth")
+    network, _ = network_and_head("slow_r50")
+    weights = network.state_dict()
+    content = {"model_state": weights, "extra": Bomb(), "epoch": np.int64(3), "path": Path("runs")}
+    torch.save({**content, "options": argparse.Namespace(lr=0.1)}, tmp_path / "bomb.pyth")
+    report = import_weights(tmp_path / "bomb.pyth", tmp_path / "w.safetensors")
+    assert {"argparse.Namespace", "builtins.print", "pathlib.PosixPath"} <= set(report.ignored)
+    stem = "s1.pathway0_stem.conv.weight"
+    assert torch.equal(load(tmp_path / "w.safetensors").state_dict()[stem], weights[stem])
+    torch.save({"model_state": Bomb()}, tmp_path / "bomb.pyth")
+    with pytest.raises(WeightsError, match="its weights are a _Unread, not a dictionary of tensors"):
+        import_weights(tmp_path / "bomb.pyth", tmp_path / "w.safetensors")
+    torch.save({"model_state": weights}, tmp_path / "bomb.pyth", _use_new_zipfile_serialization=False)
+    assert not import_weights(tmp_path / "bomb.pyth", tmp_path / "w.safetensors").ignored
+    (tmp_path / "bomb.pyth").write_bytes(pickle.dumps(Bomb(), protocol=2))
     with pytest.raises(WeightsError, match="nothing else is unpickled"):
         import_weights(tmp_path / "bomb.pyth", tmp_path / "w.safetensors")
     (tmp_path / "bomb.pkl").write_bytes(pickle.dumps({"blobs": Bomb()}))
@@ -183,9 +211,9 @@ def test_mistakes_are_named(tmp_path):
         assert not output.exists()
 
     lacking = {k: v for k, v in state.items() if k != "s4.pathway0_res5.branch2.a.weight"}
-    refused({"model_state": lacking}, r"1 keys missing \(first s4.pathway0_res5.branch2.a.weight\)")
+    refused({"model_state": lacking}, r"317 keys matched, 1 missing \(s4.pathway0_res5.branch2.a.weight\)")
     extra = {**state, "s3.pathway0_nonlocal1.conv_g.weight": torch.zeros(1)}
-    refused({"model_state": extra}, r"1 keys unexpected \(first s3.pathway0_nonlocal1.conv_g.weight\)")
+    refused({"model_state": extra}, r"318 keys matched, 1 unexpected \(s3.pathway0_nonlocal1.conv_g.weight\)")
     refused({"model_state": state}, "slow_r50, not of slow_d_r50: inflate them", architecture="slow_d_r50")
     refused({"model_state": state}, "no backbone is called 'slow'", architecture="slow")
     refused({"model_state": state}, "inflate is center or mean, not 'middle'", inflate="middle")

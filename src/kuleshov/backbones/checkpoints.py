@@ -1,6 +1,7 @@
 """Reading other people's checkpoint files without running anything that is in them."""
 
 import pickle
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import yaml
 from torch import Tensor
 
 from kuleshov.backbones.clip_format import ClipFormat
+from kuleshov.backbones.dialects import preferred
 from kuleshov.core.errors import MissingDataError, WeightsError
 from kuleshov.core.unpickle import restricted_load
 
@@ -22,7 +24,7 @@ class Checkpoint:
     Attributes:
         container: `pyslowfast`, `caffe2`, `lightning` or `state_dict`, by how the file is laid out.
         tensors: name to tensor, as named there.
-        skipped: names of entries that are no tensors.
+        skipped: names of entries that are no tensors, and of classes that the file names and that were not run.
         config: the training's configuration, as text, where the file holds it.
     """
 
@@ -45,14 +47,36 @@ def read(path: str | Path) -> Checkpoint:
     if path.suffix == ".pkl":
         return _caffe2(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        objects = _foreign_objects(path)
+        with torch.serialization.safe_globals([(_Unread, name) for name in objects]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()
         raise WeightsError(
             f"{path} cannot be read as tensors and plain values alone, and nothing else is unpickled: "
             f"{reason[-1].strip() if reason else type(error).__name__}"
         ) from error
-    return _pytorch(path, content)
+    return _pytorch(path, content, objects)
+
+
+class _Unread:
+    """Stands where a checkpoint names a class or function of its own: takes what it is given and does nothing."""
+
+    def __new__(cls, *args: Any, **named: Any) -> "_Unread":
+        return super().__new__(cls)
+
+    def __setstate__(self, state: Any) -> None:
+        """Take any state."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Take any item."""
+
+
+def _foreign_objects(path: Path) -> tuple[str, ...]:
+    """Classes and functions, beyond tensors and plain values, that a checkpoint names; none in torch's old format."""
+    if not zipfile.is_zipfile(path):
+        return ()
+    return tuple(sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path)))
 
 
 def _caffe2(path: Path) -> Checkpoint:
@@ -69,22 +93,41 @@ def _caffe2(path: Path) -> Checkpoint:
     return Checkpoint("caffe2", tensors, tuple(skipped))
 
 
-def _pytorch(path: Path, content: Any) -> Checkpoint:
+def _pytorch(path: Path, content: Any, objects: tuple[str, ...]) -> Checkpoint:
     if not isinstance(content, dict):
         raise WeightsError(f"{path} holds a {type(content).__name__}, not a checkpoint's dictionary")
     config = content.get("cfg", "")
-    if "model_state" in content:
-        container, state = "pyslowfast", content["model_state"]
-    elif "state_dict" in content:
-        lightning = any(key.startswith("pytorch-lightning") for key in content)
-        container, state = "lightning" if lightning else "state_dict", content["state_dict"]
+    entry = _entry_of_weights(path, content)
+    if entry == "model_state":
+        container = "pyslowfast"
     else:
-        container, state = "state_dict", content
+        container = (
+            "lightning" if any(key.startswith("pytorch-lightning") for key in content) else "state_dict"
+        )
+    state = content[entry] if entry else content
     if not isinstance(state, dict):
         raise WeightsError(f"{path}: its weights are a {type(state).__name__}, not a dictionary of tensors")
     tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
     skipped = tuple(str(name) for name, value in state.items() if not isinstance(value, Tensor))
-    return Checkpoint(container, tensors, skipped, config if isinstance(config, str) else "")
+    return Checkpoint(container, tensors, (*skipped, *objects), config if isinstance(config, str) else "")
+
+
+def _entry_of_weights(path: Path, content: dict) -> str:
+    """The entry that holds the weights; empty where the dictionary itself holds them."""
+    known = [name for name in ("model_state", "state_dict") if name in content]
+    if known or any(isinstance(value, Tensor) for value in content.values()):
+        return known[0] if known else ""
+    nested = [str(name) for name, value in content.items() if isinstance(value, dict) and _has_tensors(value)]
+    nested = preferred(nested) or nested
+    if len(nested) > 1:
+        raise WeightsError(
+            f"{path} holds tensors under {', '.join(nested)}: save the one to import by itself, with torch.save"
+        )
+    return nested[0] if nested else ""
+
+
+def _has_tensors(state: dict) -> bool:
+    return any(isinstance(value, Tensor) for value in state.values())
 
 
 def clip_format(config: str, usual: ClipFormat) -> ClipFormat:

@@ -99,18 +99,23 @@ def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], source: str
     """Load tensors into a network, with every key present, none left over, and every shape the same.
 
     Raises:
-        WeightsError: they differ; the counts and the first key of each kind are named.
+        WeightsError: they differ; counts, and the first keys of each kind, are named.
     """
     expected = network.state_dict()
     missing = sorted(expected.keys() - tensors.keys())
     unexpected = sorted(tensors.keys() - expected.keys())
     shapes = [key for key in expected if key in tensors and expected[key].shape != tensors[key].shape]
-    said = [f"{len(missing)} keys missing (first {missing[0]})"] if missing else []
-    said += [f"{len(unexpected)} keys unexpected (first {unexpected[0]})"] if unexpected else []
-    said += [f"{key} is {tuple(tensors[key].shape)} for {tuple(expected[key].shape)}" for key in shapes[:1]]
+    other = [f"{key} is {tuple(tensors[key].shape)} for {tuple(expected[key].shape)}" for key in shapes]
+    differing = (("missing", missing), ("unexpected", unexpected), ("of another shape", other))
+    said = [f"{len(keys)} {kind} ({_first(keys)})" for kind, keys in differing if keys]
     if said:
-        raise WeightsError(f"{source} does not fit the network: {'; '.join(said)}")
+        matched = len(expected.keys() & tensors.keys()) - len(shapes)
+        raise WeightsError(f"{source} does not fit the network: {matched} keys matched, {', '.join(said)}")
     network.load_state_dict(tensors)
+
+
+def _first(keys: list[str], shown: int = 3) -> str:
+    return ", ".join(keys[:shown]) + (", ..." if len(keys) > shown else "")
 
 
 def _kind(facts: Any) -> str:
