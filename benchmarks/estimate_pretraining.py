@@ -57,8 +57,24 @@ def operations(name: str, backward: bool) -> float:
     return float(counter.get_total_flops())
 
 
-def kept_bytes(name: str) -> float:
-    """Bytes that the forward pass of one clip keeps for the backward pass, in bf16."""
+def stage_operations(name: str, stages: int) -> float:
+    """Floating-point operations of the first residual stages alone, forward, of one clip."""
+    with torch.device("meta"):
+        network, clip = build(name), torch.empty(1, 3, 16, 224, 224)
+    with FlopCounterMode(display=False, depth=2) as counter:
+        network(clip)
+    counted = counter.get_flop_counts()
+    names = [f"{type(network).__name__}.s{number + 2}" for number in range(stages)]
+    return float(sum(sum(counted[name].values()) for name in names))
+
+
+def kept_bytes(name: str, recomputed: int) -> float:
+    """Bytes that the forward pass of one clip keeps for the backward pass, in bf16.
+
+    Args:
+        name: of the network.
+        recomputed: stages whose blocks keep their inputs alone.
+    """
     held: list[torch.Tensor] = []
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -67,6 +83,7 @@ def kept_bytes(name: str) -> float:
 
     with torch.device("meta"):
         network, clip = build(name), torch.empty(1, 3, 16, 224, 224)
+    network.recompute(recomputed)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         network(clip)
     weights = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
@@ -74,28 +91,32 @@ def kept_bytes(name: str) -> float:
     return sum(size for place, size in storages.items() if place not in weights) / 2
 
 
-def settings(method: str) -> tuple[int, int]:
-    """Global batch and epochs of the paper-scale configuration."""
+def settings(method: str) -> tuple[int, int, int]:
+    """Global batch, epochs and stages computed again, of the paper-scale configuration."""
     chosen: dict[str, int] = {}
     for name in (f"{method}.yaml", f"{method}.paper.yaml"):
         values = yaml.safe_load((ROOT / "configs" / "pretrain-backbone" / name).read_text(encoding="utf-8"))
         chosen |= {"batch": values.get("data", {}).get("init_args", {}).get("batch_size") or chosen["batch"]}
         chosen |= {"epochs": values.get("trainer", {}).get("max_epochs") or chosen["epochs"]}
-    return chosen["batch"], chosen["epochs"]
+        chosen |= {"again": values["model"]["init_args"].get("recompute_stages", chosen.get("again"))}
+    return chosen["batch"], chosen["epochs"], chosen["again"]
 
 
 def estimate(method: Method, arguments: argparse.Namespace) -> dict[str, float | str]:
     """One line of the table."""
-    batch, epochs = settings(method.name)
+    batch, epochs, again = settings(method.name)
     peak, memory = GPUS[arguments.gpu]
     sample = method.trained * operations("slow_d_r50", True) + method.embedded * operations(
         "slow_d_r50", False
     )
+    sample += method.trained * stage_operations("slow_d_r50", again)
     if method.motion:
         sample += operations("motion_2d", True) + operations("motion_2d", False)
     steps = epochs * (arguments.videos // batch)
     seconds = steps * batch * sample / (arguments.gpus * peak * arguments.share)
-    activations = method.trained * kept_bytes("slow_d_r50") + method.motion * kept_bytes("motion_2d")
+    activations = method.trained * kept_bytes("slow_d_r50", again) + method.motion * kept_bytes(
+        "motion_2d", 0
+    )
     # weights, gradients and momentum in float32; a key encoder's weights beside them
     fixed = sum(p.numel() for p in build("slow_d_r50", 64).parameters()) * 4 * (3 + method.motion)
     return {

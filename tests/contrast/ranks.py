@@ -78,7 +78,7 @@ def modules() -> dict[str, tuple[torch.nn.Module, tuple[str, ...]]]:
     cvrl = CVRL(**NARROW)
     # the queue is no multiple of the batch, and wraps round
     sizes = {**NARROW, "motion_width": 2, "queue_size": 20, "key_momentum": 0.9, "motion_weight": 0.5}
-    modist, batch = MoDist(**sizes), MoDist(**sizes, batch_negatives=True)
+    modist, batch = MoDist(**sizes), MoDist(**sizes, batch_negatives=True, recompute_stages=2)
     parts = ("clip_a", "clip_b", "motion_a", "motion_b")
     return {
         "cvrl": (cvrl, ("clip_a", "clip_b")),

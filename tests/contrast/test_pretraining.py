@@ -63,6 +63,17 @@ def test_a_resumed_training_equals_the_uninterrupted_one(fit, tmp_path, method, 
         assert torch.equal(value, state[key]), key
 
 
+def test_computing_activations_again_changes_nothing(fit, tmp_path):
+    states = []
+    for stages in (0, 2):
+        options = {"model__init_args__recompute_stages": stages, "trainer__limit_train_batches": 2}
+        folder = tmp_path / str(stages)
+        cli = fit("cvrl", probe=False, trainer__max_epochs=1, trainer__default_root_dir=folder, **options)
+        states.append(cli.model.state_dict())
+    for key, value in states[0].items():
+        assert torch.equal(value, states[1][key]), key
+
+
 def test_probe_and_results(fit, tmp_path, tiny_world):
     cli = fit("cvrl", trainer__max_epochs=1, trainer__check_val_every_n_epoch=1)
     assert 0 <= float(cli.trainer.callback_metrics["val/knn_top1"]) <= 1

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from kuleshov.backbones.recompute import recomputed
 from kuleshov.core.errors import KuleshovError
 
 BN_EPS = 1e-5
@@ -65,7 +66,12 @@ class Transform(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """A residual block; the shortcut is a strided 1 x 1 x 1 convolution where the shape changes."""
+    """A residual block; the shortcut is a strided 1 x 1 x 1 convolution where the shape changes.
+
+    Where `recompute` is set, a training step keeps its input alone and computes the rest again.
+    """
+
+    recompute = False
 
     def __init__(self, inputs: int, inner: int, outputs: int, temporal_kernel: int, stride: int) -> None:
         super().__init__()
@@ -78,6 +84,11 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, T, H, W) to (B, outputs, T, H / stride, W / stride)."""
+        if self.recompute and self.training and torch.is_grad_enabled():
+            return recomputed(self, self._answer, x)
+        return self._answer(x)
+
+    def _answer(self, x: Tensor) -> Tensor:
         shortcut = self.branch1_bn(self.branch1(x)) if self.projects else x
         return self.relu(shortcut + self.branch2(x))
 
@@ -128,6 +139,20 @@ class ResNet3d(nn.Module):
             inputs = outputs
         self.pathway0_pool = nn.MaxPool3d((2, 1, 1), stride=(2, 1, 1)) if pool_after_res2 else nn.Identity()
         _initialise(self, zero_init_final_gamma)
+
+    def recompute(self, stages: int) -> None:
+        """Let the blocks of the first `stages` residual stages, 0 to 4, keep less memory and compute twice.
+
+        Raises:
+            KuleshovError: another number.
+        """
+        if not 0 <= stages <= 4:
+            raise KuleshovError(
+                f"a backbone has 4 residual stages: {stages} of them cannot be computed again"
+            )
+        for number in range(4):
+            for block in getattr(self, f"s{number + 2}"):
+                block.recompute = number < stages
 
     def forward_map(self, clips: Tensor) -> Tensor:
         """The last stage's map, (B, D, T', H / 32, W / 32), of clips (B, 3, T, H, W).

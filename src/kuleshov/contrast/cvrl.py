@@ -38,6 +38,7 @@ class CVRL(Pretraining):
         sync_batchnorm: batch norm over all processes.
         channels_last: channels-last memory layout.
         compile: compile the backbone with torch.compile.
+        recompute_stages: residual stages, 0 to 4, whose activations the backward pass computes again.
         health_every: steps between two measurements of the representation.
         probe_neighbours: neighbours that vote in the k-NN probe.
     """
@@ -64,6 +65,7 @@ class CVRL(Pretraining):
         sync_batchnorm: bool = True,
         channels_last: bool = True,
         compile: bool = False,
+        recompute_stages: int = 0,
         health_every: int = 50,
         probe_neighbours: int = 20,
     ) -> None:

@@ -57,6 +57,7 @@ class MoDist(Pretraining):
         sync_batchnorm: batch norm over all processes.
         channels_last: channels-last memory layout.
         compile: compile the visual network with torch.compile.
+        recompute_stages: residual stages, 0 to 4, of the visual network whose activations are computed again.
         health_every: steps between two measurements of the representation.
         probe_neighbours: neighbours that vote in the k-NN probe.
 
@@ -93,6 +94,7 @@ class MoDist(Pretraining):
         sync_batchnorm: bool = True,
         channels_last: bool = True,
         compile: bool = False,
+        recompute_stages: int = 0,
         health_every: int = 50,
         probe_neighbours: int = 20,
     ) -> None:

@@ -33,7 +33,8 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor, total: Tensor) -> None:
-        self.num_batches_tracked += 1
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked += 1
         unbiased = variance * total / (total - 1).clamp(min=1)
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
         self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)

@@ -42,6 +42,8 @@ class Pretraining(pl.LightningModule):
         backbone = build(network or chosen.backbone, chosen.width, zero_init_final_gamma)
         if chosen.backbone_weights is not None and network is None:
             start_from(backbone, chosen.backbone_weights)
+        if network is None:
+            backbone.recompute(chosen.recompute_stages)
         if chosen.channels_last:
             backbone = backbone.to(memory_format=torch.channels_last_3d)
         if chosen.compile:

@@ -33,6 +33,7 @@ class Supervised(Pretraining):
         sync_batchnorm: batch norm over all processes.
         channels_last: channels-last memory layout.
         compile: compile the backbone with torch.compile.
+        recompute_stages: residual stages, 0 to 4, whose activations the backward pass computes again.
         health_every: steps between two measurements of the features' effective rank.
         probe_neighbours: neighbours that vote in the k-NN probe.
 
@@ -61,6 +62,7 @@ class Supervised(Pretraining):
         sync_batchnorm: bool = False,
         channels_last: bool = True,
         compile: bool = False,
+        recompute_stages: int = 0,
         health_every: int = 50,
         probe_neighbours: int = 20,
     ) -> None:
