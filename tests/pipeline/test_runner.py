@@ -48,6 +48,7 @@ summary: backbone
 command: fit
 configs: [configs/toy.yaml]
 data: {k400: {}, folder: {}}
+starts_from: model.init_args.weights
 outputs: {weights: weights/b.safetensors}
 """
 EXTRACT = """
@@ -250,6 +251,21 @@ def test_given_weights_stand_for_the_backbone(extracting: Path):
     assert plan.needs == {} and f"--model.init_args.weights={given}" in plan.jobs[0].words
     changed = make_plan(request(extracting, stage="extract", root=Path("data/elsewhere"), weights=other))
     assert changed.fingerprint != plan.fingerprint
+
+
+def test_a_backbone_starts_from_given_weights(extracting: Path):
+    given, moved = Path("given.safetensors"), Path("moved.safetensors")
+    given.write_bytes(b"one"), moved.write_bytes(b"one")
+    stage = {"stage": "pretrain-backbone", "data": "k400"}
+    plain = make_plan(request(extracting, **stage))
+    second = make_plan(request(extracting, **stage, weights=given))
+    assert f"--model.init_args.weights={given}" in second.jobs[0].words
+    assert not any("init_args.weights" in word for word in plain.jobs[0].words)
+    assert second.fingerprint != plain.fingerprint
+    # the file's content counts, not where it lies
+    assert make_plan(request(extracting, **stage, weights=moved)).fingerprint == second.fingerprint
+    with pytest.raises(KuleshovError, match="stage first takes no backbone weights: leave --weights out"):
+        make_plan(request(extracting, stage="first", weights=given))
 
 
 def test_given_weights_that_are_not_there(extracting: Path):

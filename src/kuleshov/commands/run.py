@@ -33,7 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--num_nodes", type=int, default=1, help="number of nodes")
     parser.add_argument("--root", type=Path, default=None, help="folder that holds the data sets")
     parser.add_argument(
-        "--weights", type=Path, default=None, help="backbone weights, in place of pretraining the backbone"
+        "--weights",
+        type=Path,
+        default=None,
+        help="backbone weights, in place of pretraining the backbone; pretrain-backbone itself starts from them",
     )
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs")
     parser.add_argument("--world_seed", type=int, default=0, help="seed of the generated world")

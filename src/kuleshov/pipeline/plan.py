@@ -31,7 +31,8 @@ class Request:
         seeds: how many seeds the seeded stages run with.
         root: folder of the data sets; None takes the generated world, or `data/` at paper scale. For the
             data set `folder` it is that folder, and does not hold for the stages that need other data.
-        weights: a backbone's weights in place of those of the stage pretrain-backbone.
+        weights: a backbone's weights: a stage that pretrains one starts from them, for all others they stand
+            in place of the stage pretrain-backbone's.
         runs: folder of the runs.
         world_seed: seed of the generated world.
         overrides: extra arguments of the last stage.
@@ -89,6 +90,7 @@ class Planned:
         folder: the run folder.
         jobs: its processes.
         needs: name -> plan of what it needs.
+        takes_weights: whether it reads the weights that the user gave.
         stale: why an earlier run of the same stage does not count; empty where there is none.
     """
 
@@ -99,6 +101,7 @@ class Planned:
     folder: Path
     jobs: tuple[Job, ...]
     needs: dict[str, "Planned"] = field(default_factory=dict)
+    takes_weights: bool = False
     stale: str = ""
 
     @property
@@ -121,13 +124,16 @@ def make_plan(request: Request) -> Planned:
 
     Raises:
         KuleshovError: an unknown stage, data set, method, task or scale; the nearest known name is offered.
-        MissingDataError: the data set is not on disk.
+        MissingDataError: the data set, or the weights given, are not on disk.
     """
     if request.scale not in SCALES:
         raise KuleshovError(f"no scale {request.scale!r}{nearest(request.scale, SCALES)}")
     if request.seeds < 1:
         raise KuleshovError(f"--seeds must be at least 1, got {request.seeds}")
-    return _plan(request, {}, ())
+    plan = _plan(request, {}, ())
+    if request.weights is not None and not any(planned.takes_weights for planned in plan.order()):
+        raise KuleshovError(f"stage {plan.stage.name} takes no backbone weights: leave --weights out")
+    return plan
 
 
 def _plan(request: Request, known: dict[tuple, Planned], above: tuple[str, ...]) -> Planned:
@@ -162,8 +168,9 @@ def _root(root: Path | None, data: str, needed: str) -> Path | None:
 
 
 def _given(request: Request, stage: Stage) -> dict[str, str]:
-    """The digest of the weights that the user gave, by the need that they stand for."""
+    """The digest of the weights that the user gave, by the need that they stand for, or as `start`."""
     names = [name for name, need in stage.needs.items() if need.stage == BACKBONE]
+    names += ["start"] if stage.starts_from else []
     if request.weights is None or not names:
         return {}
     if not request.weights.is_file():
@@ -206,7 +213,7 @@ def _resolve(request: Request, stage: Stage, data: str, method: str, needs: dict
         "stage": stage.name,
         "command": stage.command,
         "configs": [yaml.safe_load(path.read_text(encoding="utf-8")) for path in configs],
-        "arguments": arguments,
+        "arguments": dict(arguments),
         "rows": rows,
         "values": dict(values),
         "data": "generated world" if world else str(root.absolute()) if root else "",
@@ -217,9 +224,11 @@ def _resolve(request: Request, stage: Stage, data: str, method: str, needs: dict
     folder = request.runs / f"{prefix}-{fingerprint[:8]}"
     values |= {"run": str(folder), "root": str(root or ""), **_handed_on(needs)}
     values |= {f"{name}.weights": str(request.weights) for name in given}
+    if "start" in given:
+        arguments[stage.starts_from] = str(request.weights)
     jobs = _jobs(request, stage, configs, arguments, rows, values, folder)
     stale = why_stale(request.runs, prefix, folder, resolved)
-    return Planned(stage, data, fingerprint, resolved, folder, jobs, needs, stale)
+    return Planned(stage, data, fingerprint, resolved, folder, jobs, needs, bool(given), stale)
 
 
 def config_files(stage: Stage, project: Path, method: str, data: str, scale: str) -> list[Path]:

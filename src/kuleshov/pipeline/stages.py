@@ -46,6 +46,7 @@ class Stage:
         default_tasks: scale -> tasks that run where none is named; all where the scale is not in it.
         needs: name -> stage whose outputs are read.
         arguments: argument -> value, with placeholders.
+        starts_from: argument that takes the weights that the user gives, where the stage can start from them.
         scales: scale -> extra arguments.
         rows: row of the table -> extra arguments, a job each.
         method_rows: method -> its rows, in place of `rows`.
@@ -63,6 +64,7 @@ class Stage:
     default_tasks: dict[str, list[str]] = field(default_factory=dict)
     needs: dict[str, Need] = field(default_factory=dict)
     arguments: dict[str, str] = field(default_factory=dict)
+    starts_from: str = ""
     scales: dict[str, dict[str, str]] = field(default_factory=dict)
     rows: dict[str, dict[str, str]] = field(default_factory=dict)
     method_rows: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
