@@ -166,5 +166,6 @@ def test_global_batch_norm_keeps_half_precision():
     torch.testing.assert_close(out.float(), nn.BatchNorm3d(4)(x), atol=0.05, rtol=0.05)
 
 
-def test_on_gpus_torch_has_its_own():
-    assert type(share_batch_norm(nn.BatchNorm3d(4), "cuda")) is nn.BatchNorm3d
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_other_devices_keep_the_layers_of_torch(device):
+    assert type(share_batch_norm(nn.BatchNorm3d(4), device)) is nn.BatchNorm3d

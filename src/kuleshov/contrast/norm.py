@@ -121,13 +121,13 @@ def share_batch_norm(module: nn.Module, device_type: str) -> nn.Module:
 
     Args:
         module: changed in place; its state dict keeps its keys.
-        device_type: `cuda` takes torch's own layers, which are faster there; on the CPU one process takes the
-            layer that several take, and so gives their results.
+        device_type: other devices take torch's own layers; on the `cpu` one process takes the layer that several
+            take, and so gives their results.
 
     Returns:
         The module.
     """
-    if device_type == "cuda":
+    if device_type != "cpu":
         several = active() and world_size() > 1
         return nn.SyncBatchNorm.convert_sync_batchnorm(module) if several else module
     for layer in list(module.modules()):
