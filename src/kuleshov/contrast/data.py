@@ -87,7 +87,7 @@ class PretrainingClips(pl.LightningDataModule):
         normalise: Normalise = "none",
         cache_mb: int = 0,
         backend: Backend = "auto",
-        unreadable_limit: float = 0.05,
+        unreadable_limit: float = 0.2,
     ) -> None:
         super().__init__()
         if (probe_bank is None) != (probe_queries is None):

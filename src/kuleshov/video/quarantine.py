@@ -28,7 +28,7 @@ class Quarantine:
         limit: share of distinct files that may be bad.
     """
 
-    def __init__(self, total: int, path: str | Path | None = None, limit: float = 0.05) -> None:
+    def __init__(self, total: int, path: str | Path | None = None, limit: float = 0.2) -> None:
         if total < 1 or not 0 <= limit <= 1:
             raise KuleshovError(f"a quarantine needs files and a limit in [0, 1], got {total} and {limit}")
         self.total, self.limit = total, limit

@@ -102,7 +102,7 @@ class VerbClipData(pl.LightningDataModule):
         crop_size: int = 224,
         cache_mb: int = 0,
         backend: Backend = "auto",
-        unreadable_limit: float = 0.05,
+        unreadable_limit: float = 0.2,
     ) -> None:
         super().__init__()
         self.root, self.video_root = Path(annotations), videos
