@@ -11,7 +11,8 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `kuleshov check`."""
-    parser.add_argument("data", choices=("kinetics", "vidsitu", "lvu", "folder"), help="data set")
+    names = ("k400", "kinetics", "vidsitu", "lvu", "folder")
+    parser.add_argument("data", choices=names, help="data set; k400 and kinetics are one")
     parser.add_argument("--root", type=Path, required=True, help="its folder")
     parser.add_argument(
         "--against",
@@ -45,11 +46,10 @@ def run(args: argparse.Namespace) -> int:
         if not (name and equals and folder):
             raise UsageError(f"--against takes NAME=DIR, such as lvu=data/lvu, not {word!r}")
         against[name] = folder
-    report = check(
-        args.data, args.root, against, args.videos, args.write_split, args.least_seconds, args.workers
-    )
+    data = "kinetics" if args.data == "k400" else args.data
+    report = check(data, args.root, against, args.videos, args.write_split, args.least_seconds, args.workers)
     if args.json:
         print(json.dumps(report, ensure_ascii=False))
     else:
-        print_report(args.data, report, terminal())
+        print_report(data, report, terminal())
     return 0
