@@ -8,7 +8,7 @@ bench_backbone.py measures. Ratios are over the fastest peer. The floor is what 
 frames of both clips in and the views out, over this machine's memory bandwidth.
 
     python benchmarks/bench_video.py            # table; exit status 1 where a ratio is missed
-    python benchmarks/bench_video.py --json
+    python benchmarks/bench_video.py --json --reads 300     # and whether memory stays flat
 """
 
 import argparse
@@ -229,6 +229,23 @@ def measure(setting: Setting, folder: Path, count: int, rounds: int) -> list[dic
     return rows
 
 
+def resident() -> float:
+    """Megabytes of memory that this process holds."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def memory(setting: Setting, folder: Path, reads: int) -> dict:
+    """Megabytes held by a process that has read `reads` samples, and ten times as many."""
+    paths = write_videos(folder, setting, 4)
+    read, held = our_reading(setting, paths, "auto", 0), []
+    for count in (reads, 9 * reads):
+        for number in range(count):
+            read(paths[number % len(paths)])
+        held.append(resident())
+    return {"setting": setting.name, "reads": reads, "before": held[0], "after": held[1]}
+
+
 def report(rows: list[dict]) -> None:
     """Print the table."""
     print(f"two views of a video, {reader_version()}, {torch.get_num_threads()} thread(s)")
@@ -247,6 +264,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--videos", type=int, default=6, help="videos a setting")
     parser.add_argument("--rounds", type=int, default=5, help="rounds in which the ways take turns")
+    parser.add_argument(
+        "--reads",
+        type=int,
+        default=0,
+        help="and measure the memory after so many and ten times as many reads",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -257,10 +280,16 @@ def main() -> int:
             for setting in SETTINGS
             for row in measure(setting, Path(folder), arguments.videos, arguments.rounds)
         ]
+        held = memory(SETTINGS[0], Path(folder), arguments.reads) if arguments.reads else None
     if arguments.json:
-        print(json.dumps(rows))
+        print(json.dumps({"rows": rows, "memory": held}))
     else:
         report(rows)
+        if held:
+            print(
+                f"memory after {held['reads']} reads {held['before']:.0f} MB, after ten times as many "
+                f"{held['after']:.0f} MB"
+            )
     missed = [row for row in rows if row["least"] is not None and row["ratio"] < row["least"]]
     for row in missed:
         text = f"{row['setting']}, {row['way']}: {row['ratio']:.2f} x is below {row['least']:.1f} x"
