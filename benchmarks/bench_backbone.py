@@ -160,7 +160,7 @@ def our_steps(setting: Setting, clips: Tensor) -> dict[str, Callable[[], None]]:
 
     turned = network().to(memory_format=torch.channels_last_3d)
     compiled = network().to(memory_format=torch.channels_last_3d)
-    compiled.compile()
+    compiled.compile(dynamic=False)
     half = ", bf16" if CUDA else ""
     ways = {
         "ours: plain layout": training_step(network(), clips, CUDA),

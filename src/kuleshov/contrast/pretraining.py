@@ -47,7 +47,8 @@ class Pretraining(pl.LightningModule):
         if chosen.channels_last:
             backbone = backbone.to(memory_format=torch.channels_last_3d)
         if chosen.compile:
-            backbone.compile()
+            # sizes are few and fixed; torch 2.13 fails to compile these networks for sizes left open
+            backbone.compile(dynamic=False)
         self._losses: list[Tensor] = []
         self._probe: list[tuple[Tensor, ...]] = []
         self._health: dict[str, float] = {}
