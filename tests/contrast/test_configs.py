@@ -6,12 +6,14 @@ import pytest
 import yaml
 
 METHODS = ("cvrl", "modist", "supervised")
-OVERLAYS = ((), ("demo",), ("gpu",), ("paper",))
+SCALES = ((), ("demo",), ("gpu",), ("paper",))
+SECOND_PHASE = ("paper", "paper-vidsitu")
+RUNS = [(method, overlays) for method in METHODS for overlays in SCALES]
+RUNS += [(method, SECOND_PHASE) for method in ("cvrl", "modist")]
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "pretrain-backbone"
 
 
-@pytest.mark.parametrize("overlays", OVERLAYS, ids=lambda names: "".join(names) or "base")
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("method", "overlays"), RUNS, ids=str)
 def test_configuration_runs(fit, method, overlays):
     cli = fit(method, *overlays, trainer__fast_dev_run="true")
     assert cli.model.method == method
@@ -19,10 +21,14 @@ def test_configuration_runs(fit, method, overlays):
 
 
 def test_no_configuration_is_left_out():
-    named = {
-        f"{method}{''.join(f'.{name}' for name in overlays)}" for method in METHODS for overlays in OVERLAYS
-    }
+    named = {".".join((method, *overlays[-1:])) for method, overlays in RUNS}
     assert {path.stem for path in CONFIGS.glob("*.yaml")} == named
+
+
+def test_the_second_phase_has_the_epochs_of_the_paper():
+    for method in ("cvrl", "modist"):
+        text = (CONFIGS / f"{method}.paper-vidsitu.yaml").read_text(encoding="utf-8")
+        assert yaml.safe_load(text) == {"trainer": {"max_epochs": 200}}
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.*.yaml")), ids=lambda path: path.stem)

@@ -153,7 +153,7 @@ def test_an_unreadable_sample_is_replaced_alike_everywhere(videos, broken, tmp_p
 
 
 def test_too_many_unreadable_files_stop_the_run(videos, broken):
-    data = two_clips([broken, *videos], FrameSource([broken.path]), quarantine=Quarantine(7))
+    data = two_clips([broken, *videos], FrameSource([broken.path]), quarantine=Quarantine(7, limit=0.1))
     with pytest.raises(
         KuleshovError, match=r"1 of 7 videos cannot be read: .*broken\.mp4 \(it cannot be opened"
     ):
