@@ -187,7 +187,7 @@ def test_nothing_is_run(tmp_path, capsys):
     stem = "s1.pathway0_stem.conv.weight"
     assert torch.equal(load(tmp_path / "w.safetensors").state_dict()[stem], weights[stem])
     torch.save({"model_state": Bomb()}, tmp_path / "bomb.pyth")
-    with pytest.raises(WeightsError, match="its weights are a _Unread, not a dictionary of tensors"):
+    with pytest.raises(WeightsError, match="its weights are a UnreadObject, not a dictionary of tensors"):
         import_weights(tmp_path / "bomb.pyth", tmp_path / "w.safetensors")
     torch.save({"model_state": weights}, tmp_path / "bomb.pyth", _use_new_zipfile_serialization=False)
     assert not import_weights(tmp_path / "bomb.pyth", tmp_path / "w.safetensors").ignored
@@ -218,6 +218,7 @@ def test_mistakes_are_named(tmp_path):
     refused({"model_state": state}, "no backbone is called 'slow'", architecture="slow")
     refused({"model_state": state}, "inflate is center or mean, not 'middle'", inflate="middle")
     refused({"model_state": {**state, "s1_fuse.conv_f2s.weight": torch.zeros(1)}}, "two-pathway SlowFast")
+    refused({0: state}, "holds a dict, not a checkpoint's dictionary")
     refused({"state_dict": {"layer1.weight": torch.zeros(1)}}, "none of the known names .* layer1.weight")
     two = {f"{p}.{k}": v for p in ("left", "right") for k, v in network.state_dict().items()}
     refused({"state_dict": two}, r"several networks, after \['left.', 'right.'\]")

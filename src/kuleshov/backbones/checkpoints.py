@@ -48,7 +48,7 @@ def read(path: str | Path) -> Checkpoint:
         return _caffe2(path)
     try:
         objects = _foreign_objects(path)
-        with torch.serialization.safe_globals([(_Unread, name) for name in objects]):
+        with torch.serialization.safe_globals([(UnreadObject, name) for name in objects]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()
@@ -59,10 +59,10 @@ def read(path: str | Path) -> Checkpoint:
     return _pytorch(path, content, objects)
 
 
-class _Unread:
+class UnreadObject:
     """Stands where a checkpoint names a class or function of its own: takes what it is given and does nothing."""
 
-    def __new__(cls, *args: Any, **named: Any) -> "_Unread":
+    def __new__(cls, *args: Any, **named: Any) -> "UnreadObject":
         return super().__new__(cls)
 
     def __setstate__(self, state: Any) -> None:
@@ -94,7 +94,7 @@ def _caffe2(path: Path) -> Checkpoint:
 
 
 def _pytorch(path: Path, content: Any, objects: tuple[str, ...]) -> Checkpoint:
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
         raise WeightsError(f"{path} holds a {type(content).__name__}, not a checkpoint's dictionary")
     config = content.get("cfg", "")
     entry = _entry_of_weights(path, content)
@@ -117,7 +117,7 @@ def _entry_of_weights(path: Path, content: dict) -> str:
     known = [name for name in ("model_state", "state_dict") if name in content]
     if known or any(isinstance(value, Tensor) for value in content.values()):
         return known[0] if known else ""
-    nested = [str(name) for name, value in content.items() if isinstance(value, dict) and _has_tensors(value)]
+    nested = [str(name) for name, value in content.items() if _holds_tensors(value)]
     nested = preferred(nested) or nested
     if len(nested) > 1:
         raise WeightsError(
@@ -126,8 +126,8 @@ def _entry_of_weights(path: Path, content: dict) -> str:
     return nested[0] if nested else ""
 
 
-def _has_tensors(state: dict) -> bool:
-    return any(isinstance(value, Tensor) for value in state.values())
+def _holds_tensors(entry: Any) -> bool:
+    return isinstance(entry, dict) and any(isinstance(value, Tensor) for value in entry.values())
 
 
 def clip_format(config: str, usual: ClipFormat) -> ClipFormat:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kuleshov.backbones import checkpoints, dialects
 from kuleshov.backbones.architectures import ARCHITECTURES, architecture, build
-from kuleshov.backbones.weights import HEAD_PREFIX, load_strictly, save
+from kuleshov.backbones.weights import HEAD_PREFIX, first_names, load_strictly, save
 from kuleshov.core.errors import KuleshovError, WeightsError
 from kuleshov.core.manifest import sha256_file
 
@@ -61,8 +61,7 @@ class ImportReport:
         ]
         for name in ("filled", "missing", "unexpected", "ignored"):
             keys = getattr(self, name)
-            shown = ", ".join(keys[:5]) + (", ..." if len(keys) > 5 else "")
-            told.append(f"{name} {len(keys)} keys" + (f": {shown}" if keys else ""))
+            told.append(f"{name} {len(keys)} keys" + (f": {first_names(keys, 5)}" if keys else ""))
         return told
 
     def to_dict(self) -> dict[str, Any]:

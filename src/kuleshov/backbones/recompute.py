@@ -19,8 +19,13 @@ def recomputed(module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor
         forward: draws no random numbers.
         x: any tensor.
     """
-    contexts = (nullcontext(), _statistics_held(module))
-    return checkpoint(forward, x, use_reentrant=False, preserve_rng_state=False, context_fn=lambda: contexts)
+    return checkpoint(
+        forward,
+        x,
+        use_reentrant=False,
+        preserve_rng_state=False,
+        context_fn=lambda: (nullcontext(), _statistics_held(module)),
+    )
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Backbones as files: tensors in `.safetensors`, everything needed to rebuild the network in `.json`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,14 +107,15 @@ def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], source: str
     shapes = [key for key in expected if key in tensors and expected[key].shape != tensors[key].shape]
     other = [f"{key} is {tuple(tensors[key].shape)} for {tuple(expected[key].shape)}" for key in shapes]
     differing = (("missing", missing), ("unexpected", unexpected), ("of another shape", other))
-    said = [f"{len(keys)} {kind} ({_first(keys)})" for kind, keys in differing if keys]
+    said = [f"{len(keys)} {kind} ({first_names(keys, 3)})" for kind, keys in differing if keys]
     if said:
         matched = len(expected.keys() & tensors.keys()) - len(shapes)
         raise WeightsError(f"{source} does not fit the network: {matched} keys matched, {', '.join(said)}")
     network.load_state_dict(tensors)
 
 
-def _first(keys: list[str], shown: int = 3) -> str:
+def first_names(keys: Sequence[str], shown: int) -> str:
+    """The first `shown` of some names as text, with dots where there are more."""
     return ", ".join(keys[:shown]) + (", ..." if len(keys) > shown else "")
 
 

@@ -4,7 +4,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from kuleshov.core.distributed import active, world_size
+from kuleshov.core.distributed import world_size
 
 _CACHE_BYTES = 2**20
 
@@ -26,10 +26,12 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
         if not self.training:
             return super().forward(input)
         values = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
+        values = values.unsqueeze(2) if values.ndim == 2 else values
         mean, variance, total = _statistics(values.detach())
         self._track(mean, variance, total)
         scale = torch.rsqrt(variance + self.eps)
-        return _Normalise.apply(values, self.weight, self.bias, mean, scale, total).to(input.dtype)
+        result = _Normalise.apply(values, self.weight, self.bias, mean, scale, total)
+        return result.view(input.shape).to(input.dtype)
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor, total: Tensor) -> None:
@@ -97,8 +99,6 @@ def _rows_at_once(x: Tensor) -> int:
 
 def _clip_moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Each clip's mean and biased variance, (B, C), of (B, C, ...)."""
-    if x.ndim == 2:
-        return x, torch.zeros_like(x)
     axes = list(range(2, x.ndim))
     means = x.mean(axes, keepdim=True)
     return means.flatten(1), (x - means).square_().mean(axes)
@@ -110,8 +110,8 @@ def _gradient_sums(gradient: Tensor, x: Tensor, mean: Tensor, scale: Tensor) -> 
     along, level = [], []
     for part, clips in zip(gradient.split(rows), x.split(rows), strict=True):
         product = (clips - _per_channel(mean, x)).mul_(part)
-        along.append(product.sum(axes) if axes else product)
-        level.append(part.sum(axes) if axes else part)
+        along.append(product.sum(axes))
+        level.append(part.sum(axes))
     sums = torch.stack([torch.cat(along), torch.cat(level)]).double().sum(1)  # (2, C)
     return torch.stack([sums[0] * scale, sums[1]])
 
@@ -128,8 +128,7 @@ def share_batch_norm(module: nn.Module, device_type: str) -> nn.Module:
         The module.
     """
     if device_type != "cpu":
-        several = active() and world_size() > 1
-        return nn.SyncBatchNorm.convert_sync_batchnorm(module) if several else module
+        return nn.SyncBatchNorm.convert_sync_batchnorm(module) if world_size() > 1 else module
     for layer in list(module.modules()):
         if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm3d):
             # the class alone differs: parameters, buffers, hooks and optimisers' references stay
