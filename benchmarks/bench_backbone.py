@@ -29,8 +29,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from kuleshov.backbones import build
-from kuleshov.contrast.norm import share_batch_norm
-from kuleshov.video.augment import ClipAugmentation, cvrl_views, draw_view
+from kuleshov.pretraining.batch_norm import share_batch_norm
+from kuleshov.video.augmentation import ClipAugmentation, cvrl_views, draw_view
 
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")

@@ -32,16 +32,16 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from kuleshov import backbones
-from kuleshov.backbones.clip_format import ClipFormat
-from kuleshov.context.data import EventWindows
-from kuleshov.context.masked_event import MaskedEventPretraining
-from kuleshov.core.types import Video
-from kuleshov.store.decode import Grid, centre_crop, window_times
-from kuleshov.store.extract import extract
-from kuleshov.store.npy import export_npy
-from kuleshov.store.reader import EventStore
-from kuleshov.store.writer import StoreWriter
+from kuleshov.features.event_store import EventStore
+from kuleshov.features.event_store_writer import StoreWriter
+from kuleshov.features.extract import extract
+from kuleshov.features.movie_clips import Grid, center_crop, window_times
+from kuleshov.features.npy import export_npy
+from kuleshov.txe.masked_event import MaskedEventPretraining
+from kuleshov.txe.window_data import EventWindows
+from kuleshov.video.clip_format import ClipFormat
 from kuleshov.video.reader import VideoReader
+from kuleshov.video.video_file import Video
 
 FULL = {"width": 2048, "hidden": 1024, "heads": 16, "feedforward": 2048, "queue": 65_536, "batch": 256}
 QUARTER = {"width": 512, "hidden": 256, "heads": 16, "feedforward": 512, "queue": 16_384, "batch": 256}
@@ -116,7 +116,7 @@ def bench_gather(folder: Path, size: dict, rounds: int) -> bool:
 
 
 def make_step(size: dict, data: EventWindows) -> tuple[MaskedEventPretraining, Callable[[dict], None]]:
-    """A module without a trainer, and one optimiser step on a batch."""
+    """A module without a trainer, and one optimizer step on a batch."""
     names = ("hidden", "heads", "feedforward")
     module = MaskedEventPretraining(queue_size=size["queue"], layers=3, **{n: size[n] for n in names})
     module._trainer = SimpleNamespace(datamodule=data)
@@ -214,7 +214,7 @@ def window_by_window(weights: Path, clip: ClipFormat, videos: list[Video], secon
         clips = []
         for event in range(seconds - 1):
             frames = reader.read(video.path, window_times(video, event, grid, clip), clip.short_side)
-            clips.append(torch.from_numpy(centre_crop(frames, clip.crop_size).copy()).permute(3, 0, 1, 2))
+            clips.append(torch.from_numpy(center_crop(frames, clip.crop_size).copy()).permute(3, 0, 1, 2))
         network(clip.normalize(torch.stack(clips)))
 
 

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kuleshov.context.features import Contextualizer
-from kuleshov.tasks.lvu.context import contextualize
-from kuleshov.tasks.lvu.movies import Movie, SampleMaker, collate
+from kuleshov.tasks.lvu.movie_samples import Movie, SampleMaker, collate
 from kuleshov.tasks.lvu.object_transformer import ObjectTransformerEncoder
+from kuleshov.tasks.lvu.scene_context import contextualize
 from kuleshov.tasks.lvu.scene_head import SpanPool
 from kuleshov.tasks.lvu.spans import span_ends
+from kuleshov.txe.contextualizer import Contextualizer
 
 
 def movies_of(count: int, seconds: int, width: int) -> tuple[list[Movie], Tensor]:

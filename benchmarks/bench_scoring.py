@@ -22,7 +22,14 @@ from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
 from kuleshov.datasets.vidsitu_format import EVENTS, Annotation, Event
-from kuleshov.metrics.roles import Item, Prediction, References, choose_references, role_items, score_roles
+from kuleshov.metrics.role_metrics import (
+    Item,
+    Prediction,
+    References,
+    choose_references,
+    role_items,
+    score_roles,
+)
 
 NAMES = ("Arg0 (agent)", "Arg1 (thing)", "Arg2 (goal)", "ArgM (location)", "Scene of the Event")
 SHORT = ("Arg0", "Arg1", "Arg2", "ALoc", "AScn")

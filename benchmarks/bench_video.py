@@ -3,7 +3,7 @@
 Writes its own videos, then reads each with every way in turn, so that a busy machine slows all alike. Peers:
 PySlowFast's way, written out here (seek to the key frame before the clip, decode it with PyAV, turn every frame
 to RGB, pick, scale, crop), the same with the whole file, and pytorchvideo's EncodedVideo where it is installed
-(docs/backbones.md says how). All end with float clips in [0, 1]; colours are changed later, on the device, which
+(docs/backbones.md says how). All end with float clips in [0, 1]; colors are changed later, on the device, which
 bench_backbone.py measures. Ratios are over the fastest peer. The floor is what must move at least, decoded
 frames of both clips in and the views out, over this machine's memory bandwidth.
 
@@ -31,11 +31,11 @@ import cv2
 import numpy as np
 import torch
 
-from kuleshov.core.types import Video
-from kuleshov.video.augment import ClipAugmentation, cvrl_views
-from kuleshov.video.clips import ClipShape, TwoClips
+from kuleshov.video.augmentation import ClipAugmentation, cvrl_views
+from kuleshov.video.clip_datasets import ClipShape, TwoClips
+from kuleshov.video.frame_source import FrameSource
 from kuleshov.video.reader import Backend, reader_version
-from kuleshov.video.source import FrameSource
+from kuleshov.video.video_file import Video
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from types import ModuleType, SimpleNamespace
 from pycocoevalcap.bleu.bleu import Bleu
 
 from kuleshov.datasets.vidsitu_format import EVENTS, Annotation
-from kuleshov.metrics.roles import Prediction
+from kuleshov.metrics.role_metrics import Prediction
 
 FIGURES = ["cider", "bleu", "rouge"]
 

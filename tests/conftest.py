@@ -21,7 +21,7 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A generated world of a few movies of each kind."""
-    from kuleshov.world import generate
+    from kuleshov.synthetic import generate
 
     root = tmp_path_factory.mktemp("world") / "world"
     generate(root, movies=4, seed=0, workers=0, progress=False)

@@ -96,7 +96,7 @@ def lightning(name: str, words: list[str]) -> int:
     from contextlib import redirect_stdout
 
     from kuleshov.pipeline.jobs import watch_runner
-    from kuleshov.pipeline.lightning import main as run_lightning
+    from kuleshov.training.lightning_cli import main as run_lightning
 
     watch_runner()
     asks = any(

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from kuleshov.backbones import build
-from kuleshov.contrast.norm import share_batch_norm
 from kuleshov.core.errors import KuleshovError
+from kuleshov.pretraining.batch_norm import share_batch_norm
 
 
 def step(network: torch.nn.Module, clips: torch.Tensor) -> tuple[list[torch.Tensor], int]:

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from kuleshov import backbones
-from kuleshov.backbones.clip_format import ClipFormat
 from kuleshov.core.weights import save_weights
-from kuleshov.tasks.context_task import ContextTask
+from kuleshov.tasks.event_task import ContextTask
 from kuleshov.tasks.relations.events import RelationsFromEvents
 from kuleshov.tasks.roles.module import RolesFromEvents
 from kuleshov.tasks.roles.tokens import RoleTokens
 from kuleshov.tasks.verbs.events import VerbsFromEvents
+from kuleshov.video.clip_format import ClipFormat
 
 from ..report.conftest import runs, stage
 

@@ -7,9 +7,9 @@ import torch
 
 from kuleshov.cli import main
 from kuleshov.datasets.vidsitu_format import RELATIONS
-from kuleshov.report.describe import event_features, relate_neighbours
+from kuleshov.report.describe import event_features, relate_neighbors
 from kuleshov.report.hierarchy import load_hierarchy
-from kuleshov.world.counts import CLIP_EVENTS
+from kuleshov.synthetic.counts import CLIP_EVENTS
 
 
 def first_video(world: Path, *parts: str) -> Path:
@@ -39,11 +39,11 @@ def test_the_newest_tables_run_is_found_and_text_is_printed(hierarchy, tiny_worl
 
 
 @torch.inference_mode()
-def test_neighbours_in_the_middle_of_a_segment_are_related_as_in_training(hierarchy, tiny_world):
+def test_neighbors_in_the_middle_of_a_segment_are_related_as_in_training(hierarchy, tiny_world):
     networks = load_hierarchy(hierarchy)
     events = event_features(first_video(tiny_world, "vidsitu", "videos"), networks)[:5]
     scores = networks.relations(events[None])[0].softmax(-1)  # Ev1, Ev2, Ev4, Ev5 against Ev3
-    found = relate_neighbours(networks.relations, events)
+    found = relate_neighbors(networks.relations, events)
     for place, pair in ((1, 1), (2, 2)):
         chance, kind = scores[place].max(-1)
         assert found[pair][0] == RELATIONS[int(kind)] and found[pair][1] == pytest.approx(

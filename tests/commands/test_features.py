@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kuleshov.cli import main
-from kuleshov.store.reader import EventStore
+from kuleshov.features.event_store import EventStore
 
 
 @pytest.fixture

@@ -19,11 +19,11 @@ from kuleshov.core.errors import (
     WeightsError,
     message,
 )
-from kuleshov.core.export import load_into
-from kuleshov.core.manifest import read_json, sha256_ids, write_atomic, write_json, write_through
+from kuleshov.core.files import read_json, sha256_ids, write_atomic, write_json, write_through
 from kuleshov.core.results import Result, append_results, read_results
 from kuleshov.core.unpickle import restricted_load
 from kuleshov.core.weights import load_weights, save_weights
+from kuleshov.training.export import load_into
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path: Path):

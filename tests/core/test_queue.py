@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from kuleshov.core.errors import KuleshovError
-from kuleshov.core.queue import FeatureQueue
+from kuleshov.training.feature_queue import FeatureQueue
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from distributed import on_ranks

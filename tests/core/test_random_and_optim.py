@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from kuleshov.core.errors import KuleshovError
-from kuleshov.core.optim import parameter_groups, warmup_cosine
 from kuleshov.core.random import numpy_generator, torch_generator
+from kuleshov.training.optimization import parameter_groups, warmup_cosine
 
 
 def test_generators_belong_to_the_sample():

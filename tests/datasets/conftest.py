@@ -10,7 +10,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def write_clip() -> Callable[[Path, int], None]:
-    """A function that writes a grey video of so many seconds, 8 frames a second."""
+    """A function that writes a gray video of so many seconds, 8 frames a second."""
 
     def write(path: Path, seconds: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -61,7 +61,7 @@ def test_task_folders_may_lie_in_the_root_itself(small):
     assert len(Lvu(small / "lvu_1.0").rows("writer", "test")) == 2
 
 
-def test_labels_are_centred_by_the_official_constants(tmp_path):
+def test_labels_are_centered_by_the_official_constants(tmp_path):
     write(tmp_path, "like_ratio", "train", ["75 25 aaaaaaaaaaa tt1"])
     write(tmp_path, "view_count", "train", ["1000 aaaaaaaaaaa tt1"])
     lvu = Lvu(tmp_path)
@@ -181,7 +181,7 @@ def test_the_real_files_give_the_published_figures(real_data):
     assert len(rows) == 9 and all(len(row) == len(header) for row in rows)
 
 
-def test_the_real_labels_are_centred(real_data):
+def test_the_real_labels_are_centered(real_data):
     lvu = Lvu(real_data / "lvu")
     for task in ("like_ratio", "view_count"):
         labels = [row.label for split in ("train", "val", "test") for row in lvu.rows(task, split)]

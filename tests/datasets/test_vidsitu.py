@@ -5,9 +5,9 @@ import json
 import pytest
 
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError
-from kuleshov.core.types import Video
 from kuleshov.datasets.vidsitu import VidSitu
 from kuleshov.datasets.vidsitu_format import EVENTS
+from kuleshov.video.video_file import Video
 
 TRAIN = [f"v_source-0_{i:02d}_seg_0_10" for i in range(3)]
 VALID = [f"v_source-1_{i:02d}_seg_10_20" for i in range(2)]

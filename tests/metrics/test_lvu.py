@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kuleshov.core.errors import KuleshovError
-from kuleshov.metrics import lvu
+from kuleshov.metrics import lvu_metrics as lvu
 
 
 def slow_movie_class(windows):

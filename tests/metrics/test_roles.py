@@ -5,7 +5,7 @@ import pytest
 
 from kuleshov.core.errors import KuleshovError
 from kuleshov.datasets.vidsitu_format import Event
-from kuleshov.metrics.roles import (
+from kuleshov.metrics.role_metrics import (
     References,
     as_prediction,
     choose_references,

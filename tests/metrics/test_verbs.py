@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from kuleshov.metrics.verbs import frequent_verbs, score_verbs, verb_table
+from kuleshov.metrics.verb_metrics import frequent_verbs, score_verbs, verb_table
 
 VERBS = ["look.01", "walk.01", "run.02", "hit.01", "open.01", "talk.01", "fall.01"]
 

@@ -7,7 +7,7 @@ import pytest
 from kuleshov.core.errors import FormatError, KuleshovError
 from kuleshov.datasets.vidsitu import VidSitu
 from kuleshov.datasets.vidsitu_format import EVENTS
-from kuleshov.metrics.vidsitu import SCORERS, RelationScorer, RoleScorer, VerbScorer
+from kuleshov.metrics.vidsitu_scorers import SCORERS, RelationScorer, RoleScorer, VerbScorer
 
 SEGMENTS = ["v_aaaaaaaaaaa_seg_0_10", "v_aaaaaaaaaaa_seg_10_20"]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kuleshov.core.manifest import sha256_ids, write_atomic, write_json
+from kuleshov.core.files import sha256_ids, write_atomic, write_json
 from kuleshov.core.results import Result, append_results
 
 IDS = sha256_ids(["a", "b"])
@@ -67,6 +67,6 @@ def runs(stage: Callable[..., Path]) -> Path:
         ],
     )
     bad = {"path": "<img src=x onerror=alert(1)>.mp4", "reason": "<script>alert(2)</script>"}
-    write_json(backbone / "quarantine.jsonl", bad, indent=None)
+    write_json(backbone / "bad_files.jsonl", bad, indent=None)
     write_atomic(txe / "store" / "manifest.json", '{"missing": [{"id": "m1", "reason": "too short"}]}')
     return stage("tables", digits="55555555", needs=[verbs, roles])

@@ -3,7 +3,7 @@ import shutil
 import pytest
 
 from kuleshov.core.errors import KuleshovError
-from kuleshov.core.manifest import write_json
+from kuleshov.core.files import write_json
 from kuleshov.report.lineage import lineage, newest, read_run, results_of
 from kuleshov.report.measured import gather, generated, parse_runs
 from kuleshov.report.skipped import Skipped, incomplete, skipped
@@ -73,14 +73,14 @@ def test_what_was_left_out(runs):
     assert len(found) == 2 and found[0].reason == "<script>alert(2)</script>"
 
 
-def test_a_quarantine_line_that_is_being_written_is_left_for_later(runs):
+def test_a_bad_files_line_that_is_being_written_is_left_for_later(runs):
     folder = runs.parent / "pretrain-backbone-k400-demo-11111111"
-    with (folder / "quarantine.jsonl").open("a") as file:
+    with (folder / "bad_files.jsonl").open("a") as file:
         file.write('{"path": "half')
     assert len(skipped(lineage([runs]))) == 2
-    with (folder / "quarantine.jsonl").open("a") as file:
+    with (folder / "bad_files.jsonl").open("a") as file:
         file.write('\n{"other": 1}\n')
-    with pytest.raises(KuleshovError, match="quarantine.jsonl, record 2: not a line"):
+    with pytest.raises(KuleshovError, match="bad_files.jsonl, record 2: not a line"):
         skipped(lineage([runs]))
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from torch.utils.tensorboard import SummaryWriter
 
-from kuleshov.core.manifest import write_json
+from kuleshov.core.files import write_json
 from kuleshov.report.curves import Curve, draw, read_scalars, row_of
 from kuleshov.report.lineage import read_run
 from kuleshov.report.measured import gather
@@ -74,7 +74,7 @@ def test_everything_shown_is_escaped(runs, stage):
     assert text.count("&lt;script&gt;alert(") >= 4
 
 
-def test_drawings_take_their_colours_from_the_page():
+def test_drawings_take_their_colors_from_the_page():
     curve = Curve("scratch", np.arange(3), np.array([1.0, np.nan, 0.2]))
     drawing = draw(HOSTILE, [curve])
     assert drawing.svg.startswith("<svg") and "var(--row-scratch)" in drawing.svg

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError
-from kuleshov.core.manifest import sha256_ids
+from kuleshov.core.files import sha256_ids
 from kuleshov.datasets.lvu import TASKS, Lvu
 from kuleshov.tasks import evaluate_lvu
 
@@ -45,7 +45,7 @@ def test_class_ids_and_names_score_alike(root):
         assert result["sample_ids_sha256"] == sha256_ids(["b0", "b1", "b2"])
 
 
-def test_a_regression_is_scored_in_centred_units(root):
+def test_a_regression_is_scored_in_centered_units(root):
     labels = {row.video_id: row.label for row in Lvu(root).rows("view_count", "test")}
     lines = "".join(f"{video},{label + 0.5}\n" for video, label in labels.items())
     result = evaluate_lvu.evaluate("view_count", predictions(root, lines), root)

@@ -9,7 +9,7 @@ import pytest
 
 from kuleshov.cli import main
 from kuleshov.core.errors import KuleshovError
-from kuleshov.core.manifest import sha256_ids
+from kuleshov.core.files import sha256_ids
 from kuleshov.tasks.evaluate_vidsitu import evaluate
 
 # our own cases; the values are what the official code (TheShadow29/VidSitu) printed for them

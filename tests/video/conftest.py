@@ -23,9 +23,9 @@ def read_numbers(frames: np.ndarray) -> list[int]:
     found = []
     for frame in frames.astype(int).mean(axis=3):
         height, width = frame.shape
-        centres = (np.arange(BITS) + 0.5) * width / BITS
-        upper = frame[height // 4, centres.astype(int)] > 128
-        lower = frame[3 * height // 4, centres.astype(int)] > 128
+        centers = (np.arange(BITS) + 0.5) * width / BITS
+        upper = frame[height // 4, centers.astype(int)] > 128
+        lower = frame[3 * height // 4, centers.astype(int)] > 128
         found.append(int((upper * 2 ** np.arange(BITS)).sum()) if (upper != lower).all() else -1)
     return found
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from kuleshov.core.random import numpy_generator
-from kuleshov.video import augment, colour
-from kuleshov.video.augment import ClipAugmentation, ViewParameters
+from kuleshov.video import augmentation as augment
+from kuleshov.video import color as color
+from kuleshov.video.augmentation import ClipAugmentation, ViewParameters
 
 
 def draws(policy, count, height=60, width=80):
@@ -33,9 +34,9 @@ def test_a_crop_that_never_fits_is_the_whole_frame():
 @pytest.mark.parametrize("view", [0, 1])
 def test_cvrl_probabilities_and_magnitudes(view):
     drawn = draws(augment.cvrl_views(32)[view], 4000)
-    share = {name: np.mean([getattr(d, name) for d in drawn]) for name in ("jitter", "grey", "solarise")}
-    assert abs(share["jitter"] - 0.8) < 0.03 and abs(share["grey"] - 0.2) < 0.03
-    assert abs(share["solarise"] - (0.0, 0.2)[view]) < 0.03
+    share = {name: np.mean([getattr(d, name) for d in drawn]) for name in ("jitter", "gray", "solarize")}
+    assert abs(share["jitter"] - 0.8) < 0.03 and abs(share["gray"] - 0.2) < 0.03
+    assert abs(share["solarize"] - (0.0, 0.2)[view]) < 0.03
     assert abs(np.mean([d.sigma > 0 for d in drawn]) - (1.0, 0.1)[view]) < 0.03
     assert all(0.2 <= d.brightness <= 1.8 and abs(d.hue) <= 0.2 and d.sigma <= 2 for d in drawn)
     orders = {d.order for d in drawn}
@@ -44,8 +45,8 @@ def test_cvrl_probabilities_and_magnitudes(view):
 
 def test_changing_a_probability_leaves_the_other_draws():
     policy = augment.cvrl_views(32)[1]
-    for before, after in zip(draws(policy, 50), draws(replace(policy, grey=1.0), 50), strict=True):
-        assert replace(before, grey=1.0) == after
+    for before, after in zip(draws(policy, 50), draws(replace(policy, gray=1.0), 50), strict=True):
+        assert replace(before, gray=1.0) == after
 
 
 def test_parameters_survive_their_vector():
@@ -57,18 +58,18 @@ def test_parameters_survive_their_vector():
 
 def test_crop_and_flip_by_slicing():
     frames = np.random.default_rng(0).integers(0, 255, (3, 40, 60, 3), dtype=np.uint8)
-    view = replace(augment.centre_view(40, 60), top=0.25, left=0.5, height=0.5, width=20 / 60, flip=1.0)
+    view = replace(augment.center_view(40, 60), top=0.25, left=0.5, height=0.5, width=20 / 60, flip=1.0)
     clip = augment.crop_clip(frames, view, 20)
     expected = frames[:, 10:30, 30:50][:, :, ::-1].transpose(3, 0, 1, 2)
     assert clip.dtype == torch.uint8
     np.testing.assert_array_equal(clip.numpy(), expected)
 
 
-def test_centre_view_is_the_middle_square():
+def test_center_view_is_the_middle_square():
     frames = np.zeros((1, 40, 60, 3), dtype=np.uint8)
     frames[:, :, 10:50] = 255
-    assert (augment.crop_clip(frames, augment.centre_view(40, 60), 8) == 255).all()
-    assert (augment.crop_clip(frames, augment.centre_view(40, 60, squash=True), 60)[..., 0] == 0).all()
+    assert (augment.crop_clip(frames, augment.center_view(40, 60), 8) == 255).all()
+    assert (augment.crop_clip(frames, augment.center_view(40, 60, squash=True), 60)[..., 0] == 0).all()
 
 
 def plain(clip, view):
@@ -82,19 +83,19 @@ def plain(clip, view):
         digits = np.base_repr(int(view.order), 4).zfill(4)
         for digit in digits:
             if digit == "0":
-                clip = colour.adjust_brightness(clip, one(view.brightness))
+                clip = color.adjust_brightness(clip, one(view.brightness))
             elif digit == "1":
-                clip = colour.adjust_contrast(clip, one(view.contrast))
+                clip = color.adjust_contrast(clip, one(view.contrast))
             elif digit == "2":
-                clip = colour.adjust_saturation(clip, one(view.saturation))
+                clip = color.adjust_saturation(clip, one(view.saturation))
             else:
-                clip = colour.adjust_hue(clip, one(view.hue))
-    if view.grey:
-        clip = colour.to_grey(clip)
+                clip = color.adjust_hue(clip, one(view.hue))
+    if view.gray:
+        clip = color.to_gray(clip)
     if view.sigma:
-        clip = colour.gaussian_blur(clip, one(view.sigma), colour.blur_kernel_size(clip.shape[-1]))
-    if view.solarise:
-        clip = colour.solarise(clip)
+        clip = color.gaussian_blur(clip, one(view.sigma), color.blur_kernel_size(clip.shape[-1]))
+    if view.solarize:
+        clip = color.solarize(clip)
     return clip[0]
 
 
@@ -122,7 +123,7 @@ def test_frames_of_a_clip_are_treated_alike():
     torch.testing.assert_close(found, found[:, :, :1].expand_as(found))
 
 
-def test_normalisation():
+def test_normalization():
     clips = torch.full((1, 3, 1, 2, 2), 51, dtype=torch.uint8)
     torch.testing.assert_close(ClipAugmentation()(clips), torch.full((1, 3, 1, 2, 2), 0.2))
     expected = torch.full((1, 3, 1, 2, 2), (0.2 - 0.45) / 0.225)

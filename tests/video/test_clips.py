@@ -6,8 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from kuleshov.core.errors import KuleshovError, VideoError
-from kuleshov.core.types import Video
-from kuleshov.video.augment import (
+from kuleshov.video.augmentation import (
     NUM_PARAMETERS,
     ViewParameters,
     ViewPolicy,
@@ -15,18 +14,19 @@ from kuleshov.video.augment import (
     crop_view,
     cvrl_views,
 )
-from kuleshov.video.clips import (
+from kuleshov.video.bad_files import BadFiles
+from kuleshov.video.clip_datasets import (
     ClipShape,
     EventClips,
-    LabelledClip,
+    LabeledClip,
     MotionInput,
     TwoClips,
     VisualMotionClips,
 )
-from kuleshov.video.motion import MotionSettings, motion_path, precompute
-from kuleshov.video.quarantine import Quarantine
+from kuleshov.video.frame_source import FrameSource
+from kuleshov.video.optical_flow import MotionSettings, motion_path, precompute
 from kuleshov.video.reader import VideoReader
-from kuleshov.video.source import FrameSource
+from kuleshov.video.video_file import Video
 
 CLIP = ClipShape(num_frames=4, frame_stride=2, fps=8.0)
 # the whole frame, so that the numbers in the pixels stay legible
@@ -141,19 +141,19 @@ def broken(tmp_path):
 def test_an_unreadable_sample_is_replaced_alike_everywhere(videos, broken, tmp_path):
     videos = [broken, *videos]
     source = FrameSource([video.path for video in videos], 32)
-    quarantine = Quarantine(len(videos), tmp_path / "quarantine.jsonl", limit=0.5)
-    data = two_clips(videos, source, quarantine=quarantine)
-    again = two_clips(videos, source, quarantine=Quarantine(len(videos), limit=0.5))
+    bad_files = BadFiles(len(videos), tmp_path / "bad_files.jsonl", limit=0.5)
+    data = two_clips(videos, source, bad_files=bad_files)
+    again = two_clips(videos, source, bad_files=BadFiles(len(videos), limit=0.5))
     found = [data[0] for _ in range(2)] + [again[0]]
     assert int(found[0]["index"]) != 0
     assert equal(found[0], found[1]) and equal(found[0], found[2])
     batches = list(DataLoader(data, batch_size=7, num_workers=2))
     assert equal({k: v[0] for k, v in batches[0].items()}, found[0])
-    assert list(quarantine.reasons) == [str(broken.path)]
+    assert list(bad_files.reasons) == [str(broken.path)]
 
 
 def test_too_many_unreadable_files_stop_the_run(videos, broken):
-    data = two_clips([broken, *videos], FrameSource([broken.path]), quarantine=Quarantine(7, limit=0.1))
+    data = two_clips([broken, *videos], FrameSource([broken.path]), bad_files=BadFiles(7, limit=0.1))
     with pytest.raises(
         KuleshovError, match=r"1 of 7 videos cannot be read: .*broken\.mp4 \(it cannot be opened"
     ):
@@ -162,35 +162,35 @@ def test_too_many_unreadable_files_stop_the_run(videos, broken):
 
 def test_evaluation_does_not_replace(broken, videos):
     source = FrameSource([broken.path])
-    data = LabelledClip([broken], source, WHOLE, CLIP, train=False)
+    data = LabeledClip([broken], source, WHOLE, CLIP, train=False)
     with pytest.raises(KuleshovError, match=r"cannot read video .*broken\.mp4"):
         data[0]
 
 
-def test_labelled_clips(videos, source, numbers):
+def test_labeled_clips(videos, source, numbers):
     view = crop_view(24)
-    centre = LabelledClip(videos, source, view, CLIP, train=False)
-    train = LabelledClip(videos, source, view, CLIP, train=True)
-    assert centre[3]["clip"].shape == train[3]["clip"].shape == (3, 4, 24, 24)
-    assert int(centre[3]["label"]) == 1
-    assert equal(centre[3], centre[3])
+    center = LabeledClip(videos, source, view, CLIP, train=False)
+    train = LabeledClip(videos, source, view, CLIP, train=True)
+    assert center[3]["clip"].shape == train[3]["clip"].shape == (3, 4, 24, 24)
+    assert int(center[3]["label"]) == 1
+    assert equal(center[3], center[3])
     train.set_epoch(1)
     first = train[3]["clip"]
     train.set_epoch(2)
     assert not torch.equal(first, train[3]["clip"])
     with pytest.raises(KuleshovError, match="video bare has no label"):
-        LabelledClip([Video("bare", videos[0].path)], source, view, CLIP, train=True)
+        LabeledClip([Video("bare", videos[0].path)], source, view, CLIP, train=True)
 
 
-def test_event_clips_stand_around_the_centres(write_video, tmp_path, numbers):
+def test_event_clips_stand_around_the_centers(write_video, tmp_path, numbers):
     path = write_video(tmp_path / "long.mp4", range(200), 10)
     source = FrameSource([path])
     segment = Video("s", path, 5.0, 15.0)
     data = EventClips([segment], source, 64, ClipShape(16, 1, 8.0))
     clips = data[0]["clips"]
     assert clips.shape == (5, 3, 16, 64, 64)
-    for event, centre in enumerate([6, 8, 10, 12, 14]):
-        times = np.clip(centre + (np.arange(16) - 8) / 8, 5.0, 15.0 - 1 / 8)
+    for event, center in enumerate([6, 8, 10, 12, 14]):
+        times = np.clip(center + (np.arange(16) - 8) / 8, 5.0, 15.0 - 1 / 8)
         assert clip_numbers(clips[event], numbers) == np.floor(times * 10 + 1e-3).astype(int).tolist()
 
 
@@ -222,7 +222,7 @@ def test_motion_from_files_is_read_instead_of_computed(videos, source, tmp_path,
     precompute(videos[:2], tmp_path, MotionSettings(8.0, 32, 1.0))
     files = FrameSource([motion_path(tmp_path, video.id) for video in videos[:2]])
     motion = MotionInput(ClipShape(6, 1, 8.0), crop_view(16), 1.0, tmp_path, files)
-    monkeypatch.setattr("kuleshov.video.clips.motion_frames", None)
+    monkeypatch.setattr("kuleshov.video.clip_datasets.motion_frames", None)
     data = VisualMotionClips(videos[:2], source, crop_view(24), CLIP, motion)
     assert data[1]["motion_a"].shape == (3, 6, 16, 16)
     with pytest.raises(KuleshovError, match="needs a source"):

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from kuleshov.core.errors import KuleshovError
-from kuleshov.core.types import Video
-from kuleshov.video import motion
-from kuleshov.video.probe import probe
+from kuleshov.video import optical_flow as motion
+from kuleshov.video.metadata import probe
 from kuleshov.video.reader import VideoReader
+from kuleshov.video.video_file import Video
 
 
 @pytest.fixture

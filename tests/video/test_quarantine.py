@@ -7,58 +7,58 @@ import os
 import pytest
 
 from kuleshov.core.errors import KuleshovError, VideoError
-from kuleshov.video.quarantine import Quarantine
+from kuleshov.video.bad_files import BadFiles
 
 
 def test_each_file_counts_once_and_the_limit_is_told(tmp_path):
-    quarantine = Quarantine(40, tmp_path / "run" / "quarantine.jsonl", limit=0.05)
+    bad_files = BadFiles(40, tmp_path / "run" / "bad_files.jsonl", limit=0.05)
     for name in ("a", "b", "a", "b"):
-        quarantine.add(VideoError(name, f"broken {name}"))
-    assert quarantine.reasons == {"a": "broken a", "b": "broken b"}
+        bad_files.add(VideoError(name, f"broken {name}"))
+    assert bad_files.reasons == {"a": "broken a", "b": "broken b"}
     with pytest.raises(
         KuleshovError, match=r"3 of 40 videos cannot be read: a \(broken a\).*more than 5% is"
     ):
-        quarantine.add(VideoError("c", "broken c"))
-    lines = (tmp_path / "run" / "quarantine.jsonl").read_text().splitlines()
+        bad_files.add(VideoError("c", "broken c"))
+    lines = (tmp_path / "run" / "bad_files.jsonl").read_text().splitlines()
     assert [json.loads(line)["path"] for line in lines] == ["a", "b", "c"]
 
 
 def test_without_a_file_it_remembers_in_the_process():
-    quarantine = Quarantine(2, limit=0.5)
-    quarantine.add(VideoError("a", "x"))
+    bad_files = BadFiles(2, limit=0.5)
+    bad_files.add(VideoError("a", "x"))
     with pytest.raises(KuleshovError, match="2 of 2 videos cannot be read"):
-        quarantine.add(VideoError("b", "x"))
+        bad_files.add(VideoError("b", "x"))
 
 
 def append(path, worker):
-    quarantine = Quarantine(1000, path, limit=1.0)
+    bad_files = BadFiles(1000, path, limit=1.0)
     for number in range(20):
-        quarantine.add(VideoError(f"{worker}-{number}", "x" * 300))
-        quarantine.add(VideoError(f"shared-{number}", "x"))
+        bad_files.add(VideoError(f"{worker}-{number}", "x" * 300))
+        bad_files.add(VideoError(f"shared-{number}", "x"))
 
 
 def test_processes_share_one_list(tmp_path):
-    path = tmp_path / "quarantine.jsonl"
+    path = tmp_path / "bad_files.jsonl"
     workers = [multiprocessing.Process(target=append, args=(path, w)) for w in range(3)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
-    quarantine = Quarantine(1000, path)
-    quarantine.refresh()
-    assert len(quarantine.reasons) == 3 * 20 + 20
+    bad_files = BadFiles(1000, path)
+    bad_files.refresh()
+    assert len(bad_files.reasons) == 3 * 20 + 20
 
 
 def test_a_torn_line_is_cut_off(tmp_path):
-    path = tmp_path / "quarantine.jsonl"
-    Quarantine(10, path, 1.0).add(VideoError("a", "x"))
+    path = tmp_path / "bad_files.jsonl"
+    BadFiles(10, path, 1.0).add(VideoError("a", "x"))
     with path.open("a") as file:
         file.write('{"path": "half')
-    quarantine = Quarantine(10, path, 1.0)
-    quarantine.refresh()
-    assert list(quarantine.reasons) == ["a"]
-    quarantine.add(VideoError("b", "x"))
-    again = Quarantine(10, path, 1.0)
+    bad_files = BadFiles(10, path, 1.0)
+    bad_files.refresh()
+    assert list(bad_files.reasons) == ["a"]
+    bad_files.add(VideoError("b", "x"))
+    again = BadFiles(10, path, 1.0)
     again.refresh()
     assert list(again.reasons) == ["a", "b"]
 
@@ -66,24 +66,24 @@ def test_a_torn_line_is_cut_off(tmp_path):
 def test_a_file_that_was_replaced_no_longer_counts(tmp_path):
     bad = tmp_path / "a.mp4"
     bad.write_bytes(b"bad")
-    quarantine = Quarantine(10, tmp_path / "quarantine.jsonl", 1.0)
-    quarantine.add(VideoError(bad, "x"))
-    assert list(quarantine.reasons) == [str(bad)]
+    bad_files = BadFiles(10, tmp_path / "bad_files.jsonl", 1.0)
+    bad_files.add(VideoError(bad, "x"))
+    assert list(bad_files.reasons) == [str(bad)]
     bad.write_bytes(b"better")
     os.utime(bad, ns=(1, 1))
-    assert quarantine.reasons == {}
+    assert bad_files.reasons == {}
 
 
 def test_wrong_numbers_are_named():
     with pytest.raises(KuleshovError, match=r"limit in \[0, 1\], got 10 and 5"):
-        Quarantine(10, limit=5)
+        BadFiles(10, limit=5)
 
 
 def test_the_monitor_logs_the_count_and_tells_the_end(tmp_path, caplog):
     import pytorch_lightning as pl
     import torch
 
-    from kuleshov.video.monitor import QuarantineMonitor
+    from kuleshov.training.bad_files_monitor import BadFilesMonitor
 
     class Tiny(pl.LightningModule):
         def __init__(self):
@@ -96,7 +96,7 @@ def test_the_monitor_logs_the_count_and_tells_the_end(tmp_path, caplog):
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), lr=0.1)
 
-    Quarantine(10, tmp_path / "quarantine.jsonl", 1.0).add(VideoError("a.mp4", "it holds no frames"))
+    BadFiles(10, tmp_path / "bad_files.jsonl", 1.0).add(VideoError("a.mp4", "it holds no frames"))
     trainer = pl.Trainer(
         default_root_dir=tmp_path,
         max_epochs=1,
@@ -105,7 +105,7 @@ def test_the_monitor_logs_the_count_and_tells_the_end(tmp_path, caplog):
         enable_progress_bar=False,
         enable_model_summary=False,
         accelerator="cpu",
-        callbacks=[QuarantineMonitor()],
+        callbacks=[BadFilesMonitor()],
     )
     with caplog.at_level("WARNING"):
         trainer.fit(Tiny(), torch.utils.data.DataLoader(torch.ones(2, 1)))

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from kuleshov.core.errors import KuleshovError, VideoError
-from kuleshov.video.cursors import import_decord
-from kuleshov.video.probe import packet_index
+from kuleshov.video.decoders import import_decord
+from kuleshov.video.metadata import packet_index
 from kuleshov.video.reader import VideoReader, reader_version
 
 BFRAMES = {"preset": "veryfast", "bf": "3", "g": "12", "sc_threshold": "0"}
@@ -175,12 +175,12 @@ def test_stream_gives_every_window_in_one_pass(tmp_path, write_video, numbers, b
 
 
 def test_stream_holds_few_windows_and_decodes_each_frame_once(tmp_path, write_video, monkeypatch):
-    from kuleshov.video.cursors import PyAVCursor
+    from kuleshov.video.decoders import PyAVDecoder
 
     path = write_video(tmp_path / "a.mp4", range(250), 10)
     decoded, pulled = [], []
-    original = PyAVCursor._decode
-    monkeypatch.setattr(PyAVCursor, "_decode", lambda self: decoded.append(1) or original(self))
+    original = PyAVDecoder._decode
+    monkeypatch.setattr(PyAVDecoder, "_decode", lambda self: decoded.append(1) or original(self))
 
     def windows():
         for start in range(20):
@@ -240,12 +240,12 @@ def test_a_file_cut_between_frames_does_not_repeat_its_last_one(tmp_path, write_
 
 
 def test_far_frames_are_reached_by_key_frames(tmp_path, write_video, numbers, monkeypatch):
-    from kuleshov.video.cursors import PyAVCursor
+    from kuleshov.video.decoders import PyAVDecoder
 
     path = write_video(tmp_path / "a.mp4", range(250), 10, BFRAMES)
     decoded = []
-    original = PyAVCursor._decode
-    monkeypatch.setattr(PyAVCursor, "_decode", lambda self: decoded.append(1) or original(self))
+    original = PyAVDecoder._decode
+    monkeypatch.setattr(PyAVDecoder, "_decode", lambda self: decoded.append(1) or original(self))
     assert numbers(VideoReader("pyav").read(path, [22.0, 22.5])) == [220, 225]
     assert len(decoded) < 40
 
@@ -268,7 +268,7 @@ def test_pyav_takes_over_where_decord_raises(tmp_path, write_video, numbers, mon
         def __init__(self, path, short_side):
             raise VideoError(path, "decord cannot")
 
-    monkeypatch.setattr("kuleshov.video.reader.DecordCursor", Failing)
+    monkeypatch.setattr("kuleshov.video.reader.DecordDecoder", Failing)
     assert numbers(VideoReader().read(path, [0.0, 1.0])) == [0, 10]
     with pytest.raises(VideoError, match="decord cannot"):
         VideoReader("decord").read(path, [0.0])
@@ -286,5 +286,5 @@ def test_narrow_files_are_read_right(tmp_path, width):
         container.mux(stream.encode())
     frames = VideoReader("auto").read(path, [0.0, 0.5])
     assert frames.shape == (2, 64, width, 3)
-    # decord 0.6 misreads width 48; frame 4 is grey 80
+    # decord 0.6 misreads width 48; frame 4 is gray 80
     assert abs(int(frames[1].mean()) - 80) <= 3

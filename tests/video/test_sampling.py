@@ -69,19 +69,19 @@ def test_event_windows_by_counting():
             np.testing.assert_allclose(found, expected or [[0.0, window]])
 
 
-def test_vidsitu_centres_and_frames():
-    centres = sampling.event_centres(10.0, 5)
-    np.testing.assert_allclose(centres * 30, [30, 90, 150, 210, 270])
-    for centre in (30, 90, 150, 210, 270):
-        frames = np.clip(np.arange(centre - 32, centre + 32, 4), 0, 299)
-        times = sampling.centred_clip_times(centre / 30, 16, 4, 30, 0.0, 10.0)
+def test_vidsitu_centers_and_frames():
+    centers = sampling.event_centers(10.0, 5)
+    np.testing.assert_allclose(centers * 30, [30, 90, 150, 210, 270])
+    for center in (30, 90, 150, 210, 270):
+        frames = np.clip(np.arange(center - 32, center + 32, 4), 0, 299)
+        times = sampling.centered_clip_times(center / 30, 16, 4, 30, 0.0, 10.0)
         np.testing.assert_allclose(times * 30, frames, atol=1e-9)
 
 
 def test_starts_that_do_not_fit(generator):
     assert sampling.uniform_start(generator, 1.0, 2.0) == 0.0
-    assert sampling.centred_start(1.0, 2.0) == 0.0
-    assert sampling.centred_start(10.0, 2.0) == 4.0
+    assert sampling.centered_start(1.0, 2.0) == 0.0
+    assert sampling.centered_start(10.0, 2.0) == 4.0
 
 
 def test_wrong_numbers_are_named(generator):

@@ -7,12 +7,12 @@ import importlib
 from typing import Any
 
 _HOMES = {
-    "build": "architectures",
-    "ClipFormat": "clip_format",
-    "load": "weights",
-    "load_classifier": "weights",
-    "manifest": "weights",
-    "save": "weights",
+    "build": "kuleshov.backbones.architectures",
+    "ClipFormat": "kuleshov.video.clip_format",
+    "load": "kuleshov.backbones.loading",
+    "load_classifier": "kuleshov.backbones.loading",
+    "manifest": "kuleshov.backbones.loading",
+    "save": "kuleshov.backbones.loading",
 }
 
 __all__ = sorted(_HOMES)  # noqa: PLE0605
@@ -21,4 +21,4 @@ __all__ = sorted(_HOMES)  # noqa: PLE0605
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(_HOMES[name]), name)

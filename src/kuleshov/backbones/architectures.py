@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from kuleshov.backbones.clip_format import ClipFormat
 from kuleshov.backbones.resnet3d import ResNet3d
 from kuleshov.core.errors import KuleshovError
+from kuleshov.video.clip_format import ClipFormat
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kuleshov.backbones import checkpoints, dialects
+from kuleshov.backbones import foreign_checkpoints as checkpoints
+from kuleshov.backbones import key_maps as dialects
 from kuleshov.backbones.architectures import ARCHITECTURES, architecture, build
-from kuleshov.backbones.weights import HEAD_PREFIX, first_names, load_strictly, save
+from kuleshov.backbones.loading import HEAD_PREFIX, first_names, load_strictly, save
 from kuleshov.core.errors import KuleshovError, WeightsError
-from kuleshov.core.manifest import sha256_file
+from kuleshov.core.files import sha256_file
 
 INFLATIONS = ("center", "mean")
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from kuleshov.backbones.recompute import recomputed
+from kuleshov.backbones.activation_checkpointing import recomputed
 from kuleshov.core.errors import KuleshovError
 
 BN_EPS = 1e-5
@@ -17,7 +17,7 @@ BN_MOMENTUM = 0.1
 
 
 def batch_norm(channels: int) -> nn.BatchNorm3d:
-    """Batch normalisation with PySlowFast's constants."""
+    """Batch normalization with PySlowFast's constants."""
     return nn.BatchNorm3d(channels, eps=BN_EPS, momentum=BN_MOMENTUM)
 
 
@@ -138,7 +138,7 @@ class ResNet3d(nn.Module):
             )
             inputs = outputs
         self.pathway0_pool = nn.MaxPool3d((2, 1, 1), stride=(2, 1, 1)) if pool_after_res2 else nn.Identity()
-        _initialise(self, zero_init_final_gamma)
+        _initialize(self, zero_init_final_gamma)
 
     def recompute(self, stages: int) -> None:
         """Let the blocks of the first `stages` residual stages, 0 to 4, keep less memory and compute twice.
@@ -188,7 +188,7 @@ def _stage(inputs: int, outputs: int, depth: int, kernels: Sequence[int], stride
 
 
 @torch.no_grad()
-def _initialise(network: nn.Module, zero_init_final_gamma: bool) -> None:
+def _initialize(network: nn.Module, zero_init_final_gamma: bool) -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv3d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

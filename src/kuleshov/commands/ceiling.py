@@ -1,6 +1,6 @@
 """Score a perfect observer of the generated world: what no method can be expected to beat.
 
-It knows the grammar and everything on screen, and of events off screen only what follows from their neighbours.
+It knows the grammar and everything on screen, and of events off screen only what follows from their neighbors.
 Lines with row=ceiling are appended to the results file.
 """
 

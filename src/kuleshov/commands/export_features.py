@@ -18,8 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export and print how many files were written."""
-    from kuleshov.store.npy import export_npy, export_vidsitu
-    from kuleshov.store.reader import EventStore
+    from kuleshov.features.event_store import EventStore
+    from kuleshov.features.npy import export_npy, export_vidsitu
 
     store = EventStore(args.store)
     count = (export_vidsitu if args.vidsitu else export_npy)(store, args.output)

@@ -1,6 +1,6 @@
 """Extract event features of any videos into an event store."""
 
-from kuleshov.store.extract import add_arguments, main
+from kuleshov.features.extract import add_arguments, main
 
 __all__ = ["add_arguments", "run"]
 

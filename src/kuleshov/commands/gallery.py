@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the sheet and print its path."""
-    from kuleshov.world import gallery
+    from kuleshov.synthetic import gallery
 
     gallery(args.root, args.output, rows=args.rows, split=args.split)
     print(args.output)

@@ -33,8 +33,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UsageError: no stride for files that do not imply it.
     """
-    from kuleshov.store.npy import VIDSITU_SUFFIX, import_npy
-    from kuleshov.store.reader import EventStore
+    from kuleshov.features.event_store import EventStore
+    from kuleshov.features.npy import VIDSITU_SUFFIX, import_npy
 
     stride, suffix = args.stride, args.suffix
     if args.vidsitu:

@@ -1,6 +1,6 @@
 """Write an instance store: region features of tracked boxes, from videos or from LVU's own files."""
 
-from kuleshov.store.instances_command import add_arguments, main
+from kuleshov.features.instances_command import add_arguments, main
 
 __all__ = ["add_arguments", "run"]
 

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compute and print the summary."""
     from kuleshov.report.checks import find
-    from kuleshov.video.motion import MotionSettings, precompute
+    from kuleshov.video.optical_flow import MotionSettings, precompute
 
     settings = MotionSettings(args.fps, args.short_side, args.maximum)
     found = precompute(find(args.data, args.root, args.split), args.output, settings, args.workers)

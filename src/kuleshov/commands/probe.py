@@ -1,4 +1,4 @@
-"""Score a frozen backbone on labelled videos: k-NN and a linear probe, nothing of the network is trained.
+"""Score a frozen backbone on labeled videos: k-NN and a linear probe, nothing of the network is trained.
 
 Beside all videos, groups of classes are scored by themselves, and clips whose middle frame is held still: what
 is missing there is what the network sees in the motion. With --untrained the same network starts at random.
@@ -19,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="score its shape at random instead: usual start, or residual blocks that start as shortcuts",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the untrained weights")
-    parser.add_argument("--bank", type=Path, required=True, help="labelled list that the probes learn from")
-    parser.add_argument("--queries", type=Path, required=True, help="labelled list that they are scored on")
+    parser.add_argument("--bank", type=Path, required=True, help="labeled list that the probes learn from")
+    parser.add_argument("--queries", type=Path, required=True, help="labeled list that they are scored on")
     parser.add_argument(
         "--group", nargs="*", default=[], metavar="NAME=LABEL,..", help="classes to score apart"
     )
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="class names, one a line, whose first words --group may use",
     )
     parser.add_argument("--limit", type=int, default=None, help="at most so many videos of each list")
-    parser.add_argument("--neighbours", type=int, default=20, help="that vote in the k-NN probe")
+    parser.add_argument("--neighbors", type=int, default=20, help="that vote in the k-NN probe")
     parser.add_argument("--batch-size", type=int, default=32, help="clips in a batch")
     parser.add_argument("--workers", type=int, default=0, help="loader processes")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ..")
@@ -47,11 +47,11 @@ def run(args: argparse.Namespace) -> int:
     import torch
 
     from kuleshov.backbones import load
-    from kuleshov.contrast.frozen import probe, untrained
-    from kuleshov.contrast.groups import class_groups
-    from kuleshov.contrast.sources import evenly, read_videos
     from kuleshov.core.progress import progress_bar
     from kuleshov.core.results import append_results
+    from kuleshov.pretraining.class_groups import class_groups
+    from kuleshov.pretraining.probing import probe, untrained
+    from kuleshov.pretraining.video_lists import evenly, read_videos
 
     groups = class_groups(args.group, args.classes)
     network = load(args.weights)
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     lists = [read_videos(str(path), "kinetics", "val", None)[0] for path in (args.bank, args.queries)]
     lists = [evenly(videos, args.limit) for videos in lists]
     device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
-    options = {"neighbours": args.neighbours, "batch_size": args.batch_size, "workers": args.workers}
+    options = {"neighbors": args.neighbors, "batch_size": args.batch_size, "workers": args.workers}
     batches = sum(-(-len(videos) // args.batch_size) for videos in lists)
     with progress_bar("batches", batches) as advance:
         results = probe(

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the world and print what is in it."""
-    from kuleshov.world import generate
+    from kuleshov.synthetic import generate
 
     print(json.dumps(generate(args.root, movies=args.movies, seed=args.seed, workers=args.workers)))
     return 0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kuleshov.core.errors import FormatError
-from kuleshov.core.manifest import code_version, write_atomic
+from kuleshov.core.files import code_version, write_atomic
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from kuleshov.core.errors import MissingDataError, WeightsError
-from kuleshov.core.manifest import code_version, read_json, sha256_file, write_json, write_through
+from kuleshov.core.files import code_version, read_json, sha256_file, write_json, write_through
 
 
 def manifest_path(path: str | Path) -> Path:

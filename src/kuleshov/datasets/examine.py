@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kuleshov.core.errors import KuleshovError, VideoError, one_line
-from kuleshov.core.manifest import sha256_file
+from kuleshov.core.files import sha256_file
 
 _COMMAND = (sys.executable, "-P", "-m", "kuleshov.datasets.examine")
 
@@ -37,7 +37,7 @@ class Examined:
 def examine(path: str) -> Examined:
     """Decode a file's first, middle and last frame, in this process; what lies between is not looked at."""
     # PyAV is loaded in the process that examines, not by those who only look for files
-    from kuleshov.video.probe import probe
+    from kuleshov.video.metadata import probe
     from kuleshov.video.reader import VideoReader
 
     content = sha256_file(path) if Path(path).is_file() else ""

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError
-from kuleshov.core.types import Video
 from kuleshov.datasets.examine import examine_all
+from kuleshov.video.video_file import Video
 
 VIDEO_SUFFIXES = frozenset(
     ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()

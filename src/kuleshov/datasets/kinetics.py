@@ -1,6 +1,6 @@
 """Kinetics and what is laid out like it: lists, class folders, and the original CSV.
 
-Three layouts are recognised, for each split:
+Three layouts are recognized, for each split:
 
 * a list `<root>/<split>.csv` or `.txt` in PySlowFast's dialect: `path label` a line, without header, separated
   by a blank, tab or comma; or with paths alone;
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kuleshov.core.errors import FormatError, MissingDataError
-from kuleshov.core.types import Video
 from kuleshov.datasets.folder import FilesReport, check_files, is_video, list_lines, videos_below
+from kuleshov.video.video_file import Video
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
@@ -73,8 +73,8 @@ def read_list(path: str | Path, prefix: str | Path | None = None) -> KineticsSpl
     base = path.parent if prefix is None else Path(prefix)
     if "youtube_id" in lines[0][1]:
         return _read_original(path, base, lines)
-    labelled = not is_video(lines[0][1])
-    entries = [(number, *_split_line(path, number, line, labelled)) for number, line in lines]
+    labeled = not is_video(lines[0][1])
+    entries = [(number, *_split_line(path, number, line, labeled)) for number, line in lines]
     _refuse_repeated(path, entries)
     videos, missing = [], []
     for _, name, label in entries:
@@ -109,8 +109,8 @@ def check(
     return reports
 
 
-def _split_line(path: Path, number: int, line: str, labelled: bool) -> tuple[str, int | None]:
-    if not labelled:
+def _split_line(path: Path, number: int, line: str, labeled: bool) -> tuple[str, int | None]:
+    if not labeled:
         if not is_video(line):
             reason = f"{_EXPECTED}; the first line has a path alone, this one is {line!r}"
             raise FormatError(path, reason, number, "path")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError
-from kuleshov.core.types import Video
+from kuleshov.video.video_file import Video
 
 SPLITS = ("train", "val", "test")
 CONTAINERS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".mpg", ".mpeg", ".ts", ".wmv")
@@ -28,14 +28,14 @@ class Task:
         name: folder name in the official tree.
         title: column of the paper's Table 5.
         classes: size of the classifier; class ids are below it; 0 for a regression.
-        centre: what is subtracted from a regression's value (the official code's constant).
+        center: what is subtracted from a regression's value (the official code's constant).
         columns: header of its files.
     """
 
     name: str
     title: str
     classes: int
-    centre: float = 0.0
+    center: float = 0.0
     columns: tuple[str, ...] = ("class_id", "class_name", "youtube_id", "imdb_id")
 
     @property
@@ -45,7 +45,7 @@ class Task:
 
     @property
     def metric(self) -> str:
-        """`top1` (per cent, upward) or `mse` (squared error of centred labels, downward)."""
+        """`top1` (per cent, upward) or `mse` (squared error of centered labels, downward)."""
         return "top1" if self.classes else "mse"
 
     @property
@@ -83,12 +83,12 @@ TASKS = {
 
 @dataclass(frozen=True)
 class Row:
-    """One labelled movie.
+    """One labeled movie.
 
     Attributes:
         video_id: YouTube id.
         imdb_id: the film it is cut from.
-        label: class id, or the centred value of a regression.
+        label: class id, or the centered value of a regression.
         class_name: name of the class as in the file (`\\N` is one); None for a regression.
     """
 
@@ -167,11 +167,11 @@ def _count(path: Path, number: int, text: str, column: str) -> int:
 
 
 def _regression_label(path: Path, number: int, task: Task, counts: list[int]) -> float:
-    """Centred label: 10 * likes / (likes + dislikes), or the natural logarithm of the views."""
+    """Centered label: 10 * likes / (likes + dislikes), or the natural logarithm of the views."""
     if sum(counts) == 0:
         raise FormatError(path, f"{' + '.join(task.columns[:-2])} is 0: the label is undefined", number)
     raw = math.log(counts[0]) if len(counts) == 1 else counts[0] / (counts[0] + counts[1]) * 10.0
-    return raw - task.centre
+    return raw - task.center
 
 
 def _check_unique(path: Path, rows: list[Row]) -> None:

@@ -12,7 +12,7 @@ from kuleshov.datasets.lvu import SPLITS, TASKS, Lvu, Row, Task
 def trivial_prediction(task: Task, train: list[Row]) -> int | float:
     """The answer that looks at no movie: the most frequent training class (ties to the lowest id), or 0.
 
-    0 in centred units is the constant that the official centring makes the natural guess.
+    0 in centered units is the constant that the official centring makes the natural guess.
     """
     if not task.classes:
         return 0.0

@@ -9,7 +9,6 @@ from collections import Counter
 from pathlib import Path
 
 from kuleshov.core.errors import KuleshovError, MissingDataError
-from kuleshov.core.types import Video
 from kuleshov.datasets.vidsitu_format import (
     EVENTS,
     NO_RELATION_GIVEN,
@@ -22,6 +21,7 @@ from kuleshov.datasets.vidsitu_format import (
     read_vocabulary,
     require_fields,
 )
+from kuleshov.video.video_file import Video
 
 SPLITS = ("train", "valid", "testvb", "testsrl", "testevrel")
 _ALIASES = {"val": "valid", "test_verb": "testvb", "test_srl": "testsrl", "test_evrel": "testevrel"}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kuleshov.core.errors import KuleshovError, MissingDataError
-from kuleshov.core.manifest import sha256_ids, write_json
+from kuleshov.core.files import sha256_ids, write_json
 from kuleshov.datasets.lvu import Lvu
 from kuleshov.datasets.vidsitu import SPLITS, VidSitu
 from kuleshov.datasets.vidsitu_format import parse_segment

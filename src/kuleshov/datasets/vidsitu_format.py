@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kuleshov.core.errors import FormatError
-from kuleshov.core.manifest import read_json
+from kuleshov.core.files import read_json
 from kuleshov.core.unpickle import restricted_load
 
 EVENTS = ("Ev1", "Ev2", "Ev3", "Ev4", "Ev5")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError
-from kuleshov.core.manifest import read_json, write_atomic
+from kuleshov.core.files import read_json, write_atomic
 from kuleshov.core.unpickle import restricted_load
 from kuleshov.datasets.vidsitu_format import EVENTS, RELATED_EVENTS, ROLES
 

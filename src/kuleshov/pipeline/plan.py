@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from kuleshov.core.errors import KuleshovError, MissingDataError
-from kuleshov.core.manifest import read_json, sha256_file, sha256_json
+from kuleshov.core.files import read_json, sha256_file, sha256_json
 from kuleshov.pipeline.sources import data_root
 from kuleshov.pipeline.stages import SCALES, Need, Stage, load_stage, nearest
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from kuleshov.core.errors import KuleshovError
-from kuleshov.core.manifest import code_version, read_json, sha256_json, write_atomic, write_json
+from kuleshov.core.files import code_version, read_json, sha256_json, write_atomic, write_json
 from kuleshov.core.results import append_results, read_results
 from kuleshov.pipeline.jobs import Launcher, Running, failure
 from kuleshov.pipeline.launch import Launch, cores, has_gpu

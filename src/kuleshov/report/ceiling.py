@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from kuleshov.core.manifest import write_json
+from kuleshov.core.files import write_json
 from kuleshov.core.results import Result
 from kuleshov.datasets.vidsitu import VidSitu
 from kuleshov.tasks.evaluate_vidsitu import evaluate
@@ -23,7 +23,7 @@ def measure(root: Path, split: str = "valid", keep: Path | None = None) -> list[
     Raises:
         KuleshovError: no generated world there.
     """
-    from kuleshov.world import oracle
+    from kuleshov.synthetic import oracle
 
     annotations = Path(root) / "vidsitu"
     verbs, relations = oracle.predict(Path(root), split)

@@ -10,11 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from kuleshov.core.errors import UsageError
-from kuleshov.core.types import Video
 from kuleshov.datasets import folder as folders
 from kuleshov.datasets import kinetics, lvu_check, vidsitu_check
 from kuleshov.datasets.lvu import Lvu
 from kuleshov.datasets.vidsitu import VidSitu
+from kuleshov.video.video_file import Video
 
 NAMED = 10
 

@@ -1,6 +1,6 @@
 """Learning curves: scalars from TensorBoard's event files, drawn as inline SVG.
 
-The drawings take their colours from the page's style sheet, so that they follow its light and dark scheme.
+The drawings take their colors from the page's style sheet, so that they follow its light and dark scheme.
 """
 
 import io
@@ -14,7 +14,7 @@ import numpy as np
 from kuleshov.report.lineage import Run
 
 SKIPPED = ("epoch", "hp_metric", "step")
-# colours that matplotlib writes, and what the page puts in their place
+# colors that matplotlib writes, and what the page puts in their place
 _INK, _FAINT = "#010203", "#010204"
 _ROW_COLOURS = {
     "backbone": "#010205",
@@ -26,7 +26,7 @@ _ROW_COLOURS = {
 _VARIABLES = {
     _INK: "currentColor",
     _FAINT: "var(--line)",
-    **{colour: f"var(--row-{row or 'other'})" for row, colour in _ROW_COLOURS.items()},
+    **{color: f"var(--row-{row or 'other'})" for row, color in _ROW_COLOURS.items()},
 }
 
 
@@ -36,7 +36,7 @@ class Curve:
 
     Attributes:
         row: the table's row; empty where a stage has none.
-        steps: (n,) optimiser steps.
+        steps: (n,) optimizer steps.
         values: (n,) the scalar; not finite where it was not.
     """
 
@@ -104,7 +104,7 @@ def group_of(job: str, row: str) -> str:
 
 
 def draw(title: str, curves: Sequence[Curve], width: float = 2.6, height: float = 1.5) -> Drawing:
-    """Draw curves of one scalar: a thin line a seed, coloured by row.
+    """Draw curves of one scalar: a thin line a seed, colored by row.
 
     Args:
         title: shown above by the page, not in the drawing.
@@ -141,11 +141,11 @@ def _plain(axes) -> None:
 
 
 def themed(svg: str) -> str:
-    """Cut the SVG element out and let colours and fonts follow the page."""
+    """Cut the SVG element out and let colors and fonts follow the page."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    for colour, variable in _VARIABLES.items():
-        svg = svg.replace(colour, variable)
+    for color, variable in _VARIABLES.items():
+        svg = svg.replace(color, variable)
     svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font: \1px var(--sans)", svg)
     return re.sub(r'width="[\d.]+pt" height="[\d.]+pt"|height="[\d.]+pt" |width="[\d.]+pt" ', "", svg)
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from kuleshov.core.types import Video
 from kuleshov.datasets.vidsitu_format import EVENTS, RELATIONS
+from kuleshov.features.clip_encoding import encode
+from kuleshov.features.movie_clips import Grid, movie_clips
 from kuleshov.report.hierarchy import Hierarchy
-from kuleshov.store.decode import Grid, movie_clips
-from kuleshov.store.encode import encode
 from kuleshov.tasks.relations.events import RelationsFromEvents
 from kuleshov.tasks.roles.module import RolesFromEvents
 from kuleshov.video.reader import VideoReader
+from kuleshov.video.video_file import Video
 
 EVENT_SECONDS = 2.0
 WINDOW = len(EVENTS)
@@ -57,7 +57,7 @@ def describe(video: str | Path, hierarchy: Hierarchy, verbs: int = 3) -> list[Ev
     roles = (
         write_roles(hierarchy.roles, events, best) if hierarchy.roles is not None else [None] * len(events)
     )
-    related = relate_neighbours(hierarchy.relations, events) if hierarchy.relations is not None else []
+    related = relate_neighbors(hierarchy.relations, events) if hierarchy.relations is not None else []
     related += [None] * (len(events) - len(related))
     return [
         EventDescription(EVENT_SECONDS * i, EVENT_SECONDS * (i + 1), *facts)
@@ -101,7 +101,7 @@ def write_roles(network: RolesFromEvents, events: Tensor, verbs: list[str]) -> l
 
 
 @torch.inference_mode()
-def relate_neighbours(network: RelationsFromEvents, events: Tensor) -> list[tuple[str, float] | None]:
+def relate_neighbors(network: RelationsFromEvents, events: Tensor) -> list[tuple[str, float] | None]:
     """The likeliest relation, with its probability, of each event (N, D) and the next: N - 1 of them.
 
     Each pair is read in the window of five that has it in the middle, as far as the movie's ends allow.

@@ -11,13 +11,13 @@ import numpy as np
 import yaml
 
 from kuleshov.core.errors import KuleshovError
-from kuleshov.core.manifest import read_json
-from kuleshov.core.types import Video
+from kuleshov.core.files import read_json
 from kuleshov.datasets.vidsitu import VidSitu
 from kuleshov.datasets.vidsitu_format import EVENTS, RELATED_EVENTS
 from kuleshov.datasets.vidsitu_predictions import read_predictions
 from kuleshov.report.curves import row_of
 from kuleshov.report.lineage import Run
+from kuleshov.video.video_file import Video
 
 EVENT_SECONDS = 2.0
 FRAMES = 3

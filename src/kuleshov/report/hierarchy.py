@@ -8,7 +8,7 @@ from torch import nn
 from kuleshov import backbones
 from kuleshov.core.errors import KuleshovError, MissingDataError, WeightsError
 from kuleshov.report.lineage import Run, ancestors, lineage, named
-from kuleshov.tasks.context_task import ContextTask, load
+from kuleshov.tasks.event_task import ContextTask, load
 from kuleshov.tasks.relations.events import RelationsFromEvents
 from kuleshov.tasks.roles.module import RolesFromEvents
 from kuleshov.tasks.verbs.events import VerbsFromEvents

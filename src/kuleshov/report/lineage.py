@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kuleshov.core.errors import FormatError, MissingDataError
-from kuleshov.core.manifest import read_json
+from kuleshov.core.files import read_json
 from kuleshov.core.results import Result, read_results
 
 STAGE, RESULTS, JOB_DONE = "stage.json", "results.jsonl", "job.json"

@@ -7,7 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from kuleshov.core.manifest import code_version, write_atomic
+from kuleshov.core.files import code_version, write_atomic
 from kuleshov.core.results import Result
 from kuleshov.report.columns import metric_title, row_title, task_title
 from kuleshov.report.curves import Drawing, curves_of, drawings, is_health

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kuleshov.core.errors import FormatError
-from kuleshov.core.manifest import read_json
+from kuleshov.core.files import read_json
 from kuleshov.core.results import Result
 from kuleshov.report.lineage import Run
 from kuleshov.report.tables import Source
@@ -28,15 +28,15 @@ class Skipped:
 
 
 def skipped(runs: Iterable[Run]) -> list[Skipped]:
-    """Everything that the runs have put into quarantine or could not extract, each once.
+    """Everything that the runs have put into bad_files or could not extract, each once.
 
     Raises:
-        FormatError: a quarantine file or a manifest that cannot be read.
+        FormatError: a bad_files file or a manifest that cannot be read.
     """
     found: dict[Skipped, None] = {}
     for run in runs:
-        for file in _near(run, "quarantine.jsonl"):
-            found.update(dict.fromkeys(_quarantined(run.folder.name, file)))
+        for file in _near(run, "bad_files.jsonl"):
+            found.update(dict.fromkeys(_bad_filesd(run.folder.name, file)))
         for file in _near(run, "manifest.json"):
             found.update(dict.fromkeys(_missing(run.folder.name, file)))
     return list(found)
@@ -47,7 +47,7 @@ def _near(run: Run, name: str) -> list[Path]:
     return sorted(path for depth in (name, f"*/{name}", f"*/*/{name}") for path in run.folder.glob(depth))
 
 
-def _quarantined(run: str, file: Path) -> list[Skipped]:
+def _bad_filesd(run: str, file: Path) -> list[Skipped]:
     found = []
     # a line without an end is still being written
     lines = file.read_text(encoding="utf-8").split("\n")[:-1]
@@ -57,7 +57,7 @@ def _quarantined(run: str, file: Path) -> list[Skipped]:
             what = record.get("path") or record.get("id") or record["video"]
             found.append(Skipped(run, str(what), str(record.get("reason", ""))))
         except (json.JSONDecodeError, KeyError, AttributeError) as error:
-            raise FormatError(file, f"not a line of a quarantine list ({error!r})", number) from error
+            raise FormatError(file, f"not a line of a bad_files list ({error!r})", number) from error
     return found
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError
-from kuleshov.core.manifest import sha256_ids, write_through
+from kuleshov.core.files import sha256_ids, write_through
 from kuleshov.datasets.lvu import TASKS, Lvu, Row, Task, task_named
 from kuleshov.datasets.lvu_check import best_constant, constant_score, trivial_prediction
-from kuleshov.metrics import lvu as scores
+from kuleshov.metrics import lvu_metrics as scores
 
 HEADER = ("video_id", "prediction")
 
@@ -32,7 +32,7 @@ def evaluate(
     Args:
         task: one of the nine.
         predictions_csv: `video_id,prediction`, a line a movie, with or without that header: a class id or its
-            name; or the regression's value in centred units (10 * likes / (likes + dislikes) - 9.1382, or
+            name; or the regression's value in centered units (10 * likes / (likes + dislikes) - 9.1382, or
             ln(views) - 11.7643). Movies of other splits are left out.
         annotations: LVU's root, which holds `lvu_1.0/`.
         split: train, val or test.
@@ -161,7 +161,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--predictions",
         required=True,
-        help="CSV of video_id,prediction: a class id or name, or a centred regression value",
+        help="CSV of video_id,prediction: a class id or name, or a centered regression value",
     )
     parser.add_argument("--annotations", required=True, help="LVU's root, which holds lvu_1.0/")
     parser.add_argument("--split", default="test", help="train, val or test (default: %(default)s)")

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from kuleshov.core.errors import KuleshovError, UsageError
-from kuleshov.core.manifest import sha256_ids
+from kuleshov.core.files import sha256_ids
 from kuleshov.datasets.vidsitu import VidSitu
 from kuleshov.datasets.vidsitu_predictions import read_predictions, write_predictions
-from kuleshov.metrics.vidsitu import SCORERS, Scorer
+from kuleshov.metrics.vidsitu_scorers import SCORERS, Scorer
 
 __all__ = ["add_arguments", "evaluate", "main", "write_predictions"]
 

@@ -1,4 +1,4 @@
-"""What all trainings on VidSitu's segments share: optimisation, predictions, results."""
+"""What all trainings on VidSitu's segments share: optimization, predictions, results."""
 
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from kuleshov.core.distributed import gather_objects
-from kuleshov.core.manifest import sha256_file
-from kuleshov.core.optim import parameter_groups, warmup_cosine
+from kuleshov.core.files import sha256_file
 from kuleshov.core.results import Result, append_results, global_seed
-from kuleshov.metrics.vidsitu import SCORERS, Scorer
+from kuleshov.metrics.vidsitu_scorers import SCORERS, Scorer
 from kuleshov.tasks.evaluate_vidsitu import evaluate, write_predictions
+from kuleshov.training.optimization import parameter_groups, warmup_cosine
 
 
 class SegmentTask(pl.LightningModule):
@@ -72,14 +72,14 @@ class SegmentTask(pl.LightningModule):
         """Tell the data which epoch it is."""
         self.trainer.datamodule.set_epoch(self.current_epoch)
 
-    def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """One step's loss."""
         loss = self.loss(batch)
         size = next(iter(batch.values())).shape[0]
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=size)
         return loss
 
-    def validation_step(self, batch: dict[str, Tensor], batch_index: int) -> None:
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Predict; the scores are made when the epoch ends."""
         self._predicted += zip(batch["place"].tolist(), self.predict(batch), strict=True)
 

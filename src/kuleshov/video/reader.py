@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 
 from kuleshov.core.errors import KuleshovError, VideoError
-from kuleshov.video.cursors import DecordCursor, PyAVCursor, import_decord
-from kuleshov.video.probe import VideoInfo, packet_index, probe
+from kuleshov.video.decoders import DecordDecoder, PyAVDecoder, import_decord
+from kuleshov.video.metadata import VideoInfo, packet_index, probe
 
 Backend = Literal["auto", "decord", "pyav"]
 
@@ -55,13 +55,13 @@ class VideoReader:
             VideoError: the file cannot be read at these times.
         """
         ordered = np.sort(_checked_times(path, times))
-        for cursor_type in self._cursor_types(path):
+        for decoder_type in self._decoder_types(path):
             try:
-                with closing(cursor_type(path, short_side)) as cursor:
-                    frames = [cursor.at(time) for time in ordered]
+                with closing(decoder_type(path, short_side)) as decoder:
+                    frames = [decoder.at(time) for time in ordered]
                 break
             except VideoError:
-                if cursor_type is PyAVCursor or self.backend == "decord":
+                if decoder_type is PyAVDecoder or self.backend == "decord":
                     raise
         places = np.empty(len(ordered), dtype=np.int64)
         places[np.argsort(np.asarray(times), kind="stable")] = np.arange(len(ordered))
@@ -85,22 +85,22 @@ class VideoReader:
         Raises:
             VideoError: the file cannot be read on.
         """
-        cursor_type = DecordCursor if self.backend == "decord" else PyAVCursor
+        decoder_type = DecordDecoder if self.backend == "decord" else PyAVDecoder
         buffers: dict[int, list[np.ndarray]] = {}
-        with closing(cursor_type(path, short_side)) as cursor:
+        with closing(decoder_type(path, short_side)) as decoder:
             for time, window, length in _in_time_order(path, windows):
                 frames = buffers.setdefault(window, [])
-                frames.append(cursor.at(time))
+                frames.append(decoder.at(time))
                 if len(frames) == length:
                     yield window, np.stack(buffers.pop(window))
 
-    def _cursor_types(self, path: str | Path) -> list[type]:
+    def _decoder_types(self, path: str | Path) -> list[type]:
         if self.backend != "auto":
-            return [DecordCursor if self.backend == "decord" else PyAVCursor]
+            return [DecordDecoder if self.backend == "decord" else PyAVDecoder]
         # decord can crash the process on a damaged file: it only gets those that were found whole
         if import_decord() is None or packet_index(path).fault is not None:
-            return [PyAVCursor]
-        return [DecordCursor, PyAVCursor]
+            return [PyAVDecoder]
+        return [DecordDecoder, PyAVDecoder]
 
 
 def reader_version(backend: Backend = "auto") -> str:

@@ -101,7 +101,7 @@ def uniform_start(generator: np.random.Generator, duration: float, span: float) 
     return float(generator.uniform(0.0, max(duration - span, 0.0)))
 
 
-def centred_start(duration: float, span: float) -> float:
+def centered_start(duration: float, span: float) -> float:
     """The start (seconds) of a clip in the middle of a video; 0 where it does not fit."""
     return max((duration - span) / 2, 0.0)
 
@@ -119,25 +119,25 @@ def event_windows(duration: float, window: float = 2.0, stride: float = 2.0) -> 
     return np.stack([starts, starts + window], axis=1)
 
 
-def event_centres(duration: float = 10.0, events: int = 5) -> np.ndarray:
-    """(N,) seconds of the centres of equal events: 1, 3, 5, 7, 9 for VidSitu's ten seconds."""
+def event_centers(duration: float = 10.0, events: int = 5) -> np.ndarray:
+    """(N,) seconds of the centers of equal events: 1, 3, 5, 7, 9 for VidSitu's ten seconds."""
     return (np.arange(events) + 0.5) * (duration / events)
 
 
-def centred_clip_times(
-    centre: float, num_frames: int, frame_stride: int, fps: float, begin: float, end: float
+def centered_clip_times(
+    center: float, num_frames: int, frame_stride: int, fps: float, begin: float, end: float
 ) -> np.ndarray:
-    """(T,) seconds of the frames from centre - T/2 * stride to centre + (T/2 - 1) * stride, kept in the span.
+    """(T,) seconds of the frames from center - T/2 * stride to center + (T/2 - 1) * stride, kept in the span.
 
     Args:
-        centre: seconds of the event's centre.
+        center: seconds of the event's center.
         num_frames: T.
         frame_stride: steps of the nominal rate between frames.
-        fps: nominal frames per second: 16 x 4 at 30 reads steps -32, -28, ..., +28 around the centre.
+        fps: nominal frames per second: 16 x 4 at 30 reads steps -32, -28, ..., +28 around the center.
         begin: first second of the span.
         end: last second of the span; frames stay one step before it.
 
     Reference: VidSitu's loader, which takes frames range(c - 32, c + 32, stride) of a 300-frame segment.
     """
     steps = (np.arange(num_frames) - num_frames // 2) * frame_stride
-    return np.clip(centre + steps / fps, begin, max(begin, end - 1.0 / fps))
+    return np.clip(center + steps / fps, begin, max(begin, end - 1.0 / fps))

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from kuleshov.datasets.lvu import TASKS
-from kuleshov.store.instances import InstanceWriter, instances
-from kuleshov.store.writer import StoreWriter
+from kuleshov.features.event_store_writer import StoreWriter
+from kuleshov.features.instance_store import InstanceWriter, instances
 
 WIDTH, REGION_WIDTH = 12, 6
 

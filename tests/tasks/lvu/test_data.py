@@ -5,10 +5,10 @@ import torch
 
 from kuleshov.core.errors import KuleshovError
 from kuleshov.core.results import read_results
-from kuleshov.core.seeding import SeedEveryBatch
-from kuleshov.tasks.lvu.data import EpochSampler, LvuData, RandomSpans
-from kuleshov.tasks.lvu.pretrain import InstanceSpans
+from kuleshov.tasks.lvu.instance_pretraining import InstanceSpans
+from kuleshov.tasks.lvu.lvu_data import EpochSampler, LvuData, RandomSpans
 from kuleshov.tasks.lvu.scene_head import SceneHead
+from kuleshov.training.seeding import SeedEveryBatch
 
 SIZES = {"train": 9, "val": 5, "test": 7}
 
@@ -63,7 +63,7 @@ def test_a_sample_depends_on_seed_epoch_and_number_alone(tmp_path, opened):
 def test_span_sampling_follows_length_and_movie_sampling_does_not(tmp_path, opened):
     data = data_of(tmp_path, opened[1])
     lengths = np.array([len(movie.ends) for movie in data.movies["train"]])
-    assert set(lengths) == {1, 10, 20}  # 60, 70 and 80 seconds; the first event's centre lies in second 1
+    assert set(lengths) == {1, 10, 20}  # 60, 70 and 80 seconds; the first event's center lies in second 1
     counts = {}
     for sampling in ("span", "movie"):
         drawn = RandomSpans(data.movies["train"], data._maker(), 0, sampling)
@@ -76,7 +76,7 @@ def test_span_sampling_follows_length_and_movie_sampling_does_not(tmp_path, open
 
 
 def test_evaluation_windows_against_a_plain_reading(tmp_path, opened):
-    """Every span of a movie holds the events whose centre lies in its 60 seconds."""
+    """Every span of a movie holds the events whose center lies in its 60 seconds."""
     data = data_of(tmp_path, opened[1], eval_batch_size=3)
     seen = 0
     for batch in data.test_dataloader():

@@ -4,13 +4,13 @@ import torch
 
 from kuleshov.core.errors import KuleshovError, WeightsError
 from kuleshov.core.results import read_results
-from kuleshov.pipeline.lightning import main
-from kuleshov.store.instances import InstanceStore
-from kuleshov.store.reader import EventStore
-from kuleshov.tasks.lvu.masking import MASK, OTHER
-from kuleshov.tasks.lvu.movies import SampleMaker, collate, open_movie
+from kuleshov.features.event_store import EventStore
+from kuleshov.features.instance_store import InstanceStore
+from kuleshov.tasks.lvu.instance_pretraining import SoftLabels, compatibility_loss, soft_label_divergence
+from kuleshov.tasks.lvu.movie_samples import SampleMaker, collate, open_movie
 from kuleshov.tasks.lvu.object_transformer import ObjectTransformerEncoder, load_encoder_weights
-from kuleshov.tasks.lvu.pretrain import SoftLabels, compatibility_loss, soft_label_divergence
+from kuleshov.tasks.lvu.track_masking import MASK, OTHER
+from kuleshov.training.lightning_cli import main
 
 SIZES = {"train": 24, "val": 6, "test": 8}
 SMALL = {"hidden": 16, "layers": 1, "heads": 2, "feedforward": 16}
@@ -182,7 +182,7 @@ def test_dropout_of_attention_s_weights_may_differ(kit, given, expected):
 def test_pretraining_lowers_its_loss(tmp_path, kit, stores):
     """Twenty steps on one batch, without dropout."""
     torch.manual_seed(0)
-    from kuleshov.tasks.lvu.pretrain import InstancePretraining, InstanceSpans
+    from kuleshov.tasks.lvu.instance_pretraining import InstancePretraining, InstanceSpans
 
     data = InstanceSpans(str(stores[1]), batch_size=4, seed=0)
     data.setup()

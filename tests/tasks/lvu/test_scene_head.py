@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from kuleshov.context.features import Contextualizer
 from kuleshov.core.errors import KuleshovError, MissingDataError
 from kuleshov.core.results import read_results
-from kuleshov.pipeline.lightning import main
 from kuleshov.tasks.evaluate_lvu import evaluate
-from kuleshov.tasks.lvu.context import contextualize, in_blocks
-from kuleshov.tasks.lvu.data import LvuData
+from kuleshov.tasks.lvu.lvu_data import LvuData
+from kuleshov.tasks.lvu.scene_context import contextualize, in_blocks
 from kuleshov.tasks.lvu.scene_head import SpanPool
+from kuleshov.training.lightning_cli import main
+from kuleshov.txe.contextualizer import Contextualizer
 
 SIZES = {"train": 24, "val": 10, "test": 12}
 SMALL = {"context_hidden": 8, "context_layers": 1, "context_heads": 2, "context_feedforward": 8}
@@ -171,7 +171,7 @@ def test_padding_does_not_change_the_context(kit):
                 assert not batch[b, size:].any()
 
 
-def test_blocks_are_the_contextualizer_on_neighbours():
+def test_blocks_are_the_contextualizer_on_neighbors():
     contextualizer = Contextualizer("scratch", 6, hidden=8, layers=1, heads=2, feedforward=8).eval()
     events = torch.randn(1, 12, 6)
     with torch.no_grad():

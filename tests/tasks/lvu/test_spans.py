@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kuleshov.tasks.lvu import spans
-from kuleshov.tasks.lvu.masking import KEEP, MASK, OTHER, mask_tracks
+from kuleshov.tasks.lvu.track_masking import KEEP, MASK, OTHER, mask_tracks
 
 
 def slow_ends(seconds, span):
@@ -53,15 +53,15 @@ def test_four_hundred_boxes_leave_the_earliest_seconds_out():
 
 
 def test_place_ids_of_a_hand_worked_span():
-    # seconds 10, 13 and a gap to 30; centre (10 + 30) // 2 = 20; 258 // 2 = 129
+    # seconds 10, 13 and a gap to 30; center (10 + 30) // 2 = 20; 258 // 2 = 129
     ids = spans.place_ids(np.array([30, 13, 10]), 10, 30, 258)
     assert ids.tolist() == [[24, 4, 143], [7, 21, 126], [4, 24, 123]]
     assert spans.place_ids(np.array([7]), 7, 7, 258).tolist() == [[4, 4, 133]]
 
 
-def test_shot_ids_follow_the_token_nearest_to_the_centre():
+def test_shot_ids_follow_the_token_nearest_to_the_center():
     seconds, shots = np.array([30, 22, 18, 10]), np.array([9, 7, 6, 5])
-    # 22 and 18 are equally near to 20: the later in the order, shot 6, is the centre
+    # 22 and 18 are equally near to 20: the later in the order, shot 6, is the center
     ids = spans.shot_ids(shots, seconds, 20, 258)
     assert ids.tolist() == [[8, 4, 136], [6, 6, 134], [5, 7, 133], [4, 8, 132]]
     assert spans.shot_ids(np.zeros(0), np.zeros(0), 0, 258).shape == (0, 3)

@@ -3,12 +3,12 @@
 import torch
 
 from kuleshov import backbones
-from kuleshov.backbones.clip_format import ClipFormat
 from kuleshov.datasets.lvu import Lvu
-from kuleshov.store.extract import extract
-from kuleshov.store.instance_sources import from_boxes
-from kuleshov.store.instances import InstanceStore
-from kuleshov.tasks.lvu.data import LvuData
+from kuleshov.features.extract import extract
+from kuleshov.features.instance_sources import from_boxes
+from kuleshov.features.instance_store import InstanceStore
+from kuleshov.tasks.lvu.lvu_data import LvuData
+from kuleshov.video.clip_format import ClipFormat
 
 CLIP = ClipFormat(num_frames=4, frame_stride=2, frame_rate=8, crop_size=32, short_side=32)
 

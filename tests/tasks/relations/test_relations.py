@@ -7,10 +7,10 @@ import torch
 
 from kuleshov.core.results import read_results
 from kuleshov.datasets.vidsitu_format import RELATIONS
-from kuleshov.pipeline.lightning import main
 from kuleshov.tasks.evaluate_vidsitu import evaluate
 from kuleshov.tasks.relations.data import RelationData
 from kuleshov.tasks.relations.model import PAIRS, RelationHead, class_weights, relation_loss
+from kuleshov.training.lightning_cli import main
 
 BASE, DEMO = "configs/train-relations/relations.yaml", "configs/train-relations/relations.demo.yaml"
 

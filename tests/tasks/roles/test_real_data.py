@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from kuleshov.core.results import read_results
-from kuleshov.pipeline.lightning import main
-from kuleshov.store.writer import StoreWriter
+from kuleshov.features.event_store_writer import StoreWriter
 from kuleshov.tasks.relations.data import RelationData
 from kuleshov.tasks.roles.data import RoleData
 from kuleshov.tasks.verbs.data import VerbData
+from kuleshov.training.lightning_cli import main
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ import torch
 from kuleshov.core.errors import KuleshovError
 from kuleshov.core.results import read_results
 from kuleshov.datasets.vidsitu_format import EVENTS, ROLES
-from kuleshov.pipeline.lightning import main
 from kuleshov.tasks.evaluate_vidsitu import evaluate
 from kuleshov.tasks.roles.data import RoleData
 from kuleshov.tasks.roles.gpt2 import Gpt2Writer
 from kuleshov.tasks.roles.module import RolesFromEvents
+from kuleshov.training.lightning_cli import main
 
 BASE, DEMO = "configs/train-roles/roles.yaml", "configs/train-roles/roles.demo.yaml"
 

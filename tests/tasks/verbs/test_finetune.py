@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from kuleshov.backbones import build, load, save
-from kuleshov.backbones.clip_format import ClipFormat
 from kuleshov.core.errors import KuleshovError, MissingDataError
 from kuleshov.core.results import read_results
-from kuleshov.pipeline.lightning import main
 from kuleshov.tasks.verbs.clips import VerbClipData
 from kuleshov.tasks.verbs.finetune import VerbsFinetune
+from kuleshov.training.lightning_cli import main
+from kuleshov.video.clip_format import ClipFormat
 
 BASE, DEMO = "configs/train-verbs/verbs-finetune.yaml", "configs/train-verbs/verbs-finetune.demo.yaml"
 SMALL = {"num_frames": 4, "frame_stride": 2, "frame_rate": 4.0, "crop_size": 32}

@@ -5,12 +5,12 @@ import json
 import pytest
 import torch
 
-from kuleshov.context.model import TxE, save
 from kuleshov.core.errors import WeightsError
 from kuleshov.core.weights import save_weights
-from kuleshov.pipeline.lightning import main
-from kuleshov.store.reader import EventStore
-from kuleshov.tasks.context_task import load
+from kuleshov.features.event_store import EventStore
+from kuleshov.tasks.event_task import load
+from kuleshov.training.lightning_cli import main
+from kuleshov.txe.encoder import TxE, save
 
 TASKS = {"verbs": "verbs/verbs", "relations": "relations/relations", "roles": "roles/roles"}
 

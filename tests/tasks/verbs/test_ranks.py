@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from kuleshov.core.results import read_results
-from kuleshov.pipeline.lightning import main
 from kuleshov.tasks.verbs.data import VerbData
 from kuleshov.tasks.verbs.events import VerbsFromEvents
+from kuleshov.training.lightning_cli import main
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from distributed import on_ranks

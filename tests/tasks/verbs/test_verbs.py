@@ -8,12 +8,12 @@ from torch.nn import functional as F
 
 from kuleshov.core.errors import KuleshovError, MissingDataError, StoreError
 from kuleshov.core.results import read_results
-from kuleshov.pipeline.lightning import main
 from kuleshov.tasks.evaluate_vidsitu import evaluate
-from kuleshov.tasks.segments import EpochOrder, spread
+from kuleshov.tasks.segment_data import EpochOrder, spread
 from kuleshov.tasks.verbs.data import VerbData
 from kuleshov.tasks.verbs.model import VerbHead, ranked_verbs, verb_loss
 from kuleshov.tasks.verbs.offscreen import read_offscreen, split_accuracy
+from kuleshov.training.lightning_cli import main
 
 BASE, DEMO = "configs/train-verbs/verbs.yaml", "configs/train-verbs/verbs.demo.yaml"
 
@@ -57,8 +57,8 @@ def test_ranks_share_one_order(monkeypatch):
     whole = list(EpochOrder(10, seed=3, shuffle=True))
     shares = []
     for rank in range(4):
-        monkeypatch.setattr("kuleshov.tasks.segments.world_size", lambda: 4)
-        monkeypatch.setattr("kuleshov.tasks.segments.rank", lambda rank=rank: rank)
+        monkeypatch.setattr("kuleshov.tasks.segment_data.world_size", lambda: 4)
+        monkeypatch.setattr("kuleshov.tasks.segment_data.rank", lambda rank=rank: rank)
         shares.append(list(EpochOrder(10, seed=3, shuffle=True)))
     together = [shares[i % 4][i // 4] for i in range(12)]
     assert together == whole + whole[:2]

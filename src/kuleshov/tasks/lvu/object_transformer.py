@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kuleshov.context.normalizer import FeatureNormalizer, Normalization
 from kuleshov.core.errors import KuleshovError, WeightsError
 from kuleshov.core.weights import load_weights
-from kuleshov.tasks.lvu.masking import MASK, OTHER
 from kuleshov.tasks.lvu.spans import END, ID_NAMES, NONE, PADDING, START
+from kuleshov.tasks.lvu.track_masking import MASK, OTHER
+from kuleshov.txe.feature_normalizer import FeatureNormalizer, Normalization
 
 SCENE_KEYS = ("scene.", "kind.")
 
@@ -111,7 +111,7 @@ class ObjectTransformerEncoder(nn.Module):
             Layer(hidden, heads, feedforward, dropout, of_weights) for _ in range(layers)
         )
         self.pooler = nn.Linear(hidden, hidden)
-        self.apply(initialise)
+        self.apply(initialize)
 
     def project(self, features: Tensor) -> Tensor:
         """Normalize and project region features, (R, F) -> (R, H)."""
@@ -220,8 +220,8 @@ def span_slice(batch: dict[str, Tensor], start: int, stop: int) -> dict[str, Ten
     return {name: batch[name][start:stop] for name in PER_SPAN if name in batch}
 
 
-def initialise(module: nn.Module) -> None:
-    """BERT's initialisation: normal with deviation 0.02, biases and the padding row 0."""
+def initialize(module: nn.Module) -> None:
+    """BERT's initialization: normal with deviation 0.02, biases and the padding row 0."""
     if isinstance(module, (nn.Linear, nn.Embedding)):
         nn.init.normal_(module.weight, std=0.02)
         if isinstance(module, nn.Linear) and module.bias is not None:

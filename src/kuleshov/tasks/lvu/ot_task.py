@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from kuleshov.core.weights import load_weights
-from kuleshov.tasks.lvu.module import MovieTask
+from kuleshov.tasks.lvu.lvu_task import MovieTask
 from kuleshov.tasks.lvu.object_transformer import ObjectTransformerEncoder, load_encoder_weights
 
 

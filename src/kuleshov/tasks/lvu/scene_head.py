@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kuleshov.core.errors import KuleshovError
-from kuleshov.tasks.lvu.module import MovieTask
+from kuleshov.tasks.lvu.lvu_task import MovieTask
 
 Pooling = Literal["mean", "attention"]
 

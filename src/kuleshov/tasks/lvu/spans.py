@@ -15,10 +15,10 @@ NONE, PADDING, START, END, FIRST = 0, 1, 2, 3, 4
 ID_NAMES = (
     "seconds_from_first",
     "seconds_to_last",
-    "seconds_to_centre",
+    "seconds_to_center",
     "shots_from_first",
     "shots_to_last",
-    "shots_to_centre",
+    "shots_to_center",
     "track",
 )
 
@@ -60,13 +60,13 @@ def tokens_inside(seconds: Ints, end: int, span: int = 60, limit: int | None = N
 
 
 def place_ids(seconds: Ints, low: int, high: int, table: int) -> Ints:
-    """Three ids of each token's second: from the span's first token, to its last, signed to the centre.
+    """Three ids of each token's second: from the span's first token, to its last, signed to the center.
 
     Args:
         seconds: (I,) of the tokens.
         low: the span's earliest token second.
         high: its latest.
-        table: size of the embedding tables; the centre's id is table // 2 + 4, larger ids are cut.
+        table: size of the embedding tables; the center's id is table // 2 + 4, larger ids are cut.
 
     Returns:
         (I, 3).
@@ -74,21 +74,21 @@ def place_ids(seconds: Ints, low: int, high: int, table: int) -> Ints:
     return _three(seconds, low, high, (high + low) // 2, table)
 
 
-def shot_ids(shots: Ints, seconds: Ints, centre: int, table: int) -> Ints:
+def shot_ids(shots: Ints, seconds: Ints, center: int, table: int) -> Ints:
     """The same three ids for the shots: (I,) -> (I, 3).
 
-    The centre is the shot of the token nearest to second `centre`; of several, the last in the given order.
+    The center is the shot of the token nearest to second `center`; of several, the last in the given order.
     """
     if not len(shots):
         return np.zeros((0, 3), dtype=np.int64)
-    distance = np.abs(np.asarray(seconds) - centre)
+    distance = np.abs(np.asarray(seconds) - center)
     middle = int(np.asarray(shots)[np.flatnonzero(distance == distance.min())[-1]])
     return _three(shots, int(np.min(shots)), int(np.max(shots)), middle, table)
 
 
-def _three(values: Ints, low: int, high: int, centre: int, table: int) -> Ints:
+def _three(values: Ints, low: int, high: int, center: int, table: int) -> Ints:
     values = np.asarray(values, dtype=np.int64)
-    signed = np.maximum(0, values - centre + table // 2)
+    signed = np.maximum(0, values - center + table // 2)
     return np.minimum(np.stack([values - low, high - values, signed], axis=1) + FIRST, table - 1)
 
 

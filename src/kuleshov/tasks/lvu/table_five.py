@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from kuleshov.core.results import Result
 from kuleshov.datasets.lvu import TASKS
-from kuleshov.metrics.lvu import beats
+from kuleshov.metrics.lvu_metrics import beats
 from kuleshov.metrics.ranking import Standing, standings
 from kuleshov.metrics.statistics import mean_and_error
 

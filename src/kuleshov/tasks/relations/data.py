@@ -7,8 +7,8 @@ from torch import Tensor
 
 from kuleshov.core.errors import FormatError
 from kuleshov.datasets.vidsitu_format import NO_RELATION_GIVEN, RELATIONS
-from kuleshov.metrics.relations import ANNOTATORS
-from kuleshov.tasks.segments import SegmentData
+from kuleshov.metrics.relation_metrics import ANNOTATORS
+from kuleshov.tasks.segment_data import SegmentData
 
 
 class RelationData(SegmentData):

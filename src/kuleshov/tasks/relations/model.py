@@ -46,7 +46,7 @@ def relation_loss(scores: Tensor, labels: Tensor, weights: Tensor | None = None)
     """Mean cross-entropy over the pairs that have a relation, weighted by class where weights are given.
 
     Args:
-        scores: (B, 4, classes), not normalised.
+        scores: (B, 4, classes), not normalized.
         labels: (B, 4) long; -1 where no relation is given.
         weights: (classes,) or None.
     """

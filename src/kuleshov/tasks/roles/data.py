@@ -9,7 +9,7 @@ from kuleshov.core.errors import KuleshovError
 from kuleshov.datasets.vidsitu_format import Annotation
 from kuleshov.datasets.vidsitu_predictions import read_predictions
 from kuleshov.tasks.roles.tokens import RoleTokens
-from kuleshov.tasks.segments import SegmentData
+from kuleshov.tasks.segment_data import SegmentData
 
 
 class RoleData(SegmentData):

@@ -6,14 +6,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from kuleshov.context.features import ContextKind
 from kuleshov.core.errors import KuleshovError
 from kuleshov.datasets.vidsitu_format import EVENTS
-from kuleshov.tasks.context_task import ContextTask
+from kuleshov.tasks.event_task import ContextTask
 from kuleshov.tasks.roles.decoding import write
 from kuleshov.tasks.roles.gpt2 import Gpt2Writer
 from kuleshov.tasks.roles.tokens import RoleTokens
 from kuleshov.tasks.roles.txd import RoleDecoder, next_token_loss
+from kuleshov.txe.contextualizer import ContextKind
 
 
 class RolesFromEvents(ContextTask):

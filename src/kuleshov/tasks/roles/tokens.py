@@ -16,7 +16,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 
 from kuleshov.core.errors import FormatError, MissingDataError
-from kuleshov.core.manifest import write_atomic
+from kuleshov.core.files import write_atomic
 from kuleshov.datasets.vidsitu_format import ROLES
 
 

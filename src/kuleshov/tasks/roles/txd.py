@@ -176,7 +176,7 @@ class RoleDecoder(nn.Module):
         return (projected.unsqueeze(1) + distance).flatten(0, 1)
 
     def forward(self, tokens: Tensor, memory: Tensor | None = None) -> Tensor:
-        """Next-token scores, not normalised: tokens (R, L) long, memory (R, M, width) -> (R, L, V)."""
+        """Next-token scores, not normalized: tokens (R, L) long, memory (R, M, width) -> (R, L, V)."""
         self._check(memory)
         x = self.dropout(self.embedding(tokens) * math.sqrt(self.width) + self.positions[: tokens.shape[1]])
         for layer in self.layers:

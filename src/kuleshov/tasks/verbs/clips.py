@@ -7,18 +7,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from kuleshov.backbones.clip_format import ClipFormat
 from kuleshov.core.errors import MissingDataError
 from kuleshov.core.results import global_seed
-from kuleshov.core.types import Video
 from kuleshov.datasets.vidsitu import VidSitu
-from kuleshov.tasks.segments import EpochOrder, spread
+from kuleshov.tasks.segment_data import EpochOrder, spread
 from kuleshov.tasks.verbs.offscreen import read_offscreen
-from kuleshov.video.clips import ClipShape, EventClips
-from kuleshov.video.monitor import QUARANTINE_FILE
-from kuleshov.video.quarantine import Quarantine
+from kuleshov.training.bad_files_monitor import BAD_FILES_FILE
+from kuleshov.video.bad_files import BadFiles
+from kuleshov.video.clip_datasets import ClipShape, EventClips
+from kuleshov.video.clip_format import ClipFormat
+from kuleshov.video.frame_source import FrameSource
 from kuleshov.video.reader import Backend
-from kuleshov.video.source import FrameSource
+from kuleshov.video.video_file import Video
 
 
 class VerbClips(EventClips):
@@ -28,10 +28,10 @@ class VerbClips(EventClips):
         videos: segments.
         source: gives their frames.
         size: pixels of the square frames.
-        clip: frames around each event's centre.
+        clip: frames around each event's center.
         verbs: segment -> five numbers, -1 outside the vocabulary; None where nothing is learned.
         seed: of the run.
-        quarantine: where unreadable files go.
+        bad_files: where unreadable files go.
     """
 
     def __init__(
@@ -42,9 +42,9 @@ class VerbClips(EventClips):
         clip: ClipShape,
         verbs: dict[str, list[int]] | None = None,
         seed: int = 0,
-        quarantine: Quarantine | None = None,
+        bad_files: BadFiles | None = None,
     ) -> None:
-        super().__init__(videos, source, size, clip, seed=seed, quarantine=quarantine)
+        super().__init__(videos, source, size, clip, seed=seed, bad_files=bad_files)
         self.verbs = verbs
 
     def sample(self, index: int, epoch: int) -> dict[str, Tensor]:
@@ -135,15 +135,15 @@ class VerbClipData(pl.LightningDataModule):
         paths = [video.path for video in (*train, *test)]
         size = self.clip_format.crop_size
         self.source = FrameSource(paths, size, self.backend, self.cache_bytes)
-        quarantine = Quarantine(len(set(paths)), self._quarantine_file(), self.unreadable_limit)
+        bad_files = BadFiles(len(set(paths)), self._bad_files_path(), self.unreadable_limit)
         self.train_clips = VerbClips(
-            train, self.source, size, self.shape, self._numbers(self.train_ids), self.seed, quarantine
+            train, self.source, size, self.shape, self._numbers(self.train_ids), self.seed, bad_files
         )
         self.test_clips = VerbClips(test, self.source, size, self.shape)
 
-    def _quarantine_file(self) -> Path | None:
+    def _bad_files_path(self) -> Path | None:
         folder = self.trainer.default_root_dir if self.trainer is not None else None
-        return Path(folder) / QUARANTINE_FILE if folder is not None else None
+        return Path(folder) / BAD_FILES_FILE if folder is not None else None
 
     def _videos(self, split: str, ids: list[str]) -> list[Video]:
         found = {video.id: video for video in self.annotations.videos(split, self.video_root)}

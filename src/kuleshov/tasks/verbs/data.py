@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kuleshov.tasks.segments import SegmentData
+from kuleshov.tasks.segment_data import SegmentData
 from kuleshov.tasks.verbs.offscreen import read_offscreen
 
 

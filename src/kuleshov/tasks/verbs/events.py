@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kuleshov.tasks.context_task import ContextTask
+from kuleshov.tasks.event_task import ContextTask
 from kuleshov.tasks.verbs.model import VerbHead, ranked_verbs, verb_loss
 from kuleshov.tasks.verbs.offscreen import split_accuracy
 
@@ -48,7 +48,7 @@ class VerbsFromEvents(ContextTask):
         Args:
             events: (L, D) features on the store's grid.
             count: verbs an event.
-            step: grid points between two neighbours in TxE's window.
+            step: grid points between two neighbors in TxE's window.
         """
         probabilities = self.head(self.context_of(events, step)).softmax(-1)  # (L, V)
         best = probabilities.topk(min(count, len(self.verbs)), dim=-1)

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from kuleshov.backbones import build, load, manifest
-from kuleshov.backbones.clip_format import ClipFormat
 from kuleshov.core.errors import KuleshovError
 from kuleshov.core.weights import load_weights
 from kuleshov.tasks.segment_task import SegmentTask
 from kuleshov.tasks.verbs.model import VerbHead, ranked_verbs, verb_loss
 from kuleshov.tasks.verbs.offscreen import split_accuracy
+from kuleshov.video.clip_format import ClipFormat
 
 
 class VerbsFinetune(SegmentTask):
@@ -112,7 +112,7 @@ class VerbsFinetune(SegmentTask):
 
 
 def clips_of(backbone: torch.nn.Module, clips: ClipFormat, weights: str | None) -> ClipFormat:
-    """The format of the clips: the data's frames with the weights' normalisation.
+    """The format of the clips: the data's frames with the weights' normalization.
 
     Raises:
         KuleshovError: the weights know clips of another time grid.

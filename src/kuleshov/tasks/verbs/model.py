@@ -20,7 +20,7 @@ def verb_loss(scores: Tensor, verbs: Tensor) -> Tensor:
     """Mean cross-entropy over the events whose verb is in the vocabulary.
 
     Args:
-        scores: (B, N, V), not normalised.
+        scores: (B, N, V), not normalized.
         verbs: (B, N) long; -1 for a verb outside the vocabulary.
     """
     known = (verbs >= 0).sum().clamp(min=1)

@@ -1,11 +1,11 @@
-"""Accuracy on events that happen off screen, which only their neighbours can tell."""
+"""Accuracy on events that happen off screen, which only their neighbors can tell."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kuleshov.core.errors import MissingDataError
-from kuleshov.core.manifest import read_json
-from kuleshov.metrics.verbs import ANNOTATORS
+from kuleshov.core.files import read_json
+from kuleshov.metrics.verb_metrics import ANNOTATORS
 
 
 def read_offscreen(root: Path, file: str | None) -> dict[str, list[bool]]:

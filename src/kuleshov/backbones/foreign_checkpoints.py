@@ -1,0 +1,155 @@
+"""Reading other people's checkpoint files without running anything that is in them."""
+
+import pickle
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+from kuleshov.backbones.key_maps import preferred
+from kuleshov.core.errors import MissingDataError, WeightsError
+from kuleshov.core.unpickle import restricted_load
+from kuleshov.video.clip_format import ClipFormat
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Tensors of a foreign file and what else is of use in it.
+
+    Attributes:
+        container: `pyslowfast`, `caffe2`, `lightning` or `state_dict`, by how the file is laid out.
+        tensors: name to tensor, as named there.
+        skipped: names of entries that are no tensors, and of classes that the file names and that were not run.
+        config: the training's configuration, as text, where the file holds it.
+    """
+
+    container: str
+    tensors: dict[str, Tensor]
+    skipped: tuple[str, ...] = ()
+    config: str = ""
+
+
+def read(path: str | Path) -> Checkpoint:
+    """Read a checkpoint file of any known layout.
+
+    Raises:
+        MissingDataError: no such file.
+        WeightsError: not a checkpoint, or one that holds more than tensors and plain values.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingDataError("checkpoint", path.absolute(), "name the file to import")
+    if path.suffix == ".pkl":
+        return _caffe2(path)
+    try:
+        objects = _foreign_objects(path)
+        with torch.serialization.safe_globals([(UnreadObject, name) for name in objects]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()
+        raise WeightsError(
+            f"{path} cannot be read as tensors and plain values alone, and nothing else is unpickled: "
+            f"{reason[-1].strip() if reason else type(error).__name__}"
+        ) from error
+    return _pytorch(path, content, objects)
+
+
+class UnreadObject:
+    """Stands where a checkpoint names a class or function of its own: takes what it is given and does nothing."""
+
+    def __new__(cls, *args: Any, **named: Any) -> "UnreadObject":
+        return super().__new__(cls)
+
+    def __setstate__(self, state: Any) -> None:
+        """Take any state."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Take any item."""
+
+
+def _foreign_objects(path: Path) -> tuple[str, ...]:
+    """Classes and functions, beyond tensors and plain values, that a checkpoint names; none in torch's old format."""
+    if not zipfile.is_zipfile(path):
+        return ()
+    return tuple(sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path)))
+
+
+def _caffe2(path: Path) -> Checkpoint:
+    content = restricted_load(path, encoding="latin1")
+    blobs = content.get("blobs", content) if isinstance(content, dict) else None
+    if not isinstance(blobs, dict):
+        raise WeightsError(f"{path} is no Caffe2 checkpoint: it has no `blobs`")
+    tensors, skipped = {}, []
+    for name, blob in blobs.items():
+        if isinstance(blob, np.ndarray) and blob.dtype.kind == "f":
+            tensors[str(name)] = torch.from_numpy(np.array(blob, dtype=np.float32))
+        else:
+            skipped.append(str(name))
+    return Checkpoint("caffe2", tensors, tuple(skipped))
+
+
+def _pytorch(path: Path, content: Any, objects: tuple[str, ...]) -> Checkpoint:
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+        raise WeightsError(f"{path} holds a {type(content).__name__}, not a checkpoint's dictionary")
+    config = content.get("cfg", "")
+    entry = _entry_of_weights(path, content)
+    if entry == "model_state":
+        container = "pyslowfast"
+    else:
+        container = (
+            "lightning" if any(key.startswith("pytorch-lightning") for key in content) else "state_dict"
+        )
+    state = content[entry] if entry else content
+    if not isinstance(state, dict):
+        raise WeightsError(f"{path}: its weights are a {type(state).__name__}, not a dictionary of tensors")
+    tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+    skipped = tuple(str(name) for name, value in state.items() if not isinstance(value, Tensor))
+    return Checkpoint(container, tensors, (*skipped, *objects), config if isinstance(config, str) else "")
+
+
+def _entry_of_weights(path: Path, content: dict) -> str:
+    """The entry that holds the weights; empty where the dictionary itself holds them."""
+    known = [name for name in ("model_state", "state_dict") if name in content]
+    if known or any(isinstance(value, Tensor) for value in content.values()):
+        return known[0] if known else ""
+    nested = [str(name) for name, value in content.items() if _holds_tensors(value)]
+    nested = preferred(nested) or nested
+    if len(nested) > 1:
+        raise WeightsError(
+            f"{path} holds tensors under {', '.join(nested)}: save the one to import by itself, with torch.save"
+        )
+    return nested[0] if nested else ""
+
+
+def _holds_tensors(entry: Any) -> bool:
+    return isinstance(entry, dict) and any(isinstance(value, Tensor) for value in entry.values())
+
+
+def clip_format(config: str, usual: ClipFormat) -> ClipFormat:
+    """The clips that a PySlowFast configuration describes; `usual` where it says nothing readable.
+
+    Args:
+        config: a checkpoint's `cfg`, YAML text.
+        usual: the architecture's usual clips.
+    """
+    try:
+        data = yaml.safe_load(config)["DATA"] if config else {}
+    except (yaml.YAMLError, KeyError, TypeError):
+        data = {}
+    data = data if isinstance(data, dict) else {}
+    crop = int(data.get("TRAIN_CROP_SIZE", usual.crop_size))
+    return ClipFormat(
+        num_frames=int(data.get("NUM_FRAMES", usual.num_frames)),
+        frame_stride=int(data.get("SAMPLING_RATE", usual.frame_stride)),
+        frame_rate=float(data.get("TARGET_FPS", usual.frame_rate)),
+        crop_size=crop,
+        # PySlowFast tests at 256 for crops of 224: the same ratio for other sizes
+        short_side=round(crop * usual.short_side / usual.crop_size),
+        mean=tuple(data.get("MEAN", usual.mean)),
+        std=tuple(data.get("STD", usual.std)),
+    )

@@ -1,0 +1,167 @@
+"""Movies to clips for extraction: every movie once, in order, by a few decoding threads."""
+
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from kuleshov.core.errors import KuleshovError, VideoError
+from kuleshov.features.event_store_format import event_count
+from kuleshov.video.clip_format import ClipFormat
+from kuleshov.video.reader import Backend, VideoReader
+from kuleshov.video.video_file import Video
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Which windows of a movie are events: length and distance in seconds, and where movies are cut off.
+
+    Attributes:
+        window: seconds of an event.
+        stride: seconds between the beginnings of two events.
+        durations: movie id -> seconds to keep of it (drops a trailing outro).
+    """
+
+    window: float
+    stride: float
+    durations: dict[str, float]
+
+
+@dataclass(frozen=True)
+class MovieClip:
+    """Event number `event` of `events` of a movie: uint8 (T, S, S, 3)."""
+
+    video: Video
+    event: int
+    events: int
+    frames: np.ndarray
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A movie that gives no features, and why."""
+
+    video: Video
+    reason: str
+
+
+class Clips(Protocol):
+    """What `decode_movies` needs of a source of frames; `VideoReader` is one."""
+
+    def stream(self, path, windows, short_side=None) -> Iterator[tuple[int, np.ndarray]]:
+        """See `VideoReader.stream`."""
+
+    def probe(self, path):
+        """See `VideoReader.probe`."""
+
+
+def window_times(video: Video, event: int, grid: Grid, clip: ClipFormat) -> np.ndarray:
+    """Seconds (T,) of a clip's frames, centered in the event and kept inside the video's span.
+
+    As VidSitu's loader: T frames from half a clip before the center on (16 x 4 at 30 fps: c - 32 ... c + 28).
+    """
+    begin = video.start or 0.0
+    center = begin + event * grid.stride + grid.window / 2
+    times = center - clip.span_seconds / 2 + np.arange(clip.num_frames) * clip.frame_seconds
+    # a frame that begins at the span's end belongs to what follows it
+    last = np.inf if video.end is None else video.end - 1e-3
+    return np.clip(times, begin, last)
+
+
+def movie_clips(video: Video, grid: Grid, clip: ClipFormat, reader: Clips) -> Iterator[MovieClip]:
+    """All events of one movie in one pass over the file; only open windows are in memory.
+
+    Raises:
+        VideoError: the movie cannot be read, or is shorter than one event.
+    """
+    whole = reader.probe(video.path).duration if video.end is None else video.end
+    duration = min(whole - (video.start or 0.0), grid.durations.get(video.id, np.inf))
+    events = event_count(duration, grid.window, grid.stride)
+    if not events:
+        raise VideoError(video.path, f"too short: {duration:.2f} s, an event takes {grid.window:g} s")
+    windows = (window_times(video, event, grid, clip) for event in range(events))
+    for event, frames in reader.stream(video.path, windows, clip.short_side):
+        yield MovieClip(video, event, events, center_crop(frames, clip.crop_size))
+
+
+def center_crop(frames: np.ndarray, size: int) -> np.ndarray:
+    """The middle (T, size, size, 3) of frames (T, H, W, 3) with H, W >= size."""
+    top, left = (frames.shape[1] - size) // 2, (frames.shape[2] - size) // 2
+    if top < 0 or left < 0:
+        raise KuleshovError(
+            f"frames of {frames.shape[2]}x{frames.shape[1]} are smaller than the crop of {size}: "
+            "the weights' clip format has a short_side below crop_size"
+        )
+    return frames[:, top : top + size, left : left + size]
+
+
+def decode_movies(
+    videos: Sequence[Video],
+    grid: Grid,
+    clip: ClipFormat,
+    threads: int = 1,
+    ahead: int = 64,
+    backend: Backend = "auto",
+) -> Iterator[MovieClip | Unreadable]:
+    """Decode movies in `threads` threads, at most `ahead` clips ahead of whoever takes them.
+
+    A movie's clips come in order of time; movies mix when there is more than one thread.
+    """
+    waiting: queue.SimpleQueue[Video] = queue.SimpleQueue()
+    for video in videos:
+        waiting.put(video)
+    ready: queue.Queue[MovieClip | Unreadable | BaseException | None] = queue.Queue(ahead)
+    stop = threading.Event()
+    workers = [
+        threading.Thread(
+            target=_work, args=(waiting, ready, stop, grid, clip, VideoReader(backend)), daemon=True
+        )
+        for _ in range(max(1, threads))
+    ]
+    for worker in workers:
+        worker.start()
+    running = len(workers)
+    try:
+        while running:
+            item = ready.get()
+            if item is None:
+                running -= 1
+            elif isinstance(item, BaseException):
+                raise item
+            else:
+                yield item
+    finally:
+        stop.set()
+        while any(worker.is_alive() for worker in workers):
+            _drain(ready)
+
+
+def _work(waiting, ready, stop, grid: Grid, clip: ClipFormat, reader: Clips) -> None:
+    """One thread: take movies until none is left; every outcome, also an error, goes through `ready`."""
+    while not stop.is_set():
+        try:
+            video = waiting.get_nowait()
+        except queue.Empty:
+            break
+        try:
+            for item in movie_clips(video, grid, clip, reader):
+                ready.put(item)
+                if stop.is_set():
+                    break
+        except VideoError as error:
+            ready.put(Unreadable(video, error.reason))
+        except Exception as error:  # handed to the main thread, which raises it
+            ready.put(error)
+            break
+    ready.put(None)
+
+
+def _drain(ready: queue.Queue) -> None:
+    """Take what waits, so that a thread that is putting can end."""
+    try:
+        ready.get(timeout=0.05)
+    except queue.Empty:
+        return

@@ -1,0 +1,259 @@
+"""VidSitu's semantic role figures: CIDEr, BLEU, ROUGE-L by verb and by role, LEA and soft LEA.
+
+The official figures (TheShadow29/VidSitu, `EvalFnCap`). What defines them:
+
+- roles Arg0, Arg1, Arg2, ALoc, AScn; one item for each such argument of reference 0, event by event, in the
+  order of its `Args`; a role that is not predicted reads ""; the predicted verb is not read;
+- references: the annotations permuted by one legacy NumPy generator (seed 5, one permutation a segment in split
+  order), without number 3 of the permuted list, at most three; number 3 is the human hypothesis. A subset of
+  the segments therefore sees other permutations;
+- the figures inside verbs (of reference 0) and roles recompute everything, document frequencies included;
+- LEA compares with each reference separately over all five events (F1 over the corpus, then the mean); a
+  prediction without Ev1 is left out of it.
+"""
+
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kuleshov.core.errors import KuleshovError
+from kuleshov.datasets.vidsitu_format import EVENTS, Annotation, role_of
+from kuleshov.metrics.caption_metrics import CAPTION_FIGURES, Captions, bleu, caption_figures, cider, rouge_l
+from kuleshov.metrics.coreference import Document, corpus_figures
+
+SCORED_ROLES = ("Arg0", "Arg1", "Arg2", "ALoc", "AScn")
+REFERENCES = 3
+HUMAN = 3
+SEED = 5
+
+# event name -> role -> text; an event may be absent
+Prediction = Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class References:
+    """What a segment's prediction is compared with.
+
+    Attributes:
+        segment: its id.
+        annotations: at most three, number 0 decides which roles are asked for.
+        human: the annotation kept as the human hypothesis, None where there are fewer than four.
+    """
+
+    segment: str
+    annotations: Sequence[Annotation]
+    human: Annotation | None
+
+
+@dataclass(frozen=True)
+class Item:
+    """One role of one event: segment number, event, short role name, verb of reference 0, reference texts."""
+
+    segment: int
+    event: str
+    role: str
+    verb: str
+    texts: list[str]
+
+
+def choose_references(
+    segments: Sequence[str], annotations: Mapping[str, Sequence[Annotation]]
+) -> list[References]:
+    """The official choice of references, for segments in split order.
+
+    Args:
+        segments: ids of the whole split; the permutations depend on all of them.
+        annotations: segment id -> annotations in file order.
+
+    Raises:
+        KuleshovError: a segment has no annotation.
+    """
+    generator = np.random.RandomState(SEED)  # the official numbers are defined by this legacy generator
+    chosen = []
+    for segment in segments:
+        given = annotations.get(segment, [])
+        if not given:
+            raise KuleshovError(f"segment {segment} has no role annotation")
+        permuted = [given[i] for i in generator.permutation(len(given))]
+        human = permuted[HUMAN] if len(permuted) > HUMAN else None
+        references = [one for i, one in enumerate(permuted) if i != HUMAN][:REFERENCES]
+        chosen.append(References(segment, references, human))
+    return chosen
+
+
+def role_items(references: Sequence[References]) -> list[Item]:
+    """The items that are scored, in the official order.
+
+    Raises:
+        KuleshovError: annotators without the same argument names, a segment without any scored role.
+    """
+    items = []
+    for number, one in enumerate(references):
+        before = len(items)
+        for place, event in enumerate(EVENTS):
+            first = one.annotations[0][place]
+            for name in first.arguments:
+                if role_of(name) not in SCORED_ROLES:
+                    continue
+                without = [i for i, other in enumerate(one.annotations) if name not in other[place].arguments]
+                if without:
+                    raise KuleshovError(
+                        f"segment {one.segment}, {event}: annotators must share argument names, but {name!r} is "
+                        f"only with some of them (missing in reference {without[0]})"
+                    )
+                texts = [other[place].arguments[name] for other in one.annotations]
+                items.append(Item(number, event, role_of(name), first.verb, texts))
+        if len(items) == before:
+            raise KuleshovError(
+                f"segment {one.segment}: reference 0 has none of the roles {', '.join(SCORED_ROLES)}"
+            )
+    return items
+
+
+def score_roles(predictions: Sequence[Prediction], references: Sequence[References]) -> dict[str, float]:
+    """The official role figures, unscaled, under their official names (CIDEr is times ten).
+
+    Args:
+        predictions: a segment's roles by event; other roles than the five scored ones are not read.
+        references: the same segments, from `choose_references`.
+
+    Raises:
+        KuleshovError: annotations or predictions at which the official scorer stops.
+    """
+    if not references:
+        raise KuleshovError("no segment to score")
+    items = role_items(references)
+    texts = [predictions[item.segment].get(item.event, {}).get(item.role, "") for item in items]
+    captions = Captions(texts, [item.texts for item in items])
+    per_item = cider(captions)
+    figures = {"cider": float(per_item.mean())}
+    figures |= {f"bleu_{n + 1}": float(value) for n, value in enumerate(bleu(captions)[0])}
+    figures["rouge"] = float(rouge_l(captions).mean())
+    _, verbs = numbered([item.verb for item in items])
+    for name, values in caption_figures(captions, verbs).items():
+        figures[f"MacroVb_{name}"] = float(values.mean())
+    roles, of_item = numbered([item.role for item in items])
+    by_role = caption_figures(captions, of_item)
+    for name, values in by_role.items():
+        figures[f"MacroArg_{name}"] = float(values.mean())
+    for number, role in enumerate(roles):
+        figures |= {f"{role}_{name}": float(by_role[name][number]) for name in CAPTION_FIGURES}
+    return figures | coreference_figures(predictions, references, items, per_item)
+
+
+def coreference_figures(
+    predictions: Sequence[Prediction],
+    references: Sequence[References],
+    items: Sequence[Item],
+    item_cider: np.ndarray,
+) -> dict[str, float]:
+    """`lea`, `lea_soft` and the older figures: the mean over the references of the F1 over all segments.
+
+    Args:
+        predictions: a segment's roles by event.
+        references: the same segments.
+        items: from `role_items`.
+        item_cider: CIDEr (I,) of each item.
+    """
+    # of two arguments with one short name the last one's CIDEr counts
+    weights: dict[int, dict[str, float]] = defaultdict(dict)
+    for item, value in zip(items, item_cider, strict=True):
+        weights[item.segment][f"{item.event}_{item.role}"] = float(value)
+    count = len(references[0].annotations)
+    rounds = []
+    for number in range(count):
+        documents = []
+        for segment, (prediction, one) in enumerate(zip(predictions, references, strict=True)):
+            if EVENTS[0] not in prediction:
+                continue
+            if number >= len(one.annotations):
+                raise KuleshovError(
+                    f"segment {one.segment} has {len(one.annotations)} reference(s), the first segment {count}: "
+                    "LEA needs as many for each"
+                )
+            key = clusters_of(reference_mentions(one.annotations[number]))
+            response = clusters_of(predicted_mentions(prediction, one, number))
+            _check_mentions(response, weights[segment], one.segment, number)
+            documents.append(Document(response, key, weights[segment]))
+        rounds.append(corpus_figures(documents))
+    return {name: sum(figures[name] for figures in rounds) / count for name in rounds[0]}
+
+
+def reference_mentions(annotation: Annotation) -> list[tuple[str, str]]:
+    """(mention, text) of an annotation's scored roles; a mention reads `Ev1_Arg0`."""
+    return [
+        (f"{event}_{role_of(name)}", text)
+        for event, given in zip(EVENTS, annotation, strict=True)
+        for name, text in given.arguments.items()
+        if role_of(name) in SCORED_ROLES
+    ]
+
+
+def predicted_mentions(prediction: Prediction, one: References, number: int) -> list[tuple[str, str]]:
+    """(mention, text) of the predicted roles that reference `number` has too."""
+    mentions = []
+    for event, given in zip(EVENTS, one.annotations[number], strict=True):
+        for role in (role_of(name) for name in given.arguments):
+            if role not in SCORED_ROLES:
+                continue
+            if event not in prediction:
+                raise KuleshovError(f"segment {one.segment}: the prediction has no {event}")
+            if role in prediction[event]:
+                mentions.append((f"{event}_{role}", prediction[event][role]))
+    return mentions
+
+
+def clusters_of(mentions: Sequence[tuple[str, str]]) -> list[list[str]]:
+    """Mentions with equal texts together, in order of first occurrence."""
+    clusters: dict[str, list[str]] = defaultdict(list)
+    for mention, text in mentions:
+        clusters[text].append(mention)
+    return list(clusters.values())
+
+
+def _check_mentions(clusters: list[list[str]], known: Mapping[str, float], segment: str, number: int) -> None:
+    for mention in (mention for cluster in clusters for mention in cluster):
+        if mention not in known:
+            raise KuleshovError(
+                f"segment {segment}: annotators must share argument names, but reference {number} has "
+                f"{mention.replace('_', ' ')} and reference 0 does not"
+            )
+
+
+def numbered(keys: Sequence[Hashable]) -> tuple[list[Hashable], np.ndarray]:
+    """Distinct keys in order of first occurrence, and the number (len(keys),) of each key."""
+    numbers: dict[Hashable, int] = {}
+    index = [numbers.setdefault(key, len(numbers)) for key in keys]
+    return list(numbers), np.array(index, np.int64)
+
+
+def as_prediction(annotation: Annotation) -> dict[str, dict[str, str]]:
+    """An annotation read as a prediction: the human row."""
+    return {
+        event: {role_of(name): text for name, text in given.arguments.items()}
+        for event, given in zip(EVENTS, annotation, strict=True)
+    }
+
+
+def frequent_texts(annotations: Sequence[Annotation]) -> dict[str, str]:
+    """Each scored role's most frequent text; ties in alphabetical order."""
+    counts: dict[str, dict[str, int]] = {role: defaultdict(int) for role in SCORED_ROLES}
+    for annotation in annotations:
+        for mention, text in reference_mentions(annotation):
+            counts[mention.partition("_")[2]][text] += 1
+    return {role: min(given, key=lambda t: (-given[t], t)) for role, given in counts.items() if given}
+
+
+def role_table(figures: Mapping[str, float]) -> dict[str, float]:
+    """The paper's columns, per cent (CIDEr as the paper prints it: a hundred times the official figure)."""
+    names = {
+        "CIDEr": "cider",
+        "CIDEr-verb": "MacroVb_cider",
+        "CIDEr-arg": "MacroArg_cider",
+        "ROUGE-L": "rouge",
+        "LEA": "lea",
+        "LEA-soft": "lea_soft",
+    }
+    return {name: 100.0 * figures[official] for name, official in names.items()}

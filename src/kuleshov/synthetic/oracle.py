@@ -1,0 +1,168 @@
+"""The ceiling: what a perfect observer of the screen can know of five events, and no more.
+
+It knows the grammar and the verb of every event on screen; of events off screen, of the writer and
+the genre it knows nothing but what follows. Posteriors are exact: forward-backward over each of the
+sixteen (writer, genre) chains, mixed by how well each explains what was seen.
+"""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from kuleshov.synthetic.grammar import (
+    GENRES,
+    RELATIONS,
+    VERB_IDS,
+    WRITERS,
+    Grammar,
+    grammar,
+    relation,
+    successors,
+)
+from kuleshov.synthetic.truth import Segment, read_segments
+
+RANKED = 5
+RELATED = (0, 1, 3, 4)
+# the official file gives a relation once for each of the three annotators that are read
+RELATION_PLACES = 3
+
+
+@functools.cache
+def styles() -> tuple[Grammar, ...]:
+    """The chains of all writers and genres, each as likely as any other."""
+    return tuple(grammar(writer, genre) for writer in range(WRITERS) for genre in range(GENRES))
+
+
+def pair_posteriors(
+    seen: Sequence[int | None], chains: Sequence[Grammar], first: int, second: int
+) -> np.ndarray:
+    """P(style, verb of event `first`, verb of event `second` | what was seen), (S, V, V).
+
+    Args:
+        seen: the verb of each event, None where it is off screen.
+        chains: the styles, equally likely beforehand.
+        first: index of the earlier event.
+        second: index of the later one, greater than `first`.
+    """
+    joint = []
+    for chain in chains:
+        ahead, back = _passes(seen, chain)
+        between = np.diag(ahead[first])
+        for verb in seen[first + 1 : second + 1]:
+            between = (between @ chain.transition) * _mask(verb, len(chain.start))
+        joint.append(between * back[second])
+    table = np.array(joint)
+    return table / table.sum()
+
+
+def verb_posteriors(seen: Sequence[int | None], chains: Sequence[Grammar]) -> np.ndarray:
+    """P(verb of each event | what was seen), (N, V).
+
+    Args:
+        seen: the verb of each event, None where it is off screen.
+        chains: the styles, equally likely beforehand.
+    """
+    # each row of each product sums to the chain's likelihood of what was seen, so their sum mixes the chains
+    table = sum(ahead * back for ahead, back in (_passes(seen, chain) for chain in chains))
+    return table / table.sum(1, keepdims=True)
+
+
+def _passes(seen: Sequence[int | None], chain: Grammar) -> tuple[np.ndarray, np.ndarray]:
+    """Forward and backward probabilities (N, V) of one chain."""
+    masks = [_mask(verb, len(chain.start)) for verb in seen]
+    ahead, back = [chain.start * masks[0]], [np.ones(len(chain.start))]
+    for mask in masks[1:]:
+        ahead.append((ahead[-1] @ chain.transition) * mask)
+    for mask in masks[:0:-1]:
+        back.append(chain.transition @ (mask * back[-1]))
+    return np.array(ahead), np.array(back[::-1])
+
+
+def relation_posteriors(seen: Sequence[int | None], chains: Sequence[Grammar]) -> np.ndarray:
+    """P(relation to the third event | what was seen) of events 1, 2, 4 and 5, (4, R)."""
+    rows = []
+    for index in RELATED:
+        first, second = sorted((index, 2))
+        joint = pair_posteriors(seen, chains, first, second)
+        row = np.zeros(len(RELATIONS))
+        for chain, table in zip(chains, joint, strict=True):
+            kinds = _relation_table(chain.successors, second - first)
+            row += np.bincount(kinds.ravel(), weights=table.ravel(), minlength=len(RELATIONS))
+        rows.append(row)
+    return np.array(rows)
+
+
+def predict(root: Path, split: str = "valid") -> tuple[list[dict], list[dict]]:
+    """The ceiling's predictions of verbs and relations for a split, in VidSitu's official structures.
+
+    Args:
+        root: the world's folder.
+        split: train, valid, testvb, testsrl or testevrel.
+    """
+    verbs, relations = [], []
+    for number, segment in enumerate(read_segments(root, split)):
+        chance = verb_posteriors(segment.seen, styles())
+        ranked = np.argsort(-chance, axis=1, kind="stable")[:, :RANKED]
+        verbs.append(
+            {
+                "ann_idx": number,
+                "pred_vbs_ev": [[VERB_IDS[verb] for verb in row] for row in ranked],
+                "pred_scores_ev": np.take_along_axis(chance, ranked, 1).round(6).tolist(),
+            }
+        )
+        related = relation_posteriors(segment.seen, styles())
+        relations.append(
+            {
+                "ann_idx": number,
+                "pred_evrels_ev": [[RELATIONS[row.argmax()]] * RELATION_PLACES for row in related],
+                "pred_scores_ev": [[round(float(row.max()), 6)] * RELATION_PLACES for row in related],
+            }
+        )
+    return verbs, relations
+
+
+def ceiling(root: Path, split: str = "valid") -> dict[str, float]:
+    """How often the perfect observer is right about the truth of a split, and how often it claims to be.
+
+    Returns:
+        accuracies in 0..1: `verbs`, `verbs_offscreen`, `verbs_offscreen_claimed`, `relations`,
+        `relations_claimed`; and `n_offscreen`, the number of events off screen.
+    """
+    return score(read_segments(root, split))
+
+
+def score(segments: Sequence[Segment]) -> dict[str, float]:
+    """The same for segments in memory."""
+    right, claimed, off, related, related_claimed = [], [], [], [], []
+    for segment in segments:
+        truth, after = segment.verbs, successors(segment.style["writer"])
+        chance = verb_posteriors(segment.seen, styles())
+        right += (chance.argmax(1) == np.array(truth)).tolist()
+        claimed += chance.max(1).tolist()
+        off += segment.off_screen
+        kinds = relation_posteriors(segment.seen, styles())
+        for index, row in zip(RELATED, kinds, strict=True):
+            first, second = sorted((index, 2))
+            related.append(row.argmax() == relation(truth[first], truth[second], second - first, after))
+            related_claimed.append(row.max())
+    hidden = np.array(off)
+    return {
+        "verbs": float(np.mean(right)),
+        "verbs_offscreen": float(np.mean(np.array(right)[hidden])),
+        "verbs_offscreen_claimed": float(np.mean(np.array(claimed)[hidden])),
+        "relations": float(np.mean(related)),
+        "relations_claimed": float(np.mean(related_claimed)),
+        "n_offscreen": int(hidden.sum()),
+    }
+
+
+@functools.cache
+def _relation_table(after: tuple[int, ...], distance: int) -> np.ndarray:
+    verbs = range(len(after))
+    return np.array([[relation(a, b, distance, after) for b in verbs] for a in verbs])
+
+
+def _mask(verb: int | None, verbs: int) -> np.ndarray:
+    return np.ones(verbs) if verb is None else np.eye(verbs)[verb]

@@ -1,0 +1,86 @@
+"""Event features on a scale that suits a contrast: centered, standardized, or whitened."""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from kuleshov.core.errors import KuleshovError
+
+Normalization = Literal["none", "center", "standardize", "whiten"]
+MODES = ("none", "center", "standardize", "whiten")
+SHRINKAGE = 0.05  # of whitening: share of the mean variance that is added to every direction's
+
+
+class FeatureNormalizer(nn.Module):
+    """Subtracts a fixed mean from event features and divides by a fixed scale, (..., D) -> (..., D).
+
+    Pooled features that follow a ReLU share a large common mean, which flattens cosine contrasts, and a few
+    directions of large variance (scenery, light) hide the others. The statistics are buffers, so that they
+    travel with the weights.
+
+    Args:
+        width: D.
+        mode: `none` changes nothing (the paper), `center` subtracts the mean of every dimension,
+            `standardize` also divides by its standard deviation, `whiten` also turns and scales the space so
+            that every direction has about the same variance (shrunken ZCA).
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, width: int, mode: Normalization = "none") -> None:
+        super().__init__()
+        if mode not in MODES:
+            raise KuleshovError(f"normalize is none, center, standardize or whiten, not {mode!r}")
+        self.mode = mode
+        # NaN marks statistics that nobody has fitted yet
+        self.register_buffer("mean", torch.full((width,), 0.0 if mode == "none" else math.nan))
+        self.register_buffer("scale", torch.ones(width))
+        if mode == "whiten":
+            self.register_buffer("whitener", torch.eye(width))  # (D, D)
+        self._ready = mode == "none"
+
+    @torch.no_grad()
+    def fit(self, features: Tensor) -> None:
+        """Take the statistics from features (M, D); without effect for `none`."""
+        if self.mode == "none":
+            return
+        rows = features.reshape(-1, features.shape[-1])
+        rows = rows.to(torch.float64) if rows.is_cpu else rows.float()
+        mean = rows.mean(0)
+        self.mean.copy_(mean)
+        if self.mode == "standardize":
+            deviation = (rows - mean).square().mean(0).sqrt()
+            # a dead dimension stays 0 instead of becoming noise
+            self.scale.copy_(torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)))
+        elif self.mode == "whiten":
+            self.whitener.copy_(whitening(rows - mean))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Normalize (..., D)."""
+        if self.mode == "none":
+            return features
+        if not self._ready:
+            self._ready = not bool(self.mean.isnan().any())
+            if not self._ready:
+                raise KuleshovError(
+                    f"normalize={self.mode} has no statistics yet: fit them on the training features first"
+                )
+        centered = (features - self.mean) / self.scale
+        return centered @ self.whitener if self.mode == "whiten" else centered
+
+
+def whitening(centered: Tensor, shrinkage: float = SHRINKAGE) -> Tensor:
+    """The symmetric matrix (D, D) that gives centered rows (M, D) nearly the identity as covariance.
+
+    Args:
+        centered: rows of mean zero.
+        shrinkage: share of the mean variance that is added to every direction's, so that directions without
+            variance are not blown up.
+    """
+    covariance = centered.T @ centered / centered.shape[0]
+    values, vectors = torch.linalg.eigh(covariance)
+    floor = shrinkage * values.mean().clamp_min(torch.finfo(values.dtype).tiny)
+    return (vectors * (values.clamp_min(0) + floor).rsqrt()) @ vectors.T

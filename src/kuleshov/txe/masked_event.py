@@ -1,0 +1,229 @@
+"""Masked-event pretraining of TxE, section 3.3 of the paper with every setting of its Table 2."""
+
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from kuleshov.core.distributed import gather_rows, rank, world_size
+from kuleshov.core.errors import KuleshovError
+from kuleshov.pretraining.representation_health import effective_rank, embedding_std
+from kuleshov.training.feature_queue import FeatureQueue
+from kuleshov.training.optimization import parameter_groups, warmup_cosine
+from kuleshov.txe.encoder import Positions, TxE, describe
+from kuleshov.txe.event_masking import allowed_sizes, block_mask, draw_blocks, most_discrepant_blocks
+from kuleshov.txe.feature_normalizer import Normalization
+from kuleshov.txe.masked_event_losses import masked_event_infonce, masked_event_l2
+from kuleshov.txe.masked_event_recall import RecallCounts
+
+Sampling = Literal["uniform", "max_discrepancy"]
+LossName = Literal["infonce", "l2"]
+STATISTICS_ROWS = 65_536
+
+
+class MaskedEventPretraining(pl.LightningModule):
+    """Trains TxE to fill in hidden events.
+
+    In each window a contiguous block of events is hidden; for each hidden event the L2-normalized output has to
+    find the L2-normalized input feature among a queue of other events. The loss is the mean over the hidden
+    events of all ranks. The queue is filled with random training events before the first step, and each
+    step's events enter it afterwards.
+
+    Args:
+        input_width: D; default: the feature width of the data.
+        hidden: H of TxE.
+        layers: encoder layers.
+        heads: attention heads.
+        feedforward: width of the feed-forward part.
+        dropout: in TxE.
+        max_events: longest window TxE can be run on; default: the data's window.
+        positions: learned (paper) or sinusoidal.
+        normalize: none (paper), center or standardize the features, with statistics of at most 65,536
+            training events; they travel with the exported TxE.
+        mask_ratio: alpha: sizes 1 to floor(alpha N); paper: 0.6.
+        mask_sizes: an explicit set of block sizes in place of mask_ratio.
+        sampling: place of the block: uniform (paper) or max_discrepancy.
+        loss: infonce (paper) or l2.
+        temperature: tau; paper: 0.1.
+        queue_size: K; paper: 65,536.
+        skip_own_event: a queue entry that is the very event looked for does not count against it. Matters
+            where the queue holds more than an epoch; the paper says nothing about it.
+        lr: peak rate of AdamW (chosen: the paper's supplement with its optimizer is not public).
+        weight_decay: of kernels only.
+        betas: of AdamW.
+        warmup_epochs: epochs of linear warm-up, then a cosine to 0.
+    """
+
+    def __init__(
+        self,
+        input_width: int | None = None,
+        hidden: int = 1024,
+        layers: int = 3,
+        heads: int = 16,
+        feedforward: int = 2048,
+        dropout: float = 0.1,
+        max_events: int | None = None,
+        positions: Positions = "learned",
+        normalize: Normalization = "none",
+        mask_ratio: float = 0.6,
+        mask_sizes: list[int] | None = None,
+        sampling: Sampling = "uniform",
+        loss: LossName = "infonce",
+        temperature: float = 0.1,
+        queue_size: int = 65_536,
+        skip_own_event: bool = True,
+        lr: float = 1e-4,
+        weight_decay: float = 0.01,
+        betas: tuple[float, float] = (0.9, 0.98),
+        warmup_epochs: float = 5.0,
+    ) -> None:
+        super().__init__()
+        if sampling not in ("uniform", "max_discrepancy") or loss not in ("infonce", "l2"):
+            raise KuleshovError(
+                f"sampling is uniform or max_discrepancy and loss infonce or l2, not {sampling!r} and {loss!r}"
+            )
+        betas = tuple(betas)
+        self.save_hyperparameters()
+        self.hparams["betas"] = list(betas)
+        self.txe: TxE | None = None
+        if input_width is not None and max_events is not None:
+            self.build(input_width, max_events)
+
+    def build(self, input_width: int, max_events: int) -> None:
+        """Make TxE and the queues for features of this width."""
+        given = self.hparams
+        names = ("hidden", "layers", "heads", "feedforward", "dropout", "positions", "normalize")
+        self.txe = TxE(input_width, max_events=max_events, **{name: given[name] for name in names})
+        if given.loss == "infonce":
+            self.queue = FeatureQueue(given.queue_size, input_width)
+            # row numbers are exact in float64; a step's events are known by them
+            self.queue_rows = FeatureQueue(given.queue_size, 1).double()
+        # DDP would send the queues, equal on all ranks, from rank 0 at every step
+        self._ddp_params_and_buffers_to_ignore = [
+            name for name, _ in self.named_buffers() if name.startswith("queue")
+        ]
+        self.hparams["input_width"], self.hparams["max_events"] = input_width, max_events
+
+    def setup(self, stage: str) -> None:
+        """Build for the data's width, and take the statistics of its features."""
+        data = self.trainer.datamodule
+        if self.txe is None:
+            self.build(self.hparams.input_width or data.width, self.hparams.max_events or data.events)
+        self.sizes = allowed_sizes(data.events, self.hparams.mask_ratio, self.hparams.mask_sizes)
+        if stage == "fit" and self.hparams.normalize != "none":
+            rows = torch.from_numpy(data.sample_rows(STATISTICS_ROWS))
+            self.txe.normalizer.fit(data.table.take(rows))
+
+    def on_train_start(self) -> None:
+        """Fill the queue with random training events, each rank its share, unless it was restored."""
+        if self.hparams.loss != "infonce" or int(self.queue.fill):
+            return
+        rows = self.trainer.datamodule.sample_rows(self.queue.size)
+        share = torch.tensor_split(torch.from_numpy(rows).to(self.device), world_size())[rank()]
+        self.queue.enqueue(self.txe.targets(self.trainer.datamodule.table.take(share)))
+        self.queue_rows.enqueue(share.unsqueeze(1).double())
+
+    def choose_mask(self, events: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Sizes (B,), starts (B,) and mask (B, N) for windows (B, N, D) and uniform numbers (B, 2)."""
+        size, start = draw_blocks(uniforms, self.sizes, events.shape[1])
+        if self.hparams.sampling == "max_discrepancy":
+            start = most_discrepant_blocks(self.txe, events, size)
+        return size, start, block_mask(size, start, events.shape[1])
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """The loss of one batch (see `EventWindows`); its events then enter the queue."""
+        events = batch["events"]
+        _, _, masked = self.choose_mask(events, batch["mask"])
+        targets = self.txe.targets(events)
+        predictions = self.txe.reconstruct(self.txe(events, masked)[masked])  # (M, D)
+        losses = self.token_losses(predictions, targets[masked], batch["rows"][masked])
+        # the mean over all ranks' tokens: DDP averages gradients over ranks, which hold unequal numbers
+        total = gather_rows(losses.new_full((1,), losses.numel())).sum()
+        loss = losses.sum() * (world_size() / total)
+        self._fresh = (targets.flatten(0, 1), batch["rows"].flatten().unsqueeze(1).double())
+        self.log(
+            "train/loss", loss.detach(), on_step=False, on_epoch=True, sync_dist=True, batch_size=len(events)
+        )
+        return loss
+
+    def on_after_backward(self) -> None:
+        """Enqueue the step's events: not before, as backward needs the queue that the loss was made with."""
+        if self.hparams.loss == "infonce":
+            self.queue.enqueue(self._fresh[0])
+            self.queue_rows.enqueue(self._fresh[1])
+
+    def token_losses(self, predictions: Tensor, targets: Tensor, rows: Tensor) -> Tensor:
+        """The configured loss of each hidden event (M,); `rows` (M,) are the events' numbers."""
+        if self.hparams.loss == "l2":
+            return masked_event_l2(predictions, targets)
+        own = self.own_events(rows.double()) if self.hparams.skip_own_event else None
+        return masked_event_infonce(
+            predictions, targets, self.queue.filled(), self.hparams.temperature, ignored=own
+        )
+
+    def own_events(self, rows: Tensor) -> Tensor:
+        """Pairs (hidden event, queue entry) that are the same event, int64 (2, P); `rows` (M,) float64."""
+        held = self.queue_rows.filled().flatten()  # (K,)
+        entries = torch.isin(held, rows).nonzero().flatten()
+        # an event may be hidden in two windows, and stand in the queue twice
+        token, which = (rows.unsqueeze(1) == held[entries]).nonzero(as_tuple=True)
+        return torch.stack([token, entries[which]])
+
+    def on_train_epoch_end(self) -> None:
+        """Log how full the queue is and how old, in steps, its rows are on average."""
+        if self.hparams.loss == "infonce":
+            filled = int(self.queue.fill) / self.queue.size
+            self.log_dict({"queue/filled": filled, "queue/age": self.queue.mean_age()}, sync_dist=True)
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin to count."""
+        events = self.trainer.datamodule.events
+        self.recall = RecallCounts(events, self.device)
+        self.seen: list[Tensor] = []
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Count how often a hidden event's prediction is nearest to the true one among 1,000 others."""
+        events = batch["events"]
+        size, start = draw_blocks(batch["mask"], self.sizes, events.shape[1])
+        masked = block_mask(size, start, events.shape[1])
+        predictions = self.txe.reconstruct(self.txe(events, masked)[masked])
+        targets = self.txe.targets(events)
+        others = self.txe.targets(batch["others"])
+        self.recall.update(predictions, targets, others, masked, size, batch)
+        self.seen.append(predictions.detach().float())
+
+    def on_validation_epoch_end(self) -> None:
+        """Log recall, whole and by size and place of the mask, and whether the predictions are alive."""
+        values = self.recall.compute()
+        seen = gather_rows(torch.cat(self.seen)) if self.seen else torch.zeros(0, 1, device=self.device)
+        if len(seen) > 1:
+            few = seen[:512]
+            values |= {
+                "ssl/embed_std": float(embedding_std(seen)),
+                "ssl/eff_rank": float(effective_rank(few)),
+            }
+        self.log_dict(values, sync_dist=True)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW with decay on kernels only; warm-up and cosine by the step."""
+        given = self.hparams
+        groups = parameter_groups(self.txe, given.weight_decay)
+        optimizer = torch.optim.AdamW(groups, lr=given.lr, betas=tuple(given.betas))
+        steps = int(self.trainer.estimated_stepping_batches)
+        per_epoch = steps / max(1, self.trainer.max_epochs or 1)
+        warmup = min(round(given.warmup_epochs * per_epoch), steps)
+        schedule = warmup_cosine(optimizer, warmup, steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def exports(self) -> dict[str, tuple[TxE, dict[str, Any]]]:
+        """TxE and how it came about."""
+        names = ("sampling", "loss", "temperature", "queue_size")
+        facts = {
+            "kind": "txe",
+            "method": "masked-event",
+            "mask_sizes": list(self.sizes),
+            **{name: self.hparams[name] for name in names},
+            "data": self.trainer.datamodule.describe(),
+        }
+        return {"txe": (self.txe, {**describe(self.txe), **facts})}

@@ -1,0 +1,169 @@
+"""Pictures of what TxE does, for TensorBoard: attention, discrepancy along a movie, and what it retrieves."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from kuleshov.core.errors import VideoError
+from kuleshov.datasets.folder import find_videos
+from kuleshov.datasets.vidsitu_format import parse_segment
+from kuleshov.txe.encoder import TxE
+from kuleshov.txe.event_masking import block_mask, evaluating, event_discrepancies
+from kuleshov.txe.window_data import EventWindows
+from kuleshov.video.reader import VideoReader
+
+FramesOf = Callable[[str, float], np.ndarray | None]
+
+
+class TxEVisualization(pl.Callback):
+    """Adds pictures to TensorBoard after validation: attention maps, discrepancy, retrieval.
+
+    Args:
+        every_n_epochs: how often.
+        queries: hidden events in the retrieval panel.
+    """
+
+    def __init__(self, every_n_epochs: int = 10, queries: int = 4) -> None:
+        self.every_n_epochs, self.queries = every_n_epochs, queries
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Draw and add the pictures on rank 0."""
+        writer = getattr(trainer.logger, "experiment", None)
+        due = (trainer.current_epoch + 1) % self.every_n_epochs == 0
+        if not (trainer.is_global_zero and due and hasattr(writer, "add_figure")) or trainer.sanity_checking:
+            return
+        data: EventWindows = trainer.datamodule
+        txe: TxE = pl_module.txe
+        step = trainer.global_step
+        with torch.no_grad(), evaluating(txe):
+            rows = validation_rows(data)
+            windows = data.table.take(rows.to(pl_module.device))
+            writer.add_figure("txe/attention", attention_figure(txe, windows[:64]), step)
+            name, seconds, values = movie_discrepancies(txe, data, pl_module.device)
+            writer.add_figure("txe/discrepancy", discrepancy_figure(name, seconds, values), step)
+            found = retrieve(txe, data, rows[: self.queries].to(pl_module.device))
+            frames_of = frames_in(data.video_root) if data.video_root else lambda movie, second: None
+            writer.add_figure("txe/retrieval", retrieval_figure(found, data, frames_of), step)
+
+
+def frames_in(video_root: str) -> FramesOf:
+    """A function that shows a movie's frame at a second, None where there is no such movie.
+
+    A VidSitu segment that is no file of its own is looked up in its source.
+    """
+    paths = {video.id: Path(video.path) for video in find_videos(video_root)}
+    reader = VideoReader()
+
+    def frame_of(movie: str, second: float) -> np.ndarray | None:
+        path = paths.get(movie)
+        try:
+            if path is None:
+                segment = parse_segment(movie)
+                path, second = paths[segment.source], second + segment.start
+            return reader.read(path, [second], short_side=64)[0]
+        except (ValueError, KeyError, VideoError):
+            return None
+
+    return frame_of
+
+
+def validation_rows(data: EventWindows) -> Tensor:
+    """The rows of the validation's windows, (n, N)."""
+    windows = data.val_windows or data.train_windows
+    first, _, _ = windows.epoch(0)
+    return torch.from_numpy(first[:, None] + np.arange(windows.events) * windows.step)
+
+
+def attention_figure(txe: TxE, windows: Tensor) -> Figure:
+    """Mean attention of every layer and head over windows (B, N, D); row attends to column."""
+    maps = txe.attention_maps(windows).mean(1).cpu()  # (layers, heads, N, N)
+    layers, heads = maps.shape[:2]
+    figure = Figure(figsize=(heads, layers + 0.3))
+    axes = figure.subplots(layers, heads, squeeze=False)
+    for layer in range(layers):
+        for head in range(heads):
+            axis = axes[layer, head]
+            axis.imshow(maps[layer, head], vmin=0, vmax=1)
+            axis.set_xticks([])
+            axis.set_yticks([])
+        axes[layer, 0].set_ylabel(f"layer {layer + 1}")
+    figure.tight_layout()
+    return figure
+
+
+def movie_discrepancies(
+    txe: TxE, data: EventWindows, device: torch.device
+) -> tuple[str, np.ndarray, np.ndarray]:
+    """A held-out movie, its events' seconds and their discrepancies, each in its most central window.
+
+    The movie is the longest one, the first by id of several.
+    """
+    windows = data.val_windows or data.train_windows
+    number = min(
+        range(len(windows.movies.ids)), key=lambda i: (-windows.movies.count[i], windows.movies.ids[i])
+    )
+    first, count = int(windows.movies.first[number]), int(windows.movies.count[number])
+    step, middle = windows.step, windows.events // 2
+    # windows through event p begin at p, p - step, ...; the last possible beginning is `last`
+    last = count - 1 - (windows.events - 1) * step
+    places = np.arange(count)
+    places = places[places % step <= last]
+    phase = places % step
+    begin = phase + step * np.clip(places // step - middle, 0, (last - phase) // step)
+    rows = torch.from_numpy(first + begin[:, None] + np.arange(windows.events) * step).to(device)
+    scores = event_discrepancies(txe, data.table.take(rows)).cpu().numpy()
+    values = scores[np.arange(len(places)), (places - begin) // step]
+    return windows.movies.ids[number], places * data.table.stores[0].stride, values
+
+
+def discrepancy_figure(movie: str, seconds: np.ndarray, values: np.ndarray) -> Figure:
+    """Discrepancy along a movie."""
+    figure = Figure(figsize=(8, 2.5))
+    axis = figure.subplots()
+    axis.plot(seconds, values, marker=".", linewidth=0.8)
+    axis.set_xlabel("seconds")
+    axis.set_ylabel("discrepancy")
+    axis.set_title(movie)
+    figure.tight_layout()
+    return figure
+
+
+def retrieve(txe: TxE, data: EventWindows, rows: Tensor, nearest: int = 5) -> list[tuple[int, list[int]]]:
+    """For windows (Q, N) with their middle event hidden: its row, and the rows nearest to what TxE fills in.
+
+    Candidates are the hidden events themselves and the validation's others.
+    """
+    count, events = rows.shape
+    middle = torch.full((count,), events // 2, device=rows.device)
+    masked = block_mask(torch.ones_like(middle), middle, events)
+    truth = rows[:, events // 2]
+    others = torch.from_numpy(data.other_rows).to(rows.device)
+    candidates = torch.unique(torch.cat([truth, others]))
+    filled = txe.reconstruct(txe(data.table.take(rows), masked)[masked])  # (Q, D)
+    cosines = filled @ txe.targets(data.table.take(candidates)).T
+    best = cosines.topk(min(nearest, len(candidates)), dim=1).indices
+    return [(int(row), candidates[index].tolist()) for row, index in zip(truth, best, strict=True)]
+
+
+def retrieval_figure(found: list[tuple[int, list[int]]], data: EventWindows, frames_of: FramesOf) -> Figure:
+    """A row a hidden event: its frame first, then those nearest to what TxE filled in; a star marks itself."""
+    columns = 1 + max(len(rows) for _, rows in found)
+    figure = Figure(figsize=(1.6 * columns, 1.7 * len(found)))
+    axes = figure.subplots(len(found), columns, squeeze=False)
+    for line, (truth, nearest) in zip(axes, found, strict=True):
+        for axis in line:
+            axis.axis("off")
+        for axis, row in zip(line, [truth, *nearest], strict=False):
+            movie, second = data.table.locate(row)
+            frame = frames_of(movie, second + data.table.stores[0].window / 2)
+            if frame is not None:
+                axis.imshow(frame)
+            mark = "hidden: " if axis is line[0] else "* " if row == truth else ""
+            axis.set_title(f"{mark}{movie[-12:]} {second:.0f} s", fontsize=6)
+    figure.tight_layout()
+    return figure

@@ -1,0 +1,238 @@
+"""Going through one open video, forward in time: one class for PyAV and one for decord.
+
+Both give the frame shown at a time t: the last one whose presentation time is <= t, the first frame being
+at 0; before the first and after the last frame, these two.
+"""
+
+from pathlib import Path
+from types import ModuleType
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from kuleshov.core.errors import VideoError
+from kuleshov.video.metadata import (
+    READ_ERRORS,
+    declared_end,
+    open_video,
+    packet_index,
+    plain_reason,
+    tail_tolerance,
+    time_slack,
+)
+
+# shorter gaps than this (seconds) are decoded through, longer ones are worth looking for a key frame
+_SEEK_GAP = 1.0
+# a container without an index has to be asked by seeking: only for gaps longer than this (seconds)
+_BLIND_SEEK_GAP = 10.0
+# how long before the target to look for a key frame (seconds): its decoding time precedes its display
+_SEEK_MARGINS = (0.25, 5.0)
+
+
+def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, int]:
+    """(width, height) scaled so that the shorter one is `short_side`; unchanged for None."""
+    if short_side is None:
+        return width, height
+    scale = short_side / min(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def check_tail(path: Path, time: float, end: float, declared: float | None) -> None:
+    """Refuse to repeat the last frame where the file claims to go on: its end is missing.
+
+    Raises:
+        VideoError: `time` lies in the claimed part that holds no frames.
+    """
+    if declared is not None and min(time, declared) - end > tail_tolerance(declared):
+        raise VideoError(path, f"it claims {declared:.1f} s, but its frames end at {end:.1f} s")
+
+
+class PyAVDecoder:
+    """Decodes a video with PyAV; converts a frame to RGB only when it is asked for.
+
+    Args:
+        path: the file.
+        short_side: pixels of the shorter side of the frames given; None for their own size.
+    """
+
+    def __init__(self, path: str | Path, short_side: int | None = None) -> None:
+        self._path, self._short_side = Path(path), short_side
+        self._image: np.ndarray | None = None
+        self._open()
+
+    def _open(self) -> None:
+        self._manager = open_video(self._path)
+        self._container, self._stream = self._manager.__enter__()
+        self._reformatter = VideoReformatter()
+        self._step = 1 / (float(self._stream.average_rate or self._stream.guessed_rate or 0) or 25.0)
+        self._base = float(self._stream.time_base)
+        self._slack = time_slack(self._base, self._step)
+        self._decoder = self._container.decode(self._stream)
+        self._clock = 0.0
+        self._origin = None
+        self._next = self._decode()
+        if self._next is None:
+            raise VideoError(self._path, "it holds no frames")
+        self._advance()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._manager.__exit__(None, None, None)
+
+    def at(self, time: float) -> np.ndarray:
+        """The frame shown at `time` (seconds), uint8 (H, W, 3); times must not decrease from call to call.
+
+        Raises:
+            VideoError: the video cannot be decoded up to there.
+        """
+        if time - self._time > _SEEK_GAP and self._next is not None:
+            self._seek(time)
+        while self._next is not None and self._next[0] <= time + self._slack:
+            self._advance()
+        if self._next is None:
+            check_tail(self._path, time, self._end, declared_end(self._stream))
+        if self._image is None:
+            self._image = self._convert(self._frame)
+        return self._image
+
+    def _advance(self) -> None:
+        self._time, self._frame = self._next
+        self._image = None
+        self._next = self._decode()
+        if self._next is None:
+            length = (self._frame.duration or 0) * self._base
+            self._end = self._time + max(length, self._step)
+
+    def _decode(self) -> tuple[float, av.VideoFrame] | None:
+        try:
+            frame = next(self._decoder, None)
+        except READ_ERRORS as error:
+            reason = f"its frames cannot be decoded after {self._clock:.2f} s ({plain_reason(error)})"
+            raise VideoError(self._path, reason) from error
+        if frame is None:
+            return None
+        if frame.is_corrupt:
+            raise VideoError(self._path, f"its frames are damaged after {self._clock:.2f} s")
+        stamp = frame.pts if frame.pts is not None else frame.dts
+        if self._origin is None:
+            self._origin = stamp or 0
+        elif stamp is None:
+            self._clock += self._step
+        if stamp is not None:
+            self._clock = (stamp - self._origin) * self._base
+        return self._clock, frame
+
+    def _seek(self, time: float) -> None:
+        if not self._worth_seeking(time):
+            return
+        for margin in _SEEK_MARGINS:
+            ticks = self._origin + int(max(0.0, time - margin) / self._base)
+            try:
+                self._container.seek(ticks, stream=self._stream, backward=True)
+                found = self._key_frame()
+            except (VideoError, *READ_ERRORS):
+                break
+            if found is not None and found[0] <= time + self._slack:
+                self._next = found
+                return self._advance()
+        # no usable key frame: through the file from its beginning
+        self.close()
+        self._open()
+
+    def _key_frame(self) -> tuple[float, av.VideoFrame] | None:
+        # frames shown before the key frame lean on frames that were not decoded
+        self._decoder = self._container.decode(self._stream)
+        while (found := self._decode()) is not None:
+            if found[1].key_frame:
+                return found
+        return None
+
+    def _worth_seeking(self, time: float) -> bool:
+        index = self._stream.index_entries
+        if len(index) < 2:
+            return time - self._time > _BLIND_SEEK_GAP
+        ticks = self._origin + int(max(0.0, time - _SEEK_MARGINS[0]) / self._base)
+        place = index.search_timestamp(ticks, backward=True)
+        return place >= 0 and (index[place].timestamp - self._origin) * self._base > self._next[0]
+
+    def _convert(self, frame: av.VideoFrame) -> np.ndarray:
+        width, height = scaled_size(frame.width, frame.height, self._short_side)
+        shrinks = width * height < frame.width * frame.height
+        try:
+            image = self._reformatter.reformat(
+                frame, width, height, format="rgb24", interpolation="AREA" if shrinks else "BILINEAR"
+            ).to_ndarray()
+        except READ_ERRORS as error:
+            raise VideoError(self._path, f"its pixels cannot be converted ({plain_reason(error)})") from error
+        turns = int(frame.rotation) // 90 % 4
+        return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+
+
+class DecordDecoder:
+    """Decodes a video with decord, frames found by the packets' times.
+
+    Args:
+        path: the file.
+        short_side: pixels of the shorter side of the frames given; None for their own size. Scaling is
+            done here: decord 0.6's own returns four channels for widths such as 48.
+    """
+
+    def __init__(self, path: str | Path, short_side: int | None = None) -> None:
+        self._path, self._short_side = Path(path), short_side
+        self._index = packet_index(path)
+        decord = import_decord()
+        try:
+            self._reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
+            frames = len(self._reader)
+        except (decord.DECORDError, RuntimeError, OSError) as error:
+            raise VideoError(path, f"decord cannot open it ({plain_reason(error)[:120]})") from error
+        if frames != len(self._index.times):
+            raise VideoError(path, f"decord finds {frames} frames, its packets are {len(self._index.times)}")
+        self._place, self._image = -1, None
+
+    def close(self) -> None:
+        """Close the file."""
+        self._reader = None
+
+    def at(self, time: float) -> np.ndarray:
+        """The frame shown at `time` (seconds), uint8 (H, W, 3).
+
+        Raises:
+            VideoError: decord cannot decode it.
+        """
+        place = int(self._index.shown([time])[0])
+        if place == len(self._index.times) - 1:
+            check_tail(self._path, time, self._index.end, self._index.declared)
+        if place != self._place:
+            self._image, self._place = self._read(place), place
+        return self._image
+
+    def _read(self, place: int) -> np.ndarray:
+        decord = import_decord()
+        try:
+            image = self._reader[place].asnumpy()
+        except (decord.DECORDError, RuntimeError, IndexError) as error:
+            reason = f"decord cannot decode frame {place} ({plain_reason(error)[:120]})"
+            raise VideoError(self._path, reason) from error
+        if image.shape[2] != 3:
+            # decord 0.6 misreads the rows of some widths, such as 48: the pixels are wrong too
+            raise VideoError(self._path, f"decord gives {image.shape[2]} channels for its width")
+        width, height = scaled_size(image.shape[1], image.shape[0], self._short_side)
+        if (height, width) == image.shape[:2]:
+            return image
+        shrinks = width * height < image.shape[0] * image.shape[1]
+        return cv2.resize(
+            image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        )
+
+
+def import_decord() -> ModuleType | None:
+    """The decord module with its messages off, or None where it is not installed (it has few wheels)."""
+    try:
+        import decord
+    except (ImportError, OSError):
+        return None
+    decord.logging.set_level(decord.logging.QUIET)
+    return decord

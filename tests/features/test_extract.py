@@ -1,0 +1,308 @@
+"""Extraction from real files: the right frames, once each, and nothing lost whatever happens."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from kuleshov import backbones
+from kuleshov.cli import main
+from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, StoreError
+from kuleshov.features.event_store import EventStore
+from kuleshov.features.event_store_writer import StoreWriter
+from kuleshov.features.extract import extract, read_durations
+from kuleshov.features.movie_clips import (
+    Grid,
+    Unreadable,
+    center_crop,
+    decode_movies,
+    movie_clips,
+    window_times,
+)
+from kuleshov.video.clip_format import ClipFormat
+from kuleshov.video.reader import VideoReader
+from kuleshov.video.video_file import Video
+
+CLIP = ClipFormat(num_frames=4, frame_stride=4, frame_rate=8.0, crop_size=32, short_side=36)
+RATE = 8
+
+
+def write_movie(path: Path, seconds: float, seed: int) -> Path:
+    """Slowly changing noise, 48 x 36 pixels, 8 frames a second."""
+    generator = np.random.default_rng(seed)
+    count = round(seconds * RATE)
+    coarse = generator.integers(0, 255, (count, 6, 8, 3), dtype=np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = 48, 36, "yuv420p"
+        stream.options = {"preset": "ultrafast", "crf": "10"}
+        for image in coarse:
+            frame = av.VideoFrame.from_ndarray(np.kron(image, np.ones((6, 6, 1), np.uint8)), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    network = backbones.build("slow_d_r50", width=1).eval()
+    path = tmp_path_factory.mktemp("weights") / "backbone.safetensors"
+    backbones.save(path, network, CLIP, method="none")
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three movies, one too short, one that is no video."""
+    folder = tmp_path_factory.mktemp("movies")
+    for name, seconds, seed in (
+        ("long", 9.0, 0),
+        ("exact", 4.0, 1),
+        ("under_score-x", 6.5, 2),
+        ("tiny", 1.5, 3),
+    ):
+        write_movie(folder / f"{name}.mp4", seconds, seed)
+    (folder / "broken.mp4").write_bytes(b"this is no video at all" * 9)
+    return folder
+
+
+def videos(folder: Path, *names: str) -> list[Video]:
+    return [Video(name, folder / f"{name}.mp4") for name in names]
+
+
+def run(weights: Path, chosen: list[Video], output: Path, **options) -> EventStore:
+    settings = {"dtype": "fp32", "batch_size": 3, "progress": False, "accelerator": "cpu", **options}
+    extract(weights, chosen, output, **settings)
+    return EventStore(output)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@torch.no_grad()
+def test_features_are_those_of_each_window_by_itself(weights: Path, folder: Path, tmp_path: Path):
+    store = run(weights, videos(folder, "long", "exact"), tmp_path / "s")
+    network, reader = backbones.load(weights), VideoReader("pyav")
+    assert {name: len(store.events(name)) for name in store} == {"exact": 3, "long": 8}
+    for name in store:
+        for event, begin in enumerate(store.times(name)):
+            assert begin == event
+            # four frames half a second apart from the event's beginning on: 2 s around its center
+            frames = reader.read(folder / f"{name}.mp4", begin + np.arange(4) * 0.5, short_side=36)
+            clip = torch.from_numpy(frames[:, 2:34, 8:40].copy()).permute(3, 0, 1, 2)[None]
+            expected = network(CLIP.normalize(clip))[0]
+            torch.testing.assert_close(store.events(name)[event], expected, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(store.events("long")[0], store.events("long")[4], atol=1e-3)
+
+
+def test_bad_movies_are_named_and_cost_nothing_else(weights: Path, folder: Path, tmp_path: Path):
+    chosen = videos(folder, "broken", "exact", "gone", "tiny")
+    summary = extract(weights, chosen, tmp_path / "s", accelerator="cpu", progress=False, absent=["lost"])
+    assert (summary.movies, summary.of, summary.events) == (1, 5, 3)
+    reasons = {failure["id"]: failure["reason"] for failure in summary.missing}
+    assert reasons.keys() == {"broken", "gone", "tiny", "lost"}
+    assert reasons["tiny"] == "too short: 1.50 s, an event takes 2 s"
+    manifest = json.loads((tmp_path / "s" / "manifest.json").read_text())
+    assert manifest["missing"] == summary.missing and manifest["complete"] is True
+    assert (manifest["movies"], manifest["of"]) == (1, 5)
+    assert manifest["backbone"]["sha256"] and "av" in manifest["decoder"]
+
+
+def test_nothing_but_bad_movies_is_an_error(weights: Path, folder: Path, tmp_path: Path):
+    with pytest.raises(KuleshovError, match=r"none of 1 videos gave features \(first: too short"):
+        run(weights, videos(folder, "tiny"), tmp_path / "s")
+    with pytest.raises(KuleshovError, match="no videos to extract features from"):
+        run(weights, [], tmp_path / "s")
+    with pytest.raises(KuleshovError, match="two videos have the id long"):
+        run(weights, videos(folder, "long", "exact", "long"), tmp_path / "s")
+
+
+def test_batches_threads_order_and_kills_change_no_bit(
+    weights: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    chosen = videos(folder, "long", "under_score-x", "exact")
+    whole = contents(run(weights, chosen, tmp_path / "whole").folder)
+    run(weights, chosen[::-1], tmp_path / "threads", threads=3)
+    assert contents(tmp_path / "threads") == whole
+    done = []
+
+    def add(self, name, features, start=0.0, real=StoreWriter.add):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(name)
+        real(self, name, features, start)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StoreWriter, "add", add)
+        with pytest.raises(KeyboardInterrupt):
+            run(weights, chosen, tmp_path / "killed")
+    decoded = []
+
+    def watch(self, path, windows, short_side=None, real=VideoReader.stream):
+        decoded.append(Path(path).stem)
+        return real(self, path, windows, short_side)
+
+    monkeypatch.setattr(VideoReader, "stream", watch)
+    run(weights, chosen, tmp_path / "killed")
+    assert contents(tmp_path / "killed") == whole
+    assert decoded == [name for name in ("long", "under_score-x", "exact") if name not in done]
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_same_store(weights: Path, folder: Path, tmp_path: Path):
+    chosen = videos(folder, "long", "under_score-x", "exact", "broken")
+    whole = contents(run(weights, chosen, tmp_path / "whole").folder)
+    run(weights, chosen, tmp_path / "two", devices=2)
+    assert contents(tmp_path / "two") == whole
+
+
+def test_spans_and_trims_move_and_shorten_the_grid(weights: Path, folder: Path, tmp_path: Path):
+    table = tmp_path / "durations.csv"
+    table.write_text("videoid,duration\nlong,5.2\n")
+    span = Video("span", folder / "long.mp4", start=3.0, end=8.0)
+    store = run(weights, [*videos(folder, "long"), span], tmp_path / "s", durations=table)
+    whole = run(weights, videos(folder, "long"), tmp_path / "whole")
+    assert len(store.events("long")) == 4 and len(store.events("span")) == 4
+    torch.testing.assert_close(store.events("long"), whole.events("long")[:4], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(store.events("span"), whole.events("long")[3:7], atol=1e-5, rtol=1e-5)
+    with pytest.raises(StoreError, match="was written with trim="):
+        run(weights, videos(folder, "long"), tmp_path / "s")
+
+
+def test_clips_of_sixteen_by_four_stand_where_vidsitu_has_them():
+    clip, grid = ClipFormat(), Grid(2.0, 2.0, {})
+    video = Video("s", Path("x"), start=10.0, end=20.0)
+    for event, center in enumerate((30, 90, 150, 210, 270)):
+        frames = np.clip(np.arange(center - 32, center + 32, 4), 0, None) / 30
+        assert window_times(video, event, grid, clip) == pytest.approx(np.minimum(10 + frames, 19.999))
+
+
+class Endless:
+    """A source of frames that counts how many windows were taken."""
+
+    taken = 0
+
+    def probe(self, path):
+        raise AssertionError("a span needs no probe")
+
+    def stream(self, path, windows, short_side=None):
+        for number, _ in enumerate(windows):
+            Endless.taken = number + 1
+            yield number, np.zeros((4, 40, 40, 3), np.uint8)
+
+
+def test_a_movie_is_never_decoded_far_ahead(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("kuleshov.features.movie_clips.VideoReader", lambda backend: Endless())
+    hours = Video("long", Path("x"), start=0.0, end=36_000.0)
+    items = decode_movies([hours], Grid(2.0, 1.0, {}), CLIP, ahead=5)
+    first = next(items)
+    assert (first.event, first.events, first.frames.shape) == (0, 35_999, (4, 32, 32, 3))
+    for _ in range(10):
+        next(items)
+    # eleven taken, five waiting, one in the thread's hand, and one being made
+    assert Endless.taken <= 18
+    items.close()
+
+
+def test_a_bug_in_a_decoding_thread_is_raised(monkeypatch: pytest.MonkeyPatch):
+    class Broken(Endless):
+        def stream(self, path, windows, short_side=None):
+            raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("kuleshov.features.movie_clips.VideoReader", lambda backend: Broken())
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        list(decode_movies([Video("x", Path("x"), 0.0, 9.0)], Grid(2.0, 1.0, {}), CLIP))
+
+
+def test_unreadable_movies_come_with_their_reason(folder: Path):
+    found = list(decode_movies(videos(folder, "tiny"), Grid(2.0, 1.0, {}), CLIP))
+    assert [type(item) for item in found] == [Unreadable] and "too short" in found[0].reason
+    clips = list(movie_clips(videos(folder, "exact")[0], Grid(2.0, 2.0, {}), CLIP, VideoReader()))
+    assert [(c.event, c.events) for c in clips] == [(0, 2), (1, 2)]
+
+
+def test_a_crop_larger_than_the_frames_is_refused():
+    with pytest.raises(KuleshovError, match=r"frames of 20x10 are smaller than the crop of 16"):
+        center_crop(np.zeros((2, 10, 20, 3), np.uint8), 16)
+
+
+@pytest.mark.parametrize("text", ["a,b", "a,-1", ",3", "a"])
+def test_broken_durations_are_named(text: str, tmp_path: Path):
+    (tmp_path / "d.csv").write_text(f"videoid,duration\nx,3\n\n{text}\n")
+    with pytest.raises(FormatError, match=r"d\.csv, record 4: expected"):
+        read_durations(tmp_path / "d.csv")
+    with pytest.raises(MissingDataError, match="durations table not found at"):
+        read_durations(tmp_path / "none.csv")
+
+
+def test_lvus_own_table_is_read(real_data: Path):
+    table = read_durations(real_data / "lvu" / "lvu_1.0" / "lvu_durations.csv")
+    assert table["PK0i_dyx230"] == 83.0 and len(table) > 9000
+
+
+def test_the_command_extracts_a_folder(
+    weights: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    words = ["extract", "--weights", str(weights), "--videos", str(folder), "--output", str(tmp_path / "s")]
+    assert main([*words, "--npy", str(tmp_path / "npy"), "--json", "--accelerator", "cpu"]) == 0
+    captured = capsys.readouterr()
+    summary = json.loads(captured.out)
+    assert (summary["movies"], summary["of"]) == (3, 5)
+    assert "left out tiny: too short" in captured.err and "left out broken:" in captured.err
+    assert np.load(tmp_path / "npy" / "long.npy").shape == (8, 32)
+    assert main(words) == 0
+    assert "16 events of 3 of 5 movies in" in capsys.readouterr().out
+    assert main(["extract", "--weights", str(weights), "--data", "lvu", "--output", str(tmp_path / "t")]) == 2
+    assert "--data lvu needs --root" in capsys.readouterr().err
+
+
+def test_a_data_sets_segments_are_extracted(weights: Path, tiny_world: Path, tmp_path: Path):
+    output = tmp_path / "s"
+    words = ["extract", "--weights", str(weights), "--data", "vidsitu", "--root", str(tiny_world / "vidsitu")]
+    assert main([*words, "--output", str(output), "--stride", "2", "--accelerator", "cpu"]) == 0
+    store = EventStore(output)
+    splits = [json.loads(p.read_text()) for p in (tiny_world / "vidsitu" / "split_files").glob("*.json")]
+    assert set(store.movie_ids) == {name for split in splits for name in split}
+    assert all(len(store.times(name)) == 5 for name in store)
+
+
+def test_real_movies_are_extracted(weights: Path, real_data: Path, tmp_path: Path):
+    words = ["extract", "--weights", str(weights), "--videos", str(real_data / "videos")]
+    assert main([*words, "--output", str(tmp_path / "s"), "--stride", "0.5", "--accelerator", "cpu"]) == 0
+    store = EventStore(tmp_path / "s")
+    assert {"demo", "flipping_a_pancake", "test_video_structuralize"} <= set(store.movie_ids)
+    assert "part_0" in {failure["id"] for failure in store.manifest["missing"]}
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path):
+    """A file system of 64 kB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)], capture_output=True
+    )
+    if made.returncode:
+        pytest.skip("mounting a small tmpfs takes root")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_full_disk_leaves_a_store_that_goes_on(
+    weights: Path, folder: Path, tmp_path: Path, tiny_disk: Path
+):
+    chosen = videos(folder, "long", "under_score-x", "exact")
+    (tiny_disk / "ballast").write_bytes(bytes(52_000))
+    with pytest.raises(
+        StoreError, match=r"cannot write to .*\(No space left on device\).*make room and run the same"
+    ):
+        run(weights, chosen, tiny_disk / "s")
+    (tiny_disk / "ballast").unlink()
+    store = run(weights, chosen, tiny_disk / "s")
+    assert contents(store.folder) == contents(run(weights, chosen, tmp_path / "whole").folder)

@@ -1,0 +1,187 @@
+"""Pretraining as a whole: exports, two phases, resuming, the probe, broken videos, wrong arguments."""
+
+import json
+import shutil
+import warnings
+
+import pytest
+import torch
+
+from kuleshov import backbones
+from kuleshov.core.errors import KuleshovError, WeightsError
+from kuleshov.core.results import read_results
+from kuleshov.pretraining.clip_data import ClipPairs
+from kuleshov.pretraining.cvrl import CVRL
+from kuleshov.pretraining.modist import MoDist
+from kuleshov.pretraining.supervised import Supervised
+
+METHODS = ("cvrl", "modist", "supervised")
+NARROW = {"width": 2, "hidden_width": 16, "embedding_width": 8}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_exports_and_a_second_phase(fit, tmp_path, method):
+    fit(method, trainer__max_epochs=1)
+    path = tmp_path / "run" / "weights" / "backbone.safetensors"
+    network = backbones.load(path)
+    manifest = network.manifest
+    assert (manifest["architecture"], manifest["method"], manifest["epochs"]) == ("slow_d_r50", method, 1)
+    assert (network.clip.num_frames, network.clip.crop_size, network.clip.frame_rate) == (4, 32, 8)
+    assert network.clip.mean[0] == (0 if method == "cvrl" else 0.45)
+    assert manifest["data"]["n"] > 4
+    if method == "supervised":
+        assert backbones.load_classifier(path)(torch.zeros(1, 3, 4, 32, 32)).shape == (1, 16)
+    if method == "modist":
+        motion = backbones.load(path.with_name("motion.safetensors"))
+        assert (motion.architecture, motion.width, motion.clip.mean) == ("motion_2d", 1, (0, 0, 0))
+    second = {"trainer__default_root_dir": tmp_path / "second", "model__init_args__backbone_weights": path}
+    fit(method, trainer__max_epochs=1, **second)
+    again = backbones.load(tmp_path / "second" / "weights" / "backbone.safetensors")
+    assert again.manifest["started_from"] == str(path)
+    key = "s5.pathway0_res2.branch2.c.weight"
+    assert not torch.equal(again.state_dict()[key], network.state_dict()[key])
+
+
+# worker processes draw ahead, before the epoch's hooks
+@pytest.mark.parametrize(("method", "workers"), [*((method, 0) for method in METHODS), ("cvrl", 1)])
+def test_a_resumed_training_equals_the_uninterrupted_one(fit, tmp_path, method, workers):
+    saving = "pytorch_lightning.callbacks.ModelCheckpoint"
+    # every run keeps its last epoch; the second of three is kept here as well
+    second = {"every_n_epochs": 2, "save_on_train_epoch_end": True}
+    kept = {"class_path": saving, "init_args": second}
+    callbacks = json.dumps([kept])
+    options = {"probe": False, "trainer__max_epochs": 3, "trainer__limit_train_batches": 2}
+    options["data__init_args__num_workers"] = workers
+    whole = fit(method, **options, trainer__callbacks=callbacks, trainer__default_root_dir=tmp_path / "a")
+    first = next((tmp_path / "a" / "checkpoints").glob("epoch=1-*.ckpt"))
+    resumed = fit(method, **options, trainer__default_root_dir=tmp_path / "b", ckpt_path=first)
+    assert resumed.trainer.global_step == whole.trainer.global_step == 6
+    state = resumed.model.state_dict()
+    assert state.keys() == whole.model.state_dict().keys()
+    assert method != "modist" or int(state["visual_queue.fill"]) == 10
+    for key, value in whole.model.state_dict().items():
+        assert torch.equal(value, state[key]), key
+
+
+def test_computing_activations_again_changes_nothing(fit, tmp_path):
+    states = []
+    for stages in (0, 2):
+        options = {"model__init_args__recompute_stages": stages, "trainer__limit_train_batches": 2}
+        folder = tmp_path / str(stages)
+        cli = fit("cvrl", probe=False, trainer__max_epochs=1, trainer__default_root_dir=folder, **options)
+        states.append(cli.model.state_dict())
+    for key, value in states[0].items():
+        assert torch.equal(value, states[1][key]), key
+
+
+def test_probe_and_results(fit, tmp_path, tiny_world):
+    cli = fit("cvrl", trainer__max_epochs=1, trainer__check_val_every_n_epoch=1)
+    assert 0 <= float(cli.trainer.callback_metrics["val/knn_top1"]) <= 1
+    results = {result.row: result for result in read_results(tmp_path / "run" / "results.jsonl")}
+    assert set(results) == {"cvrl", "trivial"}
+    listed = (tiny_world / "kinetics" / "val.csv").read_text().splitlines()
+    assert results["cvrl"].n == results["cvrl"].of == min(8, len(listed))
+    tags = set(cli.trainer.callback_metrics)
+    assert {"train/loss", "ssl/alignment", "ssl/uniformity", "ssl/embed_std", "ssl/eff_rank"} <= tags
+    assert {"ssl/contrast_top1", "data/wait_s", "perf/clips_per_s", "val/knn_top1"} <= tags
+
+
+@pytest.mark.parametrize(
+    ("kind", "folder", "split"),
+    [("vidsitu", "vidsitu", "train"), ("lvu", "lvu", "train"), ("folder", "lvu/videos", "")],
+)
+def test_any_data_set_without_labels(fit, tiny_world, kind, folder, split):
+    options = {"data__init_args__videos": tiny_world / folder, "data__init_args__kind": kind}
+    if split:
+        options["data__init_args__split"] = split
+    cli = fit("cvrl", probe=False, trainer__fast_dev_run="true", data__init_args__batch_size=2, **options)
+    assert cli.datamodule.describe()["n"] >= 2
+
+
+def broken_copy(world, folder, every):
+    """The world's clips with every n-th one cut to rubbish, and a list of them."""
+    shutil.copytree(world / "kinetics" / "clips", folder / "clips")
+    lines = (world / "kinetics" / "train.csv").read_text().splitlines()
+    for line in lines[::every]:
+        (folder / line.split()[0]).write_bytes(b"not a video")
+    (folder / "train.csv").write_text("".join(f"{line}\n" for line in lines))
+    return folder / "train.csv"
+
+
+def test_few_broken_videos_are_set_aside(fit, tiny_world, tmp_path):
+    listed = broken_copy(tiny_world, tmp_path, 10)
+    fit("cvrl", probe=False, trainer__max_epochs=2, data__init_args__videos=listed)
+    named = (tmp_path / "run" / "bad_files.jsonl").read_text()
+    assert "not a video" not in named and "clips/" in named
+
+
+def test_many_broken_videos_stop_the_training(fit, tiny_world, tmp_path):
+    listed = broken_copy(tiny_world, tmp_path, 2)
+    with pytest.raises(KuleshovError, match="videos cannot be read: .* more than 20% is refused"):
+        fit("cvrl", probe=False, trainer__max_epochs=2, data__init_args__videos=listed)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_twenty_steps_lower_the_loss(method):
+    torch.manual_seed(0)
+    # four videos that differ in color and in motion, two clips each
+    color = torch.rand(4, 3, 1, 1, 1)
+    clips = [(color + 0.3 * torch.rand(4, 3, 4, 32, 32)).clamp(0, 1) for _ in range(4)]
+    batch = dict(zip(("clip_a", "clip_b", "motion_a", "motion_b"), clips, strict=True))
+    if method == "supervised":
+        module = Supervised(width=2, classes=4, dropout=0.0)
+    elif method == "cvrl":
+        module = CVRL(**NARROW, zero_init_final_gamma=True)
+    else:
+        module = MoDist(**NARROW, motion_width=2, queue_size=16, zero_init_final_gamma=True)
+
+    def loss():
+        if method == "modist":
+            return module.loss(batch)[0]
+        other = torch.arange(4) if method == "supervised" else batch["clip_b"]
+        return module.loss(batch["clip_a"], other)[0]
+
+    optimizer = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=0.02, momentum=0.9)
+    losses = []
+    for _ in range(24):
+        optimizer.zero_grad()
+        value = loss()
+        value.backward()
+        optimizer.step()
+        losses.append(float(value.detach()))
+    # MoDist's queue fills in the first steps, which makes its task harder
+    assert min(losses[-4:]) < 0.9 * losses[4], losses
+
+
+def test_an_alarm_where_nothing_is_learned(fit):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(
+            "cvrl",
+            probe=False,
+            trainer__max_epochs=1,
+            model__init_args__lr=0,
+            model__init_args__warmup_epochs=0,
+        )
+    assert any("cvrl, epoch 0: the representation" in str(warning.message) for warning in caught)
+
+
+def test_wrong_arguments_are_named(fit, tmp_path, tiny_world):
+    path = tmp_path / "w.safetensors"
+    backbones.save(path, backbones.build("slow_r50", width=2), backbones.ClipFormat())
+    with pytest.raises(
+        WeightsError, match="slow_r50 of width 2, but the training asks for slow_d_r50 of width 4"
+    ):
+        CVRL(width=4, backbone_weights=str(path))
+    with pytest.raises(KuleshovError, match="one above 0, got .*'visual_weight': 0"):
+        MoDist(width=1, visual_weight=0, cross_weight=0)
+    with pytest.raises(KuleshovError, match="at least 2 classes, got 1"):
+        Supervised(width=1, classes=1)
+    with pytest.raises(KuleshovError, match="needs both probe_bank and probe_queries"):
+        ClipPairs("train.csv", probe_bank="train.csv")
+    with pytest.raises(KuleshovError, match="label [0-9]+ is outside of the 4 classes"):
+        fit("supervised", model__init_args__classes=4, trainer__max_epochs=1, probe=False)
+    with pytest.raises(KuleshovError, match="videos are fewer than one batch of 4096: lower batch_size"):
+        fit("cvrl", data__init_args__batch_size=4096)
+    with pytest.raises(KuleshovError, match="list of videos not found at .*nowhere.csv"):
+        fit("cvrl", data__init_args__videos=tmp_path / "nowhere.csv")

@@ -1,0 +1,49 @@
+"""What must tell nothing: names, orders and lengths."""
+
+import av
+import numpy as np
+
+from kuleshov.synthetic.counts import sizes
+from kuleshov.synthetic.story import KINETICS
+from kuleshov.synthetic.world_plan import plan
+
+
+def test_all_clips_are_equally_long(tiny_world):
+    lengths = set()
+    for path in (tiny_world / "kinetics" / "clips").glob("*.mp4"):
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            lengths.add((stream.frames, float(stream.duration * stream.time_base)))
+    assert lengths == {(64, 8.0)}
+
+
+def test_all_long_movies_are_equally_long(tiny_world):
+    lengths = set()
+    for path in [*tiny_world.glob("lvu/videos/*.mp4"), *tiny_world.glob("vidsitu/videos/*.mp4")]:
+        with av.open(str(path)) as container:
+            lengths.add(container.streams.video[0].frames)
+    assert lengths == {480}
+
+
+def test_names_of_clips_say_nothing_of_verbs():
+    clips = [movie.story for movie in plan(0, sizes(100)) if movie.story.kind == KINETICS]
+    verbs = np.array([story.events[0].verb for story in clips])
+    for place in range(11):
+        letters = np.array([ord(story.id[place]) % 2 for story in clips])
+        means = [letters[verbs == verb].mean() for verb in range(16)]
+        # 18 clips a verb: a share of one half within four standard errors
+        assert np.abs(np.array(means) - 0.5).max() < 0.47
+    order = np.argsort([story.id for story in clips])
+    assert abs(np.corrcoef(np.arange(len(clips)), verbs[order])[0, 1]) < 0.2
+
+
+def test_names_do_not_change_when_the_stories_do():
+    small, large = plan(0, sizes(8)), plan(0, sizes(16))
+    names = {movie.story.id for movie in large}
+    assert {movie.story.id for movie in small} <= names
+
+
+def test_files_carry_no_time_of_making(tiny_world):
+    path = next(tiny_world.glob("lvu/videos/*.mp4"))
+    with av.open(str(path)) as container:
+        assert "creation_time" not in container.metadata and "title" not in container.metadata

@@ -1,0 +1,100 @@
+"""Nothing of the story may reach the frames of an event off screen."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from kuleshov.synthetic.render import BYSTANDER, event_boxes, event_frames
+from kuleshov.synthetic.story import LVU, STYLES, Story, tell
+
+STYLE = {name: 1 for name in STYLES}
+
+
+@pytest.fixture(scope="module")
+def story() -> Story:
+    return tell(0, LVU, 2, STYLE, 30)
+
+
+def retold(story: Story, index: int, **changes) -> Story:
+    events = list(story.events)
+    events[index] = replace(events[index], **changes)
+    return replace(story, events=tuple(events))
+
+
+def places(story: Story, off: bool) -> list[int]:
+    return [i for i, event in enumerate(story.events) if event.off_screen == off]
+
+
+def test_frames_have_the_promised_shape(story):
+    frames = event_frames(story, 0)
+    assert frames.shape == (16, 64, 64, 3) and frames.dtype == np.uint8
+    assert np.array_equal(frames, event_frames(story, 0))
+
+
+def test_off_screen_frames_are_the_same_under_any_other_story(story):
+    for index in places(story, off=True):
+        frames = event_frames(story, index)
+        other = retold(story, index, verb=(story.events[index].verb + 5) % 16, agent=1, patient=0)
+        assert np.array_equal(frames, event_frames(other, index))
+        staged = retold(story, index, mirrored=not story.events[index].mirrored, speed=2, place=0)
+        assert np.array_equal(frames, event_frames(staged, index))
+
+
+def test_off_screen_frames_do_not_know_their_neighbours(story):
+    index = places(story, off=True)[1]
+    before = retold(story, index - 1, verb=3, off_screen=False)
+    assert np.array_equal(event_frames(story, index), event_frames(before, index))
+
+
+def test_off_screen_frames_do_not_know_who_the_main_characters_are(story):
+    index = places(story, off=True)[0]
+    swapped = replace(story, cast=(story.cast[1], story.cast[0], story.cast[2]))
+    assert np.array_equal(event_frames(story, index), event_frames(swapped, index))
+
+
+def test_on_screen_frames_show_the_verb(story):
+    index = places(story, off=False)[0]
+    other = retold(story, index, verb=(story.events[index].verb + 5) % 16)
+    assert not np.array_equal(event_frames(story, index), event_frames(other, index))
+
+
+def test_off_screen_shows_the_bystander_or_nobody(story):
+    seen = [tuple(event_boxes(story, index)) for index in places(story, off=True)]
+    assert set(seen) == {(), (BYSTANDER,)}
+
+
+def test_on_screen_shows_the_two_main_characters(story):
+    assert all(sorted(event_boxes(story, index)) == [0, 1] for index in places(story, off=False))
+
+
+def test_boxes_hold_what_moves():
+    quiet = {name: 0 for name in STYLES} | {"year": 8, "director": 0, "way_speaking": 2}
+    story = retold(tell(0, LVU, 0, quiet, 5), 0, off_screen=False, verb=13)
+    frames, boxes = event_frames(story, 0).astype(int), event_boxes(story, 0)
+    moved = np.abs(frames[2] - frames[6]).max(-1) > 60
+    # the speech bubble above a head belongs to nobody's box
+    moved[:36] = False
+    inside = np.zeros((64, 64), bool)
+    for box in boxes.values():
+        for x1, y1, x2, y2 in box[[2, 6]].astype(int):
+            inside[max(0, y1 - 1) : y2 + 2, max(0, x1 - 1) : x2 + 2] = True
+    assert moved.sum() > 20
+    assert (moved & inside).sum() > 0.9 * moved.sum()
+
+
+@pytest.mark.parametrize("name", ["scene", "director", "year"])
+def test_styles_are_visible(name, story):
+    other = replace(story, style=story.style | {name: 3})
+    if name == "scene":
+        other = retold(other, 0, scene=3)
+    assert not np.array_equal(event_frames(story, 0), event_frames(other, 0))
+
+
+def test_way_of_speaking_is_visible_where_somebody_is(story):
+    index = places(story, off=False)[0]
+    frames = {
+        speech: event_frames(replace(story, style=story.style | {"way_speaking": speech}), index)
+        for speech in range(5)
+    }
+    assert len({value.tobytes() for value in frames.values()}) == 5

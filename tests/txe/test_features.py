@@ -1,0 +1,156 @@
+"""Segments on one grid, and the three kinds of context."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from kuleshov.core.errors import KuleshovError, StoreError
+from kuleshov.features.event_store import EventStore
+from kuleshov.txe import TxE, save
+from kuleshov.txe.contextualizer import Contextualizer, SegmentFeatures
+
+SIZES = {"hidden": 8, "layers": 1, "heads": 2, "feedforward": 12}
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> str:
+    torch.manual_seed(0)
+    txe = TxE(6, normalize="center", **SIZES)
+    txe.normalizer.fit(torch.rand(30, 6))
+    save(tmp_path / "txe.safetensors", txe, {})
+    return str(tmp_path / "txe.safetensors")
+
+
+def make(kind: str, weights: str, **options) -> Contextualizer:
+    torch.manual_seed(0)
+    if kind == "pretrained":
+        return Contextualizer(kind, 6, weights, **options).eval()
+    sizes = SIZES if kind == "scratch" else {}
+    return Contextualizer(kind, 6, **sizes, **options).eval()
+
+
+def test_segments_come_on_the_grid_asked_for(make_store):
+    store = EventStore(make_store(counts=[9, 12, 9], stride=1.0))
+    found = SegmentFeatures(store, ["movie002", "movie000"])
+    assert found.tensor.shape == (2, 5, 6) and found.ids == ["movie002", "movie000"] and len(found) == 2
+    assert torch.equal(found.tensor[0], store.events("movie002")[::2])
+    every_second = SegmentFeatures(store, ["movie001"], n=9, stride_s=1.0)
+    assert torch.equal(every_second.tensor[0], store.events("movie001")[:9])
+
+
+def test_missing_segments_are_named_or_counted(make_store):
+    folder = make_store(counts=[5, 5])
+    with pytest.raises(StoreError, match=r"2 of 3 segments are not in .*store \(first gone\): extract"):
+        SegmentFeatures(folder, ["gone", "movie001", "lost"])
+    found = SegmentFeatures(folder, ["gone", "movie001"], allow_missing=True)
+    assert found.ids == ["movie001"] and found.missing == ["gone"] and found.tensor.shape == (1, 5, 6)
+
+
+@pytest.mark.parametrize("kind", ["none", "scratch", "pretrained"])
+def test_kinds_agree_in_all_but_their_width(kind: str, weights: str):
+    context = make(kind, weights)
+    assert context(torch.rand(3, 5, 6)).shape == (3, 5, context.out_width)
+    assert context.out_width == (6 if kind == "none" else 8)
+
+
+def test_none_passes_features_on(weights: str):
+    events = torch.rand(2, 5, 6)
+    assert torch.equal(make("none", weights)(events), events)
+    normed = make("none", weights, layer_norm=True)(events)
+    torch.testing.assert_close(normed.mean(-1), torch.zeros(2, 5), atol=1e-6, rtol=0)
+
+
+def test_pretrained_brings_its_weights_and_statistics(weights: str):
+    from kuleshov.txe import load
+
+    context, events = make("pretrained", weights), torch.rand(2, 5, 6)
+    context.fit_statistics(torch.rand(9, 6) + 50)
+    assert torch.equal(context(events), load(weights)(events))
+
+
+@pytest.mark.parametrize("kind", ["none", "scratch"])
+def test_statistics_are_taken_from_the_training_features(kind: str, weights: str):
+    context = make(kind, weights, normalize="standardize")
+    features = torch.rand(40, 5, 6) * 9 + 4
+    context.fit_statistics(features)
+    normalizer = context.normalizer if kind == "none" else context.txe.normalizer
+    found = normalizer(features).flatten(0, 1)
+    torch.testing.assert_close(found.mean(0), torch.zeros(6), atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.std(0, False), torch.ones(6), atol=1e-4, rtol=0)
+
+
+def test_every_trainable_parameter_gets_a_gradient(weights: str):
+    for kind in ("scratch", "pretrained"):
+        context = make(kind, weights)
+        context(torch.rand(2, 5, 6)).square().sum().backward()
+        named = [(name, p) for name, p in context.named_parameters() if p.requires_grad]
+        assert named and all(p.grad is not None for _, p in named)
+
+
+def test_frozen_learns_nothing_and_drops_nothing(weights: str):
+    context = make("pretrained", weights, frozen=True, dropout=0.5).train()
+    assert not any(p.requires_grad for p in context.parameters())
+    events = torch.rand(2, 5, 6)
+    assert torch.equal(context(events), context(events))
+    # the check can fail: what is not frozen does drop
+    loose = make("pretrained", weights, dropout=0.5).train()
+    assert not torch.equal(loose(events), loose(events))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("pretrained", {}, "context=pretrained needs txe_weights: got None"),
+        ("none", {"txe_weights": "w.safetensors"}, "context=none takes no txe_weights: got w.safetensors"),
+        ("some", {}, "context is none, scratch or pretrained, not 'some'"),
+    ],
+)
+def test_contradictions_are_refused(kind, options, message):
+    with pytest.raises(KuleshovError, match=message):
+        Contextualizer(kind, 6, **options)
+
+
+def test_sizes_that_disagree_with_the_weights_are_refused(weights: str):
+    with pytest.raises(KuleshovError, match=r"was trained with hidden=8, the configuration has 16"):
+        Contextualizer("pretrained", 6, weights, hidden=16)
+    with pytest.raises(KuleshovError, match=r"was trained with input_width=6, the configuration has 7"):
+        Contextualizer("pretrained", 7, weights)
+
+
+def slow_long(context: Contextualizer, events: torch.Tensor, step: int, merge: str) -> torch.Tensor:
+    """Every window of every phase by itself; each event from its most central window, or their mean."""
+    out = torch.zeros(len(events), context.out_width)
+    for phase in range(step):
+        rows = list(range(phase, len(events), step))
+        size = min(5, len(rows))
+        found: dict[int, list] = {row: [] for row in rows}
+        for begin in range(len(rows) - size + 1):
+            window = rows[begin : begin + size]
+            for place, value in enumerate(context(events[window][None])[0]):
+                found[window[place]].append((abs(place - size // 2), value))
+        for row, values in found.items():
+            if merge == "average":
+                out[row] = torch.stack([value for _, value in values]).mean(0)
+            else:
+                out[row] = min(values, key=lambda pair: pair[0])[1]
+    return out
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("length", [1, 3, 5, 6, 10, 17])
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_long_sequences_equal_window_by_window(length: int, step: int, weights: str):
+    context, events = make("pretrained", weights), torch.rand(length, 6)
+    for merge in ("average", "center"):
+        found = context.contextualize_long(events, step, merge)
+        torch.testing.assert_close(found, slow_long(context, events, step, merge), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_long_batches_equal_sequence_by_sequence(weights: str):
+    events = torch.rand(3, 13, 6)
+    for kind in ("none", "scratch", "pretrained"):
+        context = make(kind, weights)
+        found = context.contextualize_long(events, 2)
+        torch.testing.assert_close(found, torch.stack([context.contextualize_long(e, 2) for e in events]))

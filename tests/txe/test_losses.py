@@ -1,0 +1,101 @@
+"""The masked-event losses against slow versions and closed forms."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from kuleshov.txe.masked_event_losses import masked_event_infonce, masked_event_l2, nearest_is_true
+
+
+def unit(*shape: int) -> torch.Tensor:
+    return F.normalize(torch.randn(*shape, dtype=torch.float64), dim=-1)
+
+
+def slow_infonce(predictions, targets, distractors, temperature, ignored=None) -> list[float]:
+    """Equation 1, term by term."""
+    values = []
+    for m, (prediction, target) in enumerate(zip(predictions, targets, strict=True)):
+        true = math.exp(float(prediction @ target) / temperature)
+        others = [
+            math.exp(float(prediction @ other) / temperature)
+            for k, other in enumerate(distractors)
+            if ignored is None or not ignored[m, k]
+        ]
+        values.append(-math.log(true / (true + sum(others))))
+    return values
+
+
+@pytest.mark.parametrize("temperature", [0.1, 1.0])
+def test_infonce_is_equation_1(temperature: float):
+    torch.manual_seed(0)
+    predictions, targets, distractors = unit(7, 4), unit(7, 4), unit(11, 4)
+    ignored = torch.rand(7, 11) < 0.3
+    for mask in (None, ignored):
+        pairs = None if mask is None else mask.nonzero().T
+        found = masked_event_infonce(predictions, targets, distractors, temperature, pairs)
+        assert found.tolist() == pytest.approx(
+            slow_infonce(predictions, targets, distractors, temperature, mask)
+        )
+
+
+@pytest.mark.parametrize("count", [1, 10, 65536])
+def test_identical_vectors_give_log_of_one_plus_k(count: int):
+    same = F.normalize(torch.ones(3, 2, dtype=torch.float64), dim=-1)
+    found = masked_event_infonce(same, same, same[:1].expand(count, 2))
+    assert found.tolist() == pytest.approx([math.log(1 + count)] * 3)
+
+
+def test_infonce_of_orthogonal_distractors_in_closed_form():
+    prediction = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+    found = masked_event_infonce(prediction, prediction, torch.tensor([[0.0, 1.0]] * 4).double(), 0.5)
+    assert float(found) == pytest.approx(math.log(1 + 4 * math.exp(-2)))
+
+
+def test_infonce_without_distractors_is_zero_and_harmless():
+    predictions = unit(2, 3).requires_grad_()
+    loss = masked_event_infonce(predictions, unit(2, 3), torch.zeros(0, 3))
+    assert loss.tolist() == [0.0, 0.0]
+    everything_ignored = torch.ones(2, 5).nonzero().T
+    loss = masked_event_infonce(predictions, unit(2, 3), unit(5, 3), ignored=everything_ignored)
+    loss.sum().backward()
+    assert loss.tolist() == [0.0, 0.0] and bool(predictions.grad.isfinite().all())
+
+
+def test_infonce_of_extreme_temperatures_stays_finite():
+    predictions = unit(3, 4).float().requires_grad_()
+    loss = masked_event_infonce(predictions, -predictions.detach(), unit(9, 4).float(), 1e-3)
+    loss.sum().backward()
+    assert bool(loss.isfinite().all()) and bool(predictions.grad.isfinite().all())
+
+
+def test_l2_is_two_minus_two_cosines():
+    predictions, targets = unit(6, 5), unit(6, 5)
+    expected = 2 - 2 * (predictions * targets).sum(-1)
+    torch.testing.assert_close(masked_event_l2(predictions, targets), expected)
+    assert masked_event_l2(targets, targets).tolist() == [0.0] * 6
+
+
+def test_nearest_counts_ties_as_misses_and_leaves_out_the_ignored():
+    prediction = torch.tensor([[1.0, 0.0]] * 3)
+    targets = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.6, 0.8]])
+    others = torch.tensor([[0.6, 0.8], [0.8, 0.6]])
+    assert nearest_is_true(prediction, targets, others).tolist() == [True, False, False]
+    ignored = torch.tensor([[False, False], [True, True], [False, True]])
+    assert nearest_is_true(prediction, targets, others, ignored).tolist() == [True, True, False]
+    assert nearest_is_true(prediction, targets, others[:0]).tolist() == [True] * 3
+
+
+def test_ignored_distractors_get_and_give_no_gradient():
+    predictions, targets, distractors = unit(3, 4).requires_grad_(), unit(3, 4), unit(5, 4)
+    pairs = torch.tensor([[0, 2, 2], [1, 0, 4]])
+    masked_event_infonce(predictions, targets, distractors, 0.5, pairs).sum().backward()
+    found = predictions.grad.clone()
+    predictions.grad = None
+    for m in range(3):
+        kept = [k for k in range(5) if [m, k] not in pairs.T.tolist()]
+        masked_event_infonce(
+            predictions[m : m + 1], targets[m : m + 1], distractors[kept], 0.5
+        ).sum().backward()
+    torch.testing.assert_close(found, predictions.grad)

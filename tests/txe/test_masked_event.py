@@ -1,0 +1,232 @@
+"""Masked-event pretraining through the command line: it learns, resumes bit for bit, and exports."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from kuleshov.core.errors import KuleshovError, StoreError
+from kuleshov.training.lightning_cli import main
+from kuleshov.txe import load
+from kuleshov.txe.masked_event import MaskedEventPretraining
+from kuleshov.txe.window_data import EventWindows, read_ids
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "pretrain-txe"
+BASE = CONFIGS / "masked-event.yaml"
+TINY = {
+    "model.init_args.hidden": 8,
+    "model.init_args.layers": 1,
+    "model.init_args.heads": 2,
+    "model.init_args.feedforward": 12,
+    "model.init_args.queue_size": 50,
+    "data.init_args.batch_size": 8,
+    "data.init_args.windows_per_movie": 1,
+    "data.init_args.val_fraction": 0.2,
+    "trainer.accelerator": "cpu",
+    "trainer.logger": "false",
+    "trainer.max_epochs": 4,
+    "trainer.check_val_every_n_epoch": 1,
+}
+
+
+def fit(
+    run: Path, store: Path, *words: str, overlay: str = "demo", **changes: object
+) -> MaskedEventPretraining:
+    options = {
+        **TINY,
+        "trainer.default_root_dir": run,
+        **{k.replace("__", ".init_args."): v for k, v in changes.items()},
+    }
+    arguments = ["fit", "-c", str(BASE)]
+    arguments += ["-c", str(CONFIGS / f"masked-event.{overlay}.yaml")] if overlay else []
+    arguments += [f"--data.init_args.stores=['{store}']"]
+    arguments += [f"--{name}={value}" for name, value in options.items()]
+    return main([*arguments, *words]).model
+
+
+@pytest.mark.parametrize("overlay", ["", "demo", "gpu", "paper"])
+def test_every_configuration_runs(overlay: str, tmp_path: Path, make_store):
+    model = fit(tmp_path / "run", make_store(), "--trainer.fast_dev_run=1", overlay=overlay)
+    assert model.hparams.input_width == 6 and model.hparams.max_events == 5
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model__mask_sizes": "[1]"},
+        {"model__mask_sizes": "[1,2,3,4]", "model__sampling": "max_discrepancy"},
+        {"model__loss": "l2"},
+        {"model__positions": "sinusoidal", "model__normalize": "standardize"},
+        {"data__token_stride": 3, "data__weighting": "event"},
+        {"data__placement": "mmap"},
+        {"data__placement": "host"},
+    ],
+    ids=lambda changes: "-".join(str(value) for value in changes.values()),
+)
+def test_every_setting_of_table_2_runs(changes: dict, tmp_path: Path, make_store):
+    store = make_store(counts=[14] * 30, stride=1.0)
+    assert fit(tmp_path / "run", store, "--trainer.fast_dev_run=2", **changes).trainer.state.finished
+
+
+def test_training_lowers_the_loss_and_exports_what_it_learned(tmp_path: Path, make_store):
+    losses = []
+
+    class Keep(MaskedEventPretraining):
+        def on_train_epoch_end(self) -> None:
+            super().on_train_epoch_end()
+            losses.append(float(self.trainer.callback_metrics["train/loss"]))
+
+    store = make_store(counts=[9] * 60)
+    trainer, data, module = (
+        trainer_for(tmp_path, 12),
+        EventWindows([str(store)], batch_size=8),
+        Keep(**small()),
+    )
+    trainer.fit(module, datamodule=data)
+    assert losses[-1] < losses[0] - 0.3
+    txe, manifest = module.exports()["txe"]
+    assert manifest["data"]["token_stride"] == 2.0 and manifest["mask_sizes"] == [1, 2, 3]
+    assert manifest["data"]["movies"] == len(data.train_windows.movies.ids) < 60
+    assert manifest["arguments"] == txe.arguments
+
+
+def trainer_for(folder: Path, epochs: int):
+    import pytorch_lightning as pl
+
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    return pl.Trainer(
+        max_epochs=epochs, accelerator="cpu", default_root_dir=folder, enable_checkpointing=False, **quiet
+    )
+
+
+def small(**changes) -> dict:
+    sizes = {"hidden": 8, "layers": 1, "heads": 2, "feedforward": 12, "queue_size": 40, "lr": 1e-2}
+    return {**sizes, "warmup_epochs": 0, "dropout": 0.1, **changes}
+
+
+def test_weights_are_handed_on_by_file(tmp_path: Path, make_store):
+    model = fit(tmp_path / "run", make_store(), **{"trainer.max_epochs": 1})
+    handed = load(tmp_path / "run" / "weights" / "txe.safetensors")
+    events = torch.rand(2, 5, 6)
+    assert torch.equal(handed(events), model.txe.eval()(events))
+
+
+def state(model: MaskedEventPretraining) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def test_going_on_from_a_checkpoint_is_bit_identical(tmp_path: Path, make_store):
+    store = make_store()
+    whole = fit(tmp_path / "whole", store, *keep_every_step(tmp_path / "kept"), **{"trainer.max_epochs": 3})
+    expected, steps = state(whole), whole.trainer.global_step
+    assert steps in (9, 12)
+    # inside an epoch, and at the end of one
+    for step in (1, steps // 3 + 1, 2 * steps // 3):
+        kept = tmp_path / "kept" / f"step={step}.ckpt"
+        resumed = fit(tmp_path / "rest", store, f"--ckpt_path={kept}", **{"trainer.max_epochs": 3})
+        assert resumed.trainer.global_step == steps
+        for name, value in state(resumed).items():
+            assert torch.equal(value, expected[name]), (step, name)
+    assert int(expected["queue.enqueued"]) == steps + 1
+
+
+def keep_every_step(folder: Path) -> list[str]:
+    return [
+        "--trainer.callbacks=ModelCheckpoint",
+        f"--trainer.callbacks.dirpath={folder}",
+        "--trainer.callbacks.filename={step}",
+        "--trainer.callbacks.every_n_train_steps=1",
+        "--trainer.callbacks.save_top_k=-1",
+    ]
+
+
+def test_the_queue_is_full_of_other_training_events_before_the_first_step(tmp_path: Path, make_store):
+    data, seen = EventWindows([str(make_store())], batch_size=8), []
+
+    class Look(MaskedEventPretraining):
+        def training_step(self, batch, batch_idx):
+            seen.append((self.queue.filled().clone(), self.queue_rows.filled().clone()))
+            return super().training_step(batch, batch_idx)
+
+    module = Look(**small(lr=0.0))
+    trainer_for(tmp_path, 1).fit(module, datamodule=data)
+    rows, numbers = seen[0]
+    assert rows.shape == (40, 6) and len(set(numbers.flatten().tolist())) == 40
+    expected = module.txe.targets(data.table.take(numbers.flatten().long()))
+    torch.testing.assert_close(rows, expected)
+    torch.testing.assert_close(rows.norm(dim=1), torch.ones(40))
+
+
+def test_the_event_looked_for_does_not_count_as_its_own_distractor(tmp_path: Path):
+    module = MaskedEventPretraining(input_width=3, max_events=5, **small())
+    vector = torch.nn.functional.normalize(torch.rand(1, 3), dim=1)
+    module.queue.enqueue(vector)
+    module.queue_rows.enqueue(torch.tensor([[17.0]]).double())
+    assert module.token_losses(vector, vector, torch.tensor([17])).tolist() == [0.0]
+    assert float(module.token_losses(vector, vector, torch.tensor([18]))) == pytest.approx(0.6931, abs=1e-3)
+    module.hparams["skip_own_event"] = False
+    assert float(module.token_losses(vector, vector, torch.tensor([17]))) == pytest.approx(0.6931, abs=1e-3)
+
+
+def test_stores_are_pooled_and_must_be_alike(tmp_path: Path, make_store):
+    first, second = make_store("first"), make_store("other")
+    data = EventWindows([str(first)], val_stores=[str(second)])
+    data.setup("fit")
+    # both stores hold the same ids: nothing is left to validate on
+    assert data.val_windows is None and len(data.table) == 540
+    with pytest.raises(StoreError, match=r"first has width 6, .*wide has 7: extract both alike"):
+        EventWindows([str(first), str(make_store("wide", width=7))]).setup("fit")
+
+
+def test_movies_can_be_chosen_and_left_out(tmp_path: Path, make_store):
+    wanted, bad = tmp_path / "wanted.json", tmp_path / "bad.txt"
+    wanted.write_text('["movie001", "movie002", "movie003"]')
+    bad.write_text("movie002\n\n")
+    data = EventWindows([str(make_store())], include=str(wanted), exclude=str(bad), val_fraction=0.0)
+    data.setup("fit")
+    assert data.train_windows.movies.ids == ("movie001", "movie003")
+    assert read_ids(bad) == ["movie002"]
+    bad.write_text("nobody")
+    with pytest.raises(KuleshovError, match=r"bad\.txt names none of the movies in"):
+        EventWindows([str(make_store("s2"))], include=str(bad)).setup("fit")
+
+
+def test_a_stride_that_is_no_multiple_of_the_stores_is_refused(make_store):
+    with pytest.raises(StoreError, match=r"has an event every 2\.0 s, 3\.0 s is no multiple of it"):
+        EventWindows([str(make_store())], token_stride=3.0).setup("fit")
+
+
+@pytest.mark.parametrize("placement", ["host", "device", "mmap"])
+def test_all_placements_give_the_same_features(placement: str, make_store):
+    data = EventWindows([str(make_store("a")), str(make_store("b", counts=[7] * 3))], placement=placement)
+    index = torch.tensor([[0, 269], [268, 5]])
+    expected = EventWindows([str(data.stores[0]), str(data.stores[1])]).table.take(index)
+    data.table.settle(torch.device("cpu"))
+    assert torch.equal(data.table.take(index), expected)
+
+
+def test_own_events_are_all_found(tmp_path: Path):
+    module = MaskedEventPretraining(input_width=3, max_events=5, **small())
+    module.queue_rows.enqueue(torch.tensor([[4.0], [7.0], [4.0], [9.0]]).double())
+    found = module.own_events(torch.tensor([9, 4, 5, 4]).double())
+    assert sorted(found.T.tolist()) == [[0, 3], [1, 0], [1, 2], [3, 0], [3, 2]]
+    assert module.own_events(torch.tensor([5]).double()).shape == (2, 0)
+
+
+def test_a_world_tells_which_events_validation_cannot_see(make_store, tmp_path):
+    truth = tmp_path / "world" / "truth"
+    truth.mkdir(parents=True)
+    stories = [
+        {"kind": "lvu", "id": f"movie{n:03d}", "events": [{"off_screen": e % 3 == 0} for e in range(9)]}
+        for n in range(30)
+    ]
+    (truth / "stories.jsonl").write_text("\n".join(map(json.dumps, stories)))
+    videos = tmp_path / "world" / "lvu" / "videos"
+    data = EventWindows([str(make_store())], val_fraction=0.3, video_root=str(videos))
+    data.setup("fit")
+    batch = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
+    place = torch.tensor(
+        [[round(data.table.locate(row)[1] / 2) for row in rows] for rows in batch["rows"].tolist()]
+    )
+    assert torch.equal(batch["offscreen"].long(), (place % 3 == 0).long())

@@ -1,0 +1,147 @@
+"""TxE: shapes, masks, attention, files."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from kuleshov.core.errors import KuleshovError, WeightsError
+from kuleshov.core.weights import save_weights
+from kuleshov.txe import TxE, load, save
+from kuleshov.txe.encoder import sinusoids
+from kuleshov.txe.feature_normalizer import FeatureNormalizer
+
+
+def small(**changes) -> TxE:
+    torch.manual_seed(0)
+    sizes = {"input_width": 6, "hidden": 8, "layers": 2, "heads": 2, "feedforward": 12, "dropout": 0.0}
+    return TxE(**{**sizes, **changes}).eval()
+
+
+def reference(txe: TxE, events: torch.Tensor) -> torch.Tensor:
+    """The encoder by PyTorch's own post-norm layer, one layer a block."""
+    hidden = txe.project(events) + txe.position[: events.shape[1]]
+    for block in txe.blocks:
+        layer = nn.TransformerEncoderLayer(8, 2, 12, dropout=0.0, batch_first=True).eval()
+        pairs = {
+            "self_attn.in_proj_": block.to_qkv,
+            "self_attn.out_proj.": block.from_heads,
+            "linear1.": block.widen,
+            "linear2.": block.narrow,
+            "norm1.": block.attention_norm,
+            "norm2.": block.feedforward_norm,
+        }
+        weights = {
+            f"{name}{part}": getattr(m, part) for name, m in pairs.items() for part in ("weight", "bias")
+        }
+        layer.load_state_dict(weights)
+        hidden = layer(hidden)
+    return hidden
+
+
+def test_equals_pytorchs_encoder():
+    txe, events = small(), torch.randn(3, 5, 6)
+    torch.testing.assert_close(txe(events), reference(txe, events))
+
+
+@pytest.mark.parametrize("positions", ["learned", "sinusoidal"])
+def test_runs_on_any_length_up_to_its_own(positions: str):
+    txe = small(positions=positions, max_events=7)
+    assert [tuple(txe(torch.randn(2, n, 6)).shape) for n in (1, 4, 7)] == [(2, 1, 8), (2, 4, 8), (2, 7, 8)]
+    with pytest.raises(KuleshovError, match=r"a window of 8 events is longer than max_events=7"):
+        txe(torch.randn(2, 8, 6))
+
+
+def test_a_hidden_events_input_changes_nothing():
+    txe, events = small(), torch.randn(2, 5, 6)
+    masked = torch.tensor([[False, True, True, False, False]] * 2)
+    other = torch.where(masked.unsqueeze(-1), torch.full_like(events, 1e6), events)
+    assert torch.equal(txe(events, masked), txe(other, masked))
+    # the check can fail: what is shown does matter
+    assert not torch.equal(txe(events, masked), txe(events + 1, masked))
+    assert not torch.equal(txe(events, masked), txe(events))
+
+
+def test_reconstructions_and_targets_have_unit_length():
+    txe, events = small(), torch.randn(2, 5, 6) * 3
+    torch.testing.assert_close(txe.reconstruct(txe(events)).norm(dim=-1), torch.ones(2, 5))
+    torch.testing.assert_close(txe.targets(events), F.normalize(events, dim=-1))
+    assert not txe.targets(events.requires_grad_()).requires_grad
+
+
+def test_attention_maps_are_those_of_the_forward_pass():
+    txe, events = small(), torch.randn(2, 5, 6)
+    maps = txe.attention_maps(events)
+    assert maps.shape == (2, 2, 2, 5, 5)
+    torch.testing.assert_close(maps.sum(-1), torch.ones(2, 2, 2, 5))
+    block, hidden = txe.blocks[0], txe.begin(txe.embed(events))
+    mixed = (maps[0] @ block.split(hidden)[2]).transpose(1, 2).reshape(hidden.shape)
+    expected = block.attention_norm(hidden + block.from_heads(mixed))
+    expected = block.feedforward_norm(expected + block.narrow(F.relu(block.widen(expected))))
+    torch.testing.assert_close(block(hidden), expected)
+
+
+def test_sinusoids_are_those_of_the_formula():
+    table = sinusoids(4, 6)
+    for place in range(4):
+        for i in range(3):
+            angle = torch.tensor(place / 10000 ** (2 * i / 6))
+            torch.testing.assert_close(table[place, 2 * i], angle.sin())
+            torch.testing.assert_close(table[place, 2 * i + 1], angle.cos())
+    assert sinusoids(3, 5).shape == (3, 5)
+
+
+def test_full_size_has_the_papers_shape():
+    with torch.device("meta"):
+        txe = TxE(2048)
+    assert txe.position.shape == (5, 1024) and len(txe.blocks) == 3 and txe.blocks[0].heads == 16
+    count = sum(parameter.numel() for parameter in txe.parameters())
+    layer = 4 * (1024 * 1024 + 1024) + 2 * 1024 * 2048 + 1024 + 2048 + 4 * 1024
+    assert count == 3 * layer + (2048 * 1024 + 1024) + (1024 * 2048 + 2048) + 6 * 1024
+
+
+@pytest.mark.parametrize("mode", ["none", "center", "standardize"])
+def test_normalizer_does_what_it_says(mode: str):
+    normalizer = FeatureNormalizer(4, mode)
+    features = torch.randn(50, 4) * torch.tensor([1.0, 2.0, 3.0, 0.0]) + 7
+    normalizer.fit(features)
+    found = normalizer(features)
+    expected = {
+        "none": features,
+        "center": features - features.mean(0),
+        "standardize": (features - features.mean(0))
+        / torch.cat([features[:, :3].std(0, False), torch.ones(1)]),
+    }[mode]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_statistics_that_nobody_fitted_are_refused():
+    with pytest.raises(KuleshovError, match="normalize=center has no statistics yet"):
+        small(normalize="center")(torch.randn(1, 5, 6))
+
+
+def test_weights_come_back_with_their_statistics(tmp_path: Path):
+    txe = small(normalize="standardize", positions="sinusoidal")
+    txe.normalizer.fit(torch.randn(20, 6) + 3)
+    save(tmp_path / "txe.safetensors", txe, {"method": "masked-event"})
+    again = load(tmp_path / "txe.safetensors", dropout=0.3)
+    events = torch.randn(2, 5, 6)
+    assert torch.equal(again(events), txe(events)) and again.drop.p == 0.3
+
+
+def test_other_weights_are_refused(tmp_path: Path):
+    save_weights(tmp_path / "w.safetensors", {"a": torch.zeros(1)}, {"architecture": "slow_d_r50"})
+    with pytest.raises(WeightsError, match=r"w\.safetensors holds slow_d_r50 weights, not a TxE"):
+        load(tmp_path / "w.safetensors")
+
+
+def test_features_of_another_width_are_refused():
+    with pytest.raises(KuleshovError, match=r"built for features of width 6, got 5"):
+        small()(torch.randn(1, 5, 5))
+
+
+def test_heads_must_divide():
+    with pytest.raises(KuleshovError, match=r"hidden=8 is not a multiple of heads=3"):
+        small(heads=3)
