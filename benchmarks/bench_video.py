@@ -32,7 +32,8 @@ import numpy as np
 import torch
 
 from kuleshov.video.augmentation import ClipAugmentation, cvrl_views
-from kuleshov.video.clip_datasets import ClipShape, TwoClips
+from kuleshov.video.clip_datasets import TwoClips
+from kuleshov.video.clip_format import ClipFormat
 from kuleshov.video.frame_source import FrameSource
 from kuleshov.video.reader import Backend, reader_version
 from kuleshov.video.video_file import Video
@@ -47,16 +48,16 @@ class Setting:
     height: int
     fps: int
     seconds: int
-    clip: ClipShape
+    clip: ClipFormat
     size: int
     short_side: int
     least: dict[str, float]
 
 
 SETTINGS = (
-    Setting("16x4 at 224", 340, 256, 30, 10, ClipShape(16, 4, 30.0), 224, 256, {"ours": 2.0}),
+    Setting("16x4 at 224", 340, 256, 30, 10, ClipFormat(16, 4, 30.0), 224, 256, {"ours": 2.0}),
     Setting(
-        "demo, 8x2 at 48", 64, 64, 8, 6, ClipShape(8, 2, 8.0), 48, 64, {"ours": 2.0, "ours, cached": 4.0}
+        "demo, 8x2 at 48", 64, 64, 8, 6, ClipFormat(8, 2, 8.0), 48, 64, {"ours": 2.0, "ours, cached": 4.0}
     ),
 )
 
@@ -125,7 +126,7 @@ def finishing(setting: Setting) -> Callable[[list[torch.Tensor]], torch.Tensor]:
 def pyslowfast_reading(setting: Setting, whole: bool) -> Callable[[Path], torch.Tensor]:
     """Two clips of a file, each decoded by itself, or both picked from the whole file."""
     rng, finish = np.random.default_rng(0), finishing(setting)
-    span = setting.clip.span
+    span = setting.clip.last_frame_seconds
 
     def read(path: Path) -> torch.Tensor:
         starts = rng.uniform(0, setting.seconds - span - 1 / setting.fps, 2)
@@ -164,8 +165,8 @@ def pytorchvideo_reading(setting: Setting) -> Callable[[Path], object] | None:
 
     def read(path: Path) -> object:
         video = EncodedVideo.from_path(str(path), decode_audio=False)
-        starts = rng.uniform(0, setting.seconds - setting.clip.span - 1 / setting.fps, 2)
-        clips = [video.get_clip(start, start + setting.clip.span)["video"] for start in starts]
+        starts = rng.uniform(0, setting.seconds - setting.clip.last_frame_seconds - 1 / setting.fps, 2)
+        clips = [video.get_clip(start, start + setting.clip.last_frame_seconds)["video"] for start in starts]
         return finish([clip.permute(1, 2, 3, 0) for clip in clips])
 
     return read

@@ -5,9 +5,10 @@ import json
 import pytest
 import torch
 
-from kuleshov.backbones import ClipFormat, build, load, load_classifier, save
+from kuleshov.backbones import build, load, load_classifier, save
 from kuleshov.core.errors import WeightsError
 from kuleshov.core.weights import save_weights
+from kuleshov.video.clip_format import ClipFormat
 
 CLIP = ClipFormat(8, 2, 8.0, 48, 56, (0, 0, 0), (1, 1, 1))
 

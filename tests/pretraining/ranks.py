@@ -11,7 +11,7 @@ import torch.distributed as dist
 from kuleshov.backbones.architectures import architecture
 from kuleshov.backbones.resnet3d import ResNet3d
 from kuleshov.pretraining import modist as modist_module
-from kuleshov.pretraining import pretraining
+from kuleshov.pretraining import pretraining_module as pretraining
 from kuleshov.pretraining.batch_norm import share_batch_norm
 from kuleshov.pretraining.cvrl import CVRL
 from kuleshov.pretraining.modist import MoDist

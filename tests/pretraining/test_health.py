@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from kuleshov.pretraining import health
+from kuleshov.pretraining import representation_health as health
 
 
 def unit(*shape: int) -> torch.Tensor:

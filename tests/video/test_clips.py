@@ -16,19 +16,19 @@ from kuleshov.video.augmentation import (
 )
 from kuleshov.video.bad_files import BadFiles
 from kuleshov.video.clip_datasets import (
-    ClipShape,
     EventClips,
     LabeledClip,
     MotionInput,
     TwoClips,
     VisualMotionClips,
 )
+from kuleshov.video.clip_format import ClipFormat
 from kuleshov.video.frame_source import FrameSource
 from kuleshov.video.optical_flow import MotionSettings, motion_path, precompute
 from kuleshov.video.reader import VideoReader
 from kuleshov.video.video_file import Video
 
-CLIP = ClipShape(num_frames=4, frame_stride=2, fps=8.0)
+CLIP = ClipFormat(num_frames=4, frame_stride=2, frame_rate=8.0)
 # the whole frame, so that the numbers in the pixels stay legible
 WHOLE = ViewPolicy(64, area=(1.0, 1.0), aspect=(2.0, 2.0), flip=0.0)
 
@@ -186,7 +186,7 @@ def test_event_clips_stand_around_the_centers(write_video, tmp_path, numbers):
     path = write_video(tmp_path / "long.mp4", range(200), 10)
     source = FrameSource([path])
     segment = Video("s", path, 5.0, 15.0)
-    data = EventClips([segment], source, 64, ClipShape(16, 1, 8.0))
+    data = EventClips([segment], source, 64, ClipFormat(16, 1, 8.0))
     clips = data[0]["clips"]
     assert clips.shape == (5, 3, 16, 64, 64)
     for event, center in enumerate([6, 8, 10, 12, 14]):
@@ -207,7 +207,7 @@ def test_spans_are_kept_to(videos, source, numbers):
 
 
 def test_visual_and_motion_clips(videos, source, tmp_path):
-    motion = MotionInput(ClipShape(6, 1, 8.0), crop_view(16), maximum=1.0)
+    motion = MotionInput(ClipFormat(6, 1, 8.0), crop_view(16), maximum=1.0)
     data = VisualMotionClips(videos, source, cvrl_views(24)[0], CLIP, motion, shift=(0.5, 3.0))
     sample = data[0]
     for name in "ab":
@@ -221,7 +221,7 @@ def test_visual_and_motion_clips(videos, source, tmp_path):
 def test_motion_from_files_is_read_instead_of_computed(videos, source, tmp_path, monkeypatch):
     precompute(videos[:2], tmp_path, MotionSettings(8.0, 32, 1.0))
     files = FrameSource([motion_path(tmp_path, video.id) for video in videos[:2]])
-    motion = MotionInput(ClipShape(6, 1, 8.0), crop_view(16), 1.0, tmp_path, files)
+    motion = MotionInput(ClipFormat(6, 1, 8.0), crop_view(16), 1.0, tmp_path, files)
     monkeypatch.setattr("kuleshov.video.clip_datasets.motion_frames", None)
     data = VisualMotionClips(videos[:2], source, crop_view(24), CLIP, motion)
     assert data[1]["motion_a"].shape == (3, 6, 16, 16)

@@ -8,18 +8,9 @@ from pathlib import Path
 
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError
 from kuleshov.datasets.examine import examine_all
-from kuleshov.video.video_file import Video
+from kuleshov.video.video_file import VIDEO_SUFFIXES, Video, is_video
 
-VIDEO_SUFFIXES = frozenset(
-    ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()
-)
 LIST_SUFFIXES = frozenset({".csv", ".lst", ".txt"})
-
-
-def is_video(path: str | Path) -> bool:
-    """Whether a name ends like a video's and is not hidden."""
-    path = Path(path)
-    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
 
 
 def find_videos(sources: str | Path | Iterable[str | Path]) -> list[Video]:

@@ -21,7 +21,6 @@ from kuleshov.video.augmentation import ClipAugmentation, crop_view, cvrl_views,
 from kuleshov.video.bad_files import BadFiles
 from kuleshov.video.clip_datasets import (
     ClipDataset,
-    ClipShape,
     LabeledClip,
     MotionInput,
     TwoClips,
@@ -96,11 +95,11 @@ class PretrainingClips(pl.LightningDataModule):
         self.probe_lists, self.probe_limit = (probe_bank, probe_queries), probe_limit
         self.global_batch, self.num_workers, self.backend = batch_size, num_workers, backend
         self.seed = (global_seed() or 0) if seed is None else seed
-        self.shape = ClipShape(num_frames, frame_stride, frame_rate)
-        mean, std = _CONSTANTS[normalize]
+        self.shape = ClipFormat(num_frames, frame_stride, frame_rate)
+        mean, std = _CONSTANTS[pixel_normalization]
         self.short_side, after = short_side, eval_short_side or short_side
         self.clip_format = ClipFormat(num_frames, frame_stride, frame_rate, crop_size, after, mean, std)
-        self.augment = ClipAugmentation(normalize)
+        self.augment = ClipAugmentation(pixel_normalization)
         self.cache_bytes, self.unreadable_limit = cache_mb * 10**6, unreadable_limit
         self.videos: list[Video] = []
         self.probe: list[list[Video]] = []
@@ -312,7 +311,7 @@ class MotionPairs(PretrainingClips):
         self.shift = (shift_low, shift_high)
         area = (area_low, 1.0)
         self.view = replace(modist_view(self.clip_format.crop_size, jitter, gray, blur), area=area)
-        self.motion_shape = ClipShape(motion_frames, motion_stride, motion_rate)
+        self.motion_shape = ClipFormat(motion_frames, motion_stride, motion_rate)
         self.motion_view, self.motion_maximum = crop_view(motion_size, area), motion_maximum
         self.motion_folder = Path(motion_folder) if motion_folder is not None else None
         self.motion_memo = MotionMemo(motion_cache_mb * 10**6)

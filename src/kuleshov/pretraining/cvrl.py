@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kuleshov.core.distributed import gather_with_gradient
-from kuleshov.pretraining import health
+from kuleshov.pretraining import representation_health as health
 from kuleshov.pretraining.contrastive_losses import pair_chance_loss, pair_info_nce
 from kuleshov.pretraining.pretraining_module import Optimizer, Pretraining
 from kuleshov.pretraining.projection_head import ProjectionHead

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from kuleshov.backbones import build
 from kuleshov.core.distributed import gather_rows, rank
 from kuleshov.core.errors import KuleshovError
-from kuleshov.pretraining import health
+from kuleshov.pretraining import representation_health as health
 from kuleshov.pretraining.contrastive_losses import queue_chance_loss, queue_info_nce
 from kuleshov.pretraining.momentum_encoder import key_encoder, update
 from kuleshov.pretraining.pretraining_module import Optimizer, Pretraining

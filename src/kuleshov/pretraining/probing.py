@@ -15,7 +15,8 @@ from kuleshov.core.results import Result
 from kuleshov.pretraining.knn import knn_predict, majority_accuracy
 from kuleshov.pretraining.linear_probe import fit_linear
 from kuleshov.video.augmentation import crop_view
-from kuleshov.video.clip_datasets import ClipShape, LabeledClip
+from kuleshov.video.clip_datasets import LabeledClip
+from kuleshov.video.clip_format import ClipFormat
 from kuleshov.video.frame_source import FrameSource
 from kuleshov.video.video_file import Video
 
@@ -57,7 +58,7 @@ def untrained(like: ResNet3d, kind: Untrained, seed: int) -> ResNet3d:
 def _loader(network: ResNet3d, videos: list[Video], batch_size: int, workers: int) -> DataLoader:
     clip = network.clip
     source = FrameSource([video.path for video in videos], clip.short_side)
-    shape = ClipShape(clip.num_frames, clip.frame_stride, clip.frame_rate)
+    shape = ClipFormat(clip.num_frames, clip.frame_stride, clip.frame_rate)
     clips = LabeledClip(videos, source, crop_view(clip.crop_size), shape, train=False)
     return DataLoader(clips, batch_size=batch_size, num_workers=workers)
 

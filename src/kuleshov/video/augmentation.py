@@ -235,7 +235,7 @@ class ClipAugmentation(nn.Module):
 
     def __init__(self, pixel_normalization: Literal["none", "kinetics"] = "none") -> None:
         super().__init__()
-        self.normalize = normalize
+        self.pixel_normalization = pixel_normalization
 
     @torch.no_grad()
     def forward(self, clips: Tensor, parameters: Tensor | None = None) -> Tensor:

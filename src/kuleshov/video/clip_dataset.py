@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,7 +10,6 @@ from torch.utils.data import Dataset
 
 from kuleshov.core.errors import KuleshovError, VideoError
 from kuleshov.core.random import numpy_generator
-from kuleshov.video import sampling
 from kuleshov.video.augmentation import ViewParameters, ViewPolicy, center_view, crop_clip, draw_view
 from kuleshov.video.bad_files import BadFiles
 from kuleshov.video.frame_source import FrameSource
@@ -20,30 +18,6 @@ from kuleshov.video.video_file import Video
 _ATTEMPTS = 20
 # views of a sample's generator: 0 is the time; these are apart from the augmentations' 1, 2, ...
 _REPLACEMENTS = 1000
-
-
-@dataclass(frozen=True)
-class ClipShape:
-    """T frames, `frame_stride` steps apart, of `fps` steps a second.
-
-    Attributes:
-        num_frames: T.
-        frame_stride: steps between frames.
-        fps: nominal steps per second, whatever the file's own rate is.
-    """
-
-    num_frames: int = 16
-    frame_stride: int = 2
-    fps: float = 30.0
-
-    @property
-    def span(self) -> float:
-        """Seconds from the first frame to the last."""
-        return (self.num_frames - 1) * self.frame_stride / self.fps
-
-    def times(self, start: float, begin: float, end: float) -> np.ndarray:
-        """(T,) seconds of the frames of a clip from `start` on that loops inside [begin, end]."""
-        return sampling.clip_times(start, self.num_frames, self.frame_stride, self.fps, begin, end)
 
 
 class ClipDataset(Dataset):

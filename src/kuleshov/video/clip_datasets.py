@@ -12,14 +12,14 @@ from kuleshov.core.errors import KuleshovError
 from kuleshov.video import sampling
 from kuleshov.video.augmentation import ViewPolicy, center_view, crop_clip
 from kuleshov.video.bad_files import BadFiles
-from kuleshov.video.clip_dataset import ClipDataset, ClipShape, cut_view
+from kuleshov.video.clip_dataset import ClipDataset, cut_view
+from kuleshov.video.clip_format import ClipFormat
 from kuleshov.video.frame_source import FrameSource
 from kuleshov.video.optical_flow import MotionMemo, motion_frames, motion_path
 from kuleshov.video.video_file import Video
 
 __all__ = [
     "ClipDataset",
-    "ClipShape",
     "EventClips",
     "LabeledClip",
     "MotionInput",
@@ -48,7 +48,7 @@ class TwoClips(ClipDataset):
         videos: Sequence[Video],
         source: FrameSource,
         views: tuple[ViewPolicy, ViewPolicy],
-        clip: ClipShape,
+        clip: ClipFormat,
         seed: int = 0,
         bad_files: BadFiles | None = None,
     ) -> None:
@@ -59,7 +59,7 @@ class TwoClips(ClipDataset):
         """See the class."""
         video = self.videos[index]
         begin, end = self._span(video)
-        starts = sampling.two_clip_starts(self._generator(epoch, index, 0), end - begin, self.clip.span)
+        starts = sampling.two_clip_starts(self._generator(epoch, index, 0), end - begin, self.clip.last_frame_seconds)
         times = [self.clip.times(begin + start, begin, end) for start in starts]
         frames = np.split(self.source.read(video.path, np.concatenate(times)), 2)
         sample = {}
@@ -76,7 +76,7 @@ class MotionInput:
     """How the motion clips of `VisualMotionClips` are made.
 
     Attributes:
-        clip: frames of a motion clip; flow goes from each frame to the one a step of `clip.fps` later.
+        clip: frames of a motion clip; flow goes from each frame to the one a step of `clip.frame_rate` later.
         view: crop and flip of the motion clips.
         maximum: see `flow_edges`.
         folder: motion written by `precompute`; None to compute it in the loader.
@@ -84,7 +84,7 @@ class MotionInput:
         memo: keeps motion that the loader computed.
     """
 
-    clip: ClipShape
+    clip: ClipFormat
     view: ViewPolicy
     maximum: float = 2.0
     folder: Path | None = None
@@ -95,8 +95,8 @@ class MotionInput:
         """(2 T,) seconds of the pairs between which the flow goes: first and second of each, in turn."""
         firsts = self.clip.times(start, begin, end)
         # at the very end the pair stays inside: its flow is then that of the last two steps
-        firsts = np.clip(firsts, begin, max(begin, end - 1.5 / self.clip.fps))
-        return np.stack([firsts, firsts + 1 / self.clip.fps], axis=1).ravel()
+        firsts = np.clip(firsts, begin, max(begin, end - 1.5 / self.clip.frame_rate))
+        return np.stack([firsts, firsts + 1 / self.clip.frame_rate], axis=1).ravel()
 
 
 class VisualMotionClips(ClipDataset):
@@ -122,7 +122,7 @@ class VisualMotionClips(ClipDataset):
         videos: Sequence[Video],
         source: FrameSource,
         view: ViewPolicy,
-        clip: ClipShape,
+        clip: ClipFormat,
         motion: MotionInput,
         shift: tuple[float, float] = (0.5, 10.0),
         seed: int = 0,
@@ -137,7 +137,7 @@ class VisualMotionClips(ClipDataset):
         """See the class."""
         video = self.videos[index]
         begin, end = self._span(video)
-        span = max(self.clip.span, self.motion.clip.span)
+        span = max(self.clip.last_frame_seconds, self.motion.clip.last_frame_seconds)
         generator = self._generator(epoch, index, 0)
         starts = sampling.shifted_clip_starts(generator, end - begin, span, span, self.shift)
         visual, moving = self._read(video, [begin + start for start in starts], begin, end)
@@ -189,7 +189,7 @@ class LabeledClip(ClipDataset):
         videos: Sequence[Video],
         source: FrameSource,
         view: ViewPolicy,
-        clip: ClipShape,
+        clip: ClipFormat,
         train: bool,
         seed: int = 0,
         bad_files: BadFiles | None = None,
@@ -205,9 +205,9 @@ class LabeledClip(ClipDataset):
         video = self.videos[index]
         begin, end = self._span(video)
         if self.train:
-            start = sampling.uniform_start(self._generator(epoch, index, 0), end - begin, self.clip.span)
+            start = sampling.uniform_start(self._generator(epoch, index, 0), end - begin, self.clip.last_frame_seconds)
         else:
-            start = sampling.centered_start(end - begin, self.clip.span)
+            start = sampling.centered_start(end - begin, self.clip.last_frame_seconds)
         frames = self.source.read(video.path, self.clip.times(begin + start, begin, end))
         policy = self.view if self.train else None
         clip, parameters = cut_view(frames, policy, self._generator(epoch, index, 1), self.view.size)
@@ -235,7 +235,7 @@ class EventClips(ClipDataset):
         videos: Sequence[Video],
         source: FrameSource,
         size: int,
-        clip: ClipShape,
+        clip: ClipFormat,
         events: int = 5,
         seconds: float = 10.0,
         seed: int = 0,
@@ -252,7 +252,7 @@ class EventClips(ClipDataset):
         end = begin + self.seconds
         times = [
             sampling.centered_clip_times(
-                begin + center, clip.num_frames, clip.frame_stride, clip.fps, begin, end
+                begin + center, clip.num_frames, clip.frame_stride, clip.frame_rate, begin, end
             )
             for center in self.centers
         ]

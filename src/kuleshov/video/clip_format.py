@@ -3,7 +3,10 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from kuleshov.core.errors import WeightsError
+from kuleshov.video import sampling
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,15 @@ class ClipFormat:
     def span_seconds(self) -> float:
         """Seconds that a clip covers: num_frames times the distance of neighboring frames."""
         return self.num_frames * self.frame_seconds
+
+    @property
+    def last_frame_seconds(self) -> float:
+        """Seconds from the first frame to the last."""
+        return (self.num_frames - 1) * self.frame_stride / self.frame_rate
+
+    def times(self, start: float, begin: float, end: float) -> np.ndarray:
+        """(T,) seconds of the frames of a clip from `start` on that loops inside [begin, end]."""
+        return sampling.clip_times(start, self.num_frames, self.frame_stride, self.frame_rate, begin, end)
 
     def normalize(self, clips):
         """Turn a uint8 tensor (B, 3, T, H, W) in 0..255 into the floats that the backbone expects."""

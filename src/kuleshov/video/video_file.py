@@ -1,4 +1,4 @@
-"""Values that pass between the rooms."""
+"""A video file, or a part of one, and which files are videos."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,3 +21,28 @@ class Video:
     start: float | None = None
     end: float | None = None
     label: int | None = None
+
+
+VIDEO_SUFFIXES = frozenset(
+    ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()
+)
+# of several files of one name, the container that is taken
+_PREFERRED = ".mp4 .mkv .webm .avi .mov".split()
+
+
+def is_video(path: str | Path) -> bool:
+    """Whether a name ends like a video's and is not hidden."""
+    path = Path(path)
+    return path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
+
+
+def videos_by_stem(folder: str | Path) -> dict[str, Path]:
+    """The videos that lie in a folder, by their names without ending; {} where there is no such folder."""
+    folder = Path(folder)
+    found = sorted(filter(is_video, folder.iterdir()), key=_choice) if folder.is_dir() else []
+    return {path.stem: path for path in found}
+
+
+def _choice(path: Path) -> tuple[int, str]:
+    suffix = path.suffix.lower()
+    return -(_PREFERRED.index(suffix) if suffix in _PREFERRED else len(_PREFERRED)), path.name

@@ -14,7 +14,7 @@ from kuleshov.tasks.segment_data import EpochOrder, spread
 from kuleshov.tasks.verbs.offscreen import read_offscreen
 from kuleshov.training.bad_files_monitor import BAD_FILES_FILE
 from kuleshov.video.bad_files import BadFiles
-from kuleshov.video.clip_datasets import ClipShape, EventClips
+from kuleshov.video.clip_datasets import EventClips
 from kuleshov.video.clip_format import ClipFormat
 from kuleshov.video.frame_source import FrameSource
 from kuleshov.video.reader import Backend
@@ -39,7 +39,7 @@ class VerbClips(EventClips):
         videos: list[Video],
         source: FrameSource,
         size: int,
-        clip: ClipShape,
+        clip: ClipFormat,
         verbs: dict[str, list[int]] | None = None,
         seed: int = 0,
         bad_files: BadFiles | None = None,
@@ -115,7 +115,7 @@ class VerbClipData(pl.LightningDataModule):
             vocabulary,
         )
         self.offscreen_file, self.unreadable_limit = offscreen_file, unreadable_limit
-        self.shape, self.cache_bytes = ClipShape(num_frames, frame_stride, frame_rate), cache_mb * 10**6
+        self.shape, self.cache_bytes = ClipFormat(num_frames, frame_stride, frame_rate), cache_mb * 10**6
         self.clip_format = ClipFormat(num_frames, frame_stride, frame_rate, crop_size, crop_size)
         self.annotations: VidSitu | None = None
         self._next_epoch = 0
