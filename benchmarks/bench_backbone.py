@@ -237,9 +237,7 @@ def table(lines: list[Line]) -> str:
         figures = (f"{line.per_second:.1f}", f"{line.ratio:.2f}", least, f"{line.of_floor:.0%}")
         rows.append((line.what, line.way, *figures))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows
-    )
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
 
 
 def main() -> int:

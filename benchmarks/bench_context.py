@@ -162,9 +162,7 @@ def bench_step(folder: Path, size: dict, rounds: int) -> bool:
     masked = 2 * size["batch"]  # sizes 1, 2, 3: two events a window on average
     step(resident)
     alone = best(lambda: step(resident), rounds)
-    whole = (
-        best(lambda: [step(data.on_after_batch_transfer(b, 0)) for b in data.train_dataloader()], rounds) / 2
-    )
+    whole = best(lambda: [step(data.on_after_batch_transfer(b, 0)) for b in data.train_dataloader()], rounds) / 2
     loader = DataLoader(NpyWindows(npy), size["batch"])
 
     def plain() -> None:
@@ -175,11 +173,7 @@ def bench_step(folder: Path, size: dict, rounds: int) -> bool:
     floor = step_flops(size, masked) / machine_flops(rounds)
     row("step on resident tensors", f"{alone * 1e3:.0f} ms", f"{size['batch'] / alone:.0f} windows/s")
     row("step with loading", f"{whole * 1e3:.0f} ms", f"ratio to resident {whole / alone:.2f} (aim <= 1.5)")
-    row(
-        "step with a DataLoader over .npy files",
-        f"{peers * 1e3:.0f} ms",
-        f"ratio to ours {peers / whole:.2f}",
-    )
+    row("step with a DataLoader over .npy files", f"{peers * 1e3:.0f} ms", f"ratio to ours {peers / whole:.2f}")
     row("floor: the products alone", f"{floor * 1e3:.0f} ms", f"share of the step {floor / whole:.2f}")
     return whole / alone <= 1.5
 
@@ -229,14 +223,8 @@ def bench_extract(folder: Path, rounds: int) -> bool:
         extract(weights, videos, folder / f"out{next(count)}", accelerator="cpu", progress=False)
 
     one, each = best(ours, rounds), best(lambda: window_by_window(weights, clip, videos, seconds), rounds)
-    row(
-        "one pass a movie, written to a store", f"{len(videos) / one:.2f}/s", "60 s movies at a stride of 1 s"
-    )
-    row(
-        "each window on its own, not written",
-        f"{len(videos) / each:.2f}/s",
-        f"ratio {each / one:.1f} (aim >= 2)",
-    )
+    row("one pass a movie, written to a store", f"{len(videos) / one:.2f}/s", "60 s movies at a stride of 1 s")
+    row("each window on its own, not written", f"{len(videos) / each:.2f}/s", f"ratio {each / one:.1f} (aim >= 2)")
     return each / one >= 2
 
 
@@ -257,9 +245,7 @@ def bench_memory(folder: Path) -> bool:
         words = [str(weights), str(movie), str(folder / f"memory{minutes}")]
         code = f"from bench_context import peak_memory; peak_memory(*{words!r})"
         place = str(Path(__file__).parent)
-        found = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=place
-        )
+        found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=place)
         peaks.append(int(found.stdout) // 1024)
         row(f"a movie of {minutes} minutes", f"{peaks[-1]} MB", "peak memory")
     return peaks[1] <= 1.05 * peaks[0]
@@ -267,9 +253,7 @@ def bench_memory(folder: Path) -> bool:
 
 def main() -> int:
     """Run the measurements; 1 where an aim is missed."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="the paper's size")
     parser.add_argument("--parts", default="gather,step,extract,memory", help="which measurements")
     parser.add_argument("--rounds", type=int, default=3)

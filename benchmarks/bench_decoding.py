@@ -63,15 +63,11 @@ def compare(size: str, events: int, measured: int, longest: int) -> tuple[float,
 def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--events", type=int, default=64, help="events written together (default: %(default)s)"
-    )
+    parser.add_argument("--events", type=int, default=64, help="events written together (default: %(default)s)")
     parser.add_argument("--longest", type=int, default=30, help="tokens an event (default: %(default)s)")
     parser.add_argument("--floor", type=float, default=5.0, help="least ratio (default: %(default)s)")
     args = parser.parse_args()
-    print(
-        f"{'size':8}{'together, cached':>18}{'one by one':>14}{'ratio':>8}   tokens/s, {args.events} events"
-    )
+    print(f"{'size':8}{'together, cached':>18}{'one by one':>14}{'ratio':>8}   tokens/s, {args.events} events")
     good = True
     for size, measured in (("demo", args.events), ("paper", min(8, args.events))):
         ours, theirs, equal = compare(size, args.events, measured, args.longest)

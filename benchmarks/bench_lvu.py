@@ -59,9 +59,7 @@ def evaluation(
             for end in movie.ends[::every]:
                 batch = collate([maker(movie, np.array([end]), None, False)])
                 events = contextualize(contextualizer, batch["events"], batch["length"], step=2)
-                pooled.append(
-                    pool(events, batch["movie"], batch["turn"], batch["event_first"], batch["event_count"])
-                )
+                pooled.append(pool(events, batch["movie"], batch["turn"], batch["event_first"], batch["event_count"]))
         return torch.cat(pooled)
 
     (fast, one), (slow, other) = timed(once), timed(naive)
@@ -70,9 +68,7 @@ def evaluation(
     return fast / windows, slow / len(other), torch.allclose(same, other, atol=1e-4)
 
 
-def training(
-    movies: list[Movie], maker: SampleMaker, contextualizer: Contextualizer, pool: SpanPool
-) -> float:
+def training(movies: list[Movie], maker: SampleMaker, contextualizer: Contextualizer, pool: SpanPool) -> float:
     """Seconds a window of training TxE and the pool, batch 4."""
     chosen = [movies[k % len(movies)] for k in range(4)]
     batch = collate([maker(movie, movie.ends[:1], None, False) for movie in chosen])

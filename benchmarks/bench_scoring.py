@@ -22,22 +22,13 @@ from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
 from kuleshov.datasets.vidsitu_format import EVENTS, Annotation, Event
-from kuleshov.metrics.role_metrics import (
-    Item,
-    Prediction,
-    References,
-    choose_references,
-    role_items,
-    score_roles,
-)
+from kuleshov.metrics.role_metrics import Item, Prediction, References, choose_references, role_items, score_roles
 
 NAMES = ("Arg0 (agent)", "Arg1 (thing)", "Arg2 (goal)", "ArgM (location)", "Scene of the Event")
 SHORT = ("Arg0", "Arg1", "Arg2", "ALoc", "AScn")
 
 
-def valid_set(
-    segments: int, seed: int = 0
-) -> tuple[list[Prediction], list[References], dict[str, list[Annotation]]]:
+def valid_set(segments: int, seed: int = 0) -> tuple[list[Prediction], list[References], dict[str, list[Annotation]]]:
     """Made-up texts in VidSitu's proportions: four annotators, some 150 verbs, two to five roles an event."""
     rng = random.Random(seed)
     words = [f"word{i}" for i in range(1500)]
@@ -103,9 +94,7 @@ def official(
 def main() -> int:
     """Measure and print; 1 where the floor is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--segments", type=int, default=1324, help="segments in the set (default: %(default)s)"
-    )
+    parser.add_argument("--segments", type=int, default=1324, help="segments in the set (default: %(default)s)")
     parser.add_argument("--floor", type=float, default=2.0, help="least ratio (default: %(default)s)")
     parser.add_argument("--official", type=Path, help="checkout of VidSitu's official code")
     args = parser.parse_args()

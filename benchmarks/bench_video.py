@@ -56,9 +56,7 @@ class Setting:
 
 SETTINGS = (
     Setting("16x4 at 224", 340, 256, 30, 10, ClipFormat(16, 4, 30.0), 224, 256, {"ours": 2.0}),
-    Setting(
-        "demo, 8x2 at 48", 64, 64, 8, 6, ClipFormat(8, 2, 8.0), 48, 64, {"ours": 2.0, "ours, cached": 4.0}
-    ),
+    Setting("demo, 8x2 at 48", 64, 64, 8, 6, ClipFormat(8, 2, 8.0), 48, 64, {"ours": 2.0, "ours, cached": 4.0}),
 )
 
 
@@ -139,9 +137,7 @@ def pyslowfast_reading(setting: Setting, whole: bool) -> Callable[[Path], torch.
     return read
 
 
-def our_reading(
-    setting: Setting, paths: list[Path], backend: Backend, cache: int
-) -> Callable[[Path], object]:
+def our_reading(setting: Setting, paths: list[Path], backend: Backend, cache: int) -> Callable[[Path], object]:
     """`TwoClips` with CVRL's views: both clips in one pass, only the frames needed converted."""
     videos, augment = [Video(path.stem, path) for path in paths], ClipAugmentation()
     source = FrameSource(paths, setting.short_side, backend, cache)
@@ -266,10 +262,7 @@ def main() -> int:
     parser.add_argument("--videos", type=int, default=6, help="videos a setting")
     parser.add_argument("--rounds", type=int, default=5, help="rounds in which the ways take turns")
     parser.add_argument(
-        "--reads",
-        type=int,
-        default=0,
-        help="and measure the memory after so many and ten times as many reads",
+        "--reads", type=int, default=0, help="and measure the memory after so many and ten times as many reads"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
@@ -277,9 +270,7 @@ def main() -> int:
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
         rows = [
-            row
-            for setting in SETTINGS
-            for row in measure(setting, Path(folder), arguments.videos, arguments.rounds)
+            row for setting in SETTINGS for row in measure(setting, Path(folder), arguments.videos, arguments.rounds)
         ]
         held = memory(SETTINGS[0], Path(folder), arguments.reads) if arguments.reads else None
     if arguments.json:

@@ -106,17 +106,13 @@ def estimate(method: Method, arguments: argparse.Namespace) -> dict[str, float |
     """One line of the table."""
     batch, epochs, again = settings(method.name)
     peak, memory = GPUS[arguments.gpu]
-    sample = method.trained * operations("slow_d_r50", True) + method.embedded * operations(
-        "slow_d_r50", False
-    )
+    sample = method.trained * operations("slow_d_r50", True) + method.embedded * operations("slow_d_r50", False)
     sample += method.trained * stage_operations("slow_d_r50", again)
     if method.motion:
         sample += operations("motion_2d", True) + operations("motion_2d", False)
     steps = epochs * (arguments.videos // batch)
     seconds = steps * batch * sample / (arguments.gpus * peak * arguments.share)
-    activations = method.trained * kept_bytes("slow_d_r50", again) + method.motion * kept_bytes(
-        "motion_2d", 0
-    )
+    activations = method.trained * kept_bytes("slow_d_r50", again) + method.motion * kept_bytes("motion_2d", 0)
     # weights, gradients and momentum in float32; a key encoder's weights beside them
     fixed = sum(p.numel() for p in build("slow_d_r50", 64).parameters()) * 4 * (3 + method.motion)
     return {
@@ -164,12 +160,8 @@ def main() -> int:
         print(json.dumps({"measured": here, "computed": lines}))
         return 0
     share, rate = here["share_of_product"], here["videos_a_second_a_core"]
-    print(
-        f"measured here: a training step runs at {share:.0%} of a matrix product; a core reads {rate:.1f} videos/s"
-    )
-    print(
-        f"computed for {arguments.gpus} x {arguments.gpu} at an assumed {arguments.share:.0%} of their bf16 peak:"
-    )
+    print(f"measured here: a training step runs at {share:.0%} of a matrix product; a core reads {rate:.1f} videos/s")
+    print(f"computed for {arguments.gpus} x {arguments.gpu} at an assumed {arguments.share:.0%} of their bf16 peak:")
     for line in lines:
         cores = line["videos_a_second"] / rate
         print(

@@ -42,9 +42,7 @@ def load(folder: Path) -> ModuleType:
     code, coval = folder / "vidsitu_code" / "evl_fns.py", folder / "coval"
     for needed in (code, coval / "coval" / "eval" / "evaluator.py"):
         if not needed.is_file():
-            raise SystemExit(
-                f"error: {needed} is not there: name a checkout of VidSitu with its submodule coval"
-            )
+            raise SystemExit(f"error: {needed} is not there: name a checkout of VidSitu with its submodule coval")
     sys.path.insert(0, str(coval))
     _stand_in("fire")
     _stand_in("yacs")
@@ -74,9 +72,7 @@ def write_files(
     """Write split, annotations and predictions as the official code reads them: name -> path."""
     records = [_record(name, one) for name, many in annotations.items() for one in many]
     outputs = [{"ann_idx": number, "vb_output": one} for number, one in enumerate(predictions)]
-    paths = {name: folder / f"{name}.json" for name in ("split", "annotations")} | {
-        "predictions": folder / "p.pkl"
-    }
+    paths = {name: folder / f"{name}.json" for name in ("split", "annotations")} | {"predictions": folder / "p.pkl"}
     paths["split"].write_text(json.dumps(list(annotations)), encoding="utf-8")
     paths["annotations"].write_text(json.dumps(records), encoding="utf-8")
     paths["predictions"].write_bytes(pickle.dumps(outputs))

@@ -46,9 +46,7 @@ def test_an_overlay_keeps_the_classes(path: Path, capsys: pytest.CaptureFixture)
     assert "class_path" not in (yaml.safe_load(path.read_text()) or {}).get("model", {})
 
 
-@pytest.mark.parametrize(
-    "path", [*BASES, *OVERLAYS], ids=lambda path: str(path.relative_to(ROOT / "configs"))
-)
+@pytest.mark.parametrize("path", [*BASES, *OVERLAYS], ids=lambda path: str(path.relative_to(ROOT / "configs")))
 def test_a_configuration_says_what_it_is_for(path: Path):
     first = path.read_text(encoding="utf-8").splitlines()[0]
     assert first.startswith("# ") and len(first) > 30

@@ -37,9 +37,7 @@ def imported(path: Path) -> set[tuple[str, ...]]:
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {
-                tuple(alias.name.split(".")[1:]) for alias in node.names if alias.name.startswith("kuleshov.")
-            }
+            found |= {tuple(alias.name.split(".")[1:]) for alias in node.names if alias.name.startswith("kuleshov.")}
         elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "kuleshov":
             parts = tuple(node.module.split(".")[1:])
             found |= {parts} if parts else {(alias.name,) for alias in node.names}

@@ -56,22 +56,11 @@ def test_make_targets_are_there(line: str):
 
 def test_make_help_lists_every_target():
     shown = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for target in (
-        "demo",
-        "test",
-        "lint",
-        "bench",
-        "tensorboard",
-        "pretrain-backbone",
-        "pretrain-txe",
-        "tables",
-    ):
+    for target in ("demo", "test", "lint", "bench", "tensorboard", "pretrain-backbone", "pretrain-txe", "tables"):
         assert re.search(rf"^{target}\s", shown, re.M)
 
 
 def test_linked_files_are_there():
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
-            assert target.startswith("http") or (page.parent / target).exists(), (
-                f"{page.name} links to {target}"
-            )
+            assert target.startswith("http") or (page.parent / target).exists(), f"{page.name} links to {target}"

@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     name = words[0]
     if name not in COMMANDS and name not in LIGHTNING:
-        from kuleshov.pipeline.stages import nearest
+        from kuleshov.core.errors import nearest
 
         print(f"error: no command {name!r}{nearest(name, COMMANDS | LIGHTNING)}", file=sys.stderr)
         return 2
@@ -99,9 +99,7 @@ def lightning(name: str, words: list[str]) -> int:
     from kuleshov.training.lightning_cli import main as run_lightning
 
     watch_runner()
-    asks = any(
-        word in ("-h", "--help") or word.startswith(("--print_config", "--print-config")) for word in words
-    )
+    asks = any(word in ("-h", "--help") or word.startswith(("--print_config", "--print-config")) for word in words)
     # LightningCLI warns of arguments given twice, and DDP's launcher repeats the process's own
     arguments = None if sys.argv[1:] == [name, *words] else [name, *words]
     if asks:
@@ -115,11 +113,7 @@ def lightning(name: str, words: list[str]) -> int:
 def overview() -> str:
     """The text of `kuleshov --help`."""
     width = max(map(len, COMMANDS))
-    lines = [
-        "usage: kuleshov COMMAND ...",
-        "",
-        "Hierarchical self-supervised learning for movie understanding.",
-    ]
+    lines = ["usage: kuleshov COMMAND ...", "", "Hierarchical self-supervised learning for movie understanding."]
     for title, commands in (("commands", COMMANDS), ("training", LIGHTNING)):
         lines += ["", f"{title}:"] + [f"  {name:<{width}}  {text}" for name, text in commands.items()]
     return "\n".join([*lines, "", "`kuleshov COMMAND --help` says more."])

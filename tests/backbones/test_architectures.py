@@ -64,8 +64,7 @@ def test_equals_plain_construction(name):
 
 # counted from the published configurations: backbone without head, in millions
 @pytest.mark.parametrize(
-    ("name", "millions"),
-    [("slow_d_r50", 31.67), ("slow_r50", 31.63), ("i3d_r50", 27.22), ("motion_2d", 0.38)],
+    ("name", "millions"), [("slow_d_r50", 31.67), ("slow_r50", 31.63), ("i3d_r50", 27.22), ("motion_2d", 0.38)]
 )
 def test_parameter_count_and_map_at_full_size(name, millions):
     with torch.device("meta"):

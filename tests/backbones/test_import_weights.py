@@ -52,9 +52,7 @@ def pytorchvideo_name(key: str, pooled: bool) -> str:
     if key.startswith("head"):
         return key.replace("head.projection", f"blocks.{6 if pooled else 5}.proj")
     if key.startswith("s1"):
-        return key.replace("s1.pathway0_stem.conv", "blocks.0.conv").replace(
-            "s1.pathway0_stem.bn", "blocks.0.norm"
-        )
+        return key.replace("s1.pathway0_stem.conv", "blocks.0.conv").replace("s1.pathway0_stem.bn", "blocks.0.norm")
     stage, block, rest = key.split(".", 2)
     number = int(stage[1]) - 1 + (1 if pooled and stage != "s2" else 0)
     for letter in "abc":
@@ -80,11 +78,7 @@ def write_dialect(dialect: str, path: Path, name: str, state: dict) -> Path:
         torch.save({"model_state": {pytorchvideo_name(k, pooled): v for k, v in state.items()}}, path)
     else:
         inside = {f"network.{k}": v for k, v in state.items()} | {"loss.scale": torch.ones(1)}
-        content = {
-            "pytorch-lightning_version": "2.6.6",
-            "state_dict": inside,
-            "hyper_parameters": {"lr": 0.1},
-        }
+        content = {"pytorch-lightning_version": "2.6.6", "state_dict": inside, "hyper_parameters": {"lr": 0.1}}
         torch.save(content, path)
     return path
 

@@ -7,7 +7,7 @@ import torch
 
 from kuleshov import backbones
 from kuleshov.core.weights import save_weights
-from kuleshov.tasks.event_task import ContextTask
+from kuleshov.tasks.context_task import ContextTask
 from kuleshov.tasks.relations.events import RelationsFromEvents
 from kuleshov.tasks.roles.module import RolesFromEvents
 from kuleshov.tasks.roles.tokens import RoleTokens
@@ -25,9 +25,7 @@ TXE = {"context": "scratch", "hidden": 16, "layers": 1, "heads": 2, "feedforward
 def hand_on(network: ContextTask, folder: Path, facts: dict) -> None:
     network.assemble(facts, network._choices)
     for name, (source, manifest) in network.exports().items():
-        save_weights(
-            folder / "pretrained-seed0" / "weights" / f"{name}.safetensors", source.state_dict(), manifest
-        )
+        save_weights(folder / "pretrained-seed0" / "weights" / f"{name}.safetensors", source.state_dict(), manifest)
 
 
 @pytest.fixture
@@ -47,13 +45,7 @@ def hierarchy(stage, monkeypatch) -> Path:
     hand_on(VerbsFromEvents(**TXE), verbs, {**width, "verbs": VERBS})
     hand_on(RelationsFromEvents(head_width=8, **TXE), relations, {**width, "relation_counts": [1, 1, 1, 1]})
     tokens = RoleTokens.train(["a man", "in a park"], VERBS, ["Arg0", "AScn"], 300)
-    sizes = {
-        "decoder_width": 16,
-        "decoder_layers": 1,
-        "decoder_heads": 2,
-        "decoder_feedforward": 16,
-        "bottleneck": 0,
-    }
+    sizes = {"decoder_width": 16, "decoder_layers": 1, "decoder_heads": 2, "decoder_feedforward": 16, "bottleneck": 0}
     writer = RolesFromEvents(longest_output=8, **sizes, **TXE)
     hand_on(writer, roles, {**width, "tokens": tokens.to_text(), "longest": 8})
     return stage("tables", digits="55555555", needs=[verbs, relations, roles])

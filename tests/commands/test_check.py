@@ -22,12 +22,7 @@ def test_a_generated_world_is_whole(tiny_world, capsys):
 
 @pytest.mark.parametrize(
     ("data", "shown"),
-    [
-        ("kinetics", "readable"),
-        ("k400", "readable"),
-        ("vidsitu", "missing videos"),
-        ("lvu", "movies: 4 of 4"),
-    ],
+    [("kinetics", "readable"), ("k400", "readable"), ("vidsitu", "missing videos"), ("lvu", "movies: 4 of 4")],
 )
 def test_tables_for_people(tiny_world, capsys, data, shown):
     assert main(["check", data, "--root", str(tiny_world / data.replace("k400", "kinetics"))]) == 0
@@ -69,16 +64,7 @@ def test_motion_is_written_once(tiny_world, tmp_path, capsys):
     clips = tmp_path / "clips"
     clips.mkdir()
     shutil.copy(sorted((tiny_world / "kinetics" / "clips").glob("*.mp4"))[0], clips / "a.mp4")
-    words = [
-        "motion",
-        "--data",
-        "folder",
-        "--root",
-        str(clips),
-        "--output",
-        str(tmp_path / "motion"),
-        "--json",
-    ]
+    words = ["motion", "--data", "folder", "--root", str(clips), "--output", str(tmp_path / "motion"), "--json"]
     words += ["--fps", "4", "--short-side", "32", "--workers", "0"]
     assert main(words) == 0
     assert json.loads(capsys.readouterr().out) == {"written": 1, "present": 0, "failed": {}}

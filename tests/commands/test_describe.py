@@ -46,9 +46,7 @@ def test_neighbors_in_the_middle_of_a_segment_are_related_as_in_training(hierarc
     found = relate_neighbors(networks.relations, events)
     for place, pair in ((1, 1), (2, 2)):
         chance, kind = scores[place].max(-1)
-        assert found[pair][0] == RELATIONS[int(kind)] and found[pair][1] == pytest.approx(
-            float(chance), abs=1e-5
-        )
+        assert found[pair][0] == RELATIONS[int(kind)] and found[pair][1] == pytest.approx(float(chance), abs=1e-5)
 
 
 def test_a_run_without_roles_says_so(hierarchy, tiny_world, capsys):
@@ -88,10 +86,7 @@ def test_a_video_that_is_too_short(hierarchy, tmp_path, capsys):
 def test_what_is_missing_is_named(hierarchy, tmp_path, capsys):
     assert main(["describe", "x.mp4", "--run", str(tmp_path / "nothing")]) == 1
     assert "run folder not found at" in capsys.readouterr().err
-    assert (
-        main(["describe", "x.mp4", "--run", str(hierarchy.parent / "pretrain-backbone-k400-demo-11111111")])
-        == 1
-    )
+    assert main(["describe", "x.mp4", "--run", str(hierarchy.parent / "pretrain-backbone-k400-demo-11111111")]) == 1
     assert "run of train-verbs not found" in capsys.readouterr().err
     shutil.rmtree(hierarchy.parent / "train-roles-vidsitu-demo-44444444" / "pretrained-seed0")
     assert main(["describe", "x.mp4", "--run", str(hierarchy)]) == 1

@@ -11,9 +11,7 @@ from kuleshov.features.event_store import EventStore
 def vidsitu_features(tmp_path):
     rng = np.random.default_rng(0)
     for number in range(3):
-        np.save(
-            tmp_path / f"v_abc_seg_{number}0_{number + 1}0_feats.npy", rng.random((5, 4), dtype=np.float32)
-        )
+        np.save(tmp_path / f"v_abc_seg_{number}0_{number + 1}0_feats.npy", rng.random((5, 4), dtype=np.float32))
     return tmp_path
 
 

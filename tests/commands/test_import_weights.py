@@ -20,8 +20,6 @@ def test_a_checkpoint_is_converted_and_what_was_found_is_told(tmp_path, capsys):
 
 def test_a_file_of_something_else_is_one_line(tmp_path, capsys):
     (tmp_path / "x.pyth").write_bytes(b"nothing")
-    assert (
-        main(["import-weights", str(tmp_path / "x.pyth"), "--output", str(tmp_path / "w.safetensors")]) == 1
-    )
+    assert main(["import-weights", str(tmp_path / "x.pyth"), "--output", str(tmp_path / "w.safetensors")]) == 1
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.startswith("error: ") and captured.err.count("\n") == 1

@@ -30,12 +30,7 @@ def test_named_runs_and_the_option_make_the_same_table(runs, capsys):
     assert "pretrained · cvrl" in json.loads(capsys.readouterr().out)["rows"]
     words = [str(path) for path in sorted(runs.parent.glob("train-*"))]
     assert main(["report", "--run", *words, "--json"]) == 0
-    assert set(json.loads(capsys.readouterr().out)["rows"]) == {
-        "trivial",
-        "backbone",
-        "scratch",
-        "pretrained",
-    }
+    assert set(json.loads(capsys.readouterr().out)["rows"]) == {"trivial", "backbone", "scratch", "pretrained"}
 
 
 def test_all_metrics(runs, capsys):
@@ -54,9 +49,7 @@ def test_the_ceiling_is_scored_under_the_tasks_names(tiny_world, tmp_path, capsy
     out = tmp_path / "results.jsonl"
     assert main(["ceiling", "--root", str(tiny_world), "--output", str(out)]) == 0
     found = {(one.task, one.metric): one for one in read_results(out)}
-    assert {
-        ("verbs", name) for name in ("Acc@1", "Acc@5", "Recall@5", "acc1_offscreen", "acc1_onscreen")
-    } <= set(found)
+    assert {("verbs", name) for name in ("Acc@1", "Acc@5", "Recall@5", "acc1_offscreen", "acc1_onscreen")} <= set(found)
     assert {("relations", "Top1-Acc"), ("relations", "Mean-Acc")} <= set(found)
     assert {one.row for one in found.values()} == {"ceiling"}
     assert found["verbs", "acc1_offscreen"].value < found["verbs", "Acc@1"].value

@@ -9,21 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from kuleshov.core.weights import load_into
 from torch import nn
 
-from kuleshov.core.errors import (
-    FormatError,
-    KuleshovError,
-    MissingDataError,
-    VideoError,
-    WeightsError,
-    message,
-)
+from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, VideoError, WeightsError, message
 from kuleshov.core.files import read_json, sha256_ids, write_atomic, write_json, write_through
 from kuleshov.core.results import Result, append_results, read_results
 from kuleshov.core.unpickle import restricted_load
 from kuleshov.core.weights import load_weights, save_weights
-from kuleshov.training.export import load_into
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path: Path):
@@ -120,9 +113,7 @@ def test_errors_survive_a_worker():
 
 
 def test_an_error_from_a_loader_worker_keeps_its_one_line():
-    sent = (
-        "Caught KuleshovError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
-    )
+    sent = "Caught KuleshovError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
     sent += '  File "x.py", line 1\nkuleshov.core.errors.KuleshovError: 3 of 4 files are bad: mend them\n'
     assert message(KuleshovError(sent)) == "3 of 4 files are bad: mend them"
     assert message(KuleshovError("two\nlines")) == "two lines"

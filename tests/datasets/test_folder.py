@@ -41,9 +41,7 @@ def test_same_names_keep_their_endings_or_are_refused(tree):
     assert [video.id for video in folder.find_videos(tree)] == ["a", "b.avi", "b.mp4", "sub/c"]
     (tree / "other").mkdir()
     (tree / "other" / "b.mp4").write_bytes(b"y")
-    with pytest.raises(
-        KuleshovError, match=r"two videos have the id b\.mp4: .*tree/b\.mp4 and .*other/b\.mp4"
-    ):
+    with pytest.raises(KuleshovError, match=r"two videos have the id b\.mp4: .*tree/b\.mp4 and .*other/b\.mp4"):
         folder.find_videos([tree / "b.mp4", tree / "other" / "b.mp4"])
 
 

@@ -53,19 +53,14 @@ def test_missing_files_are_counted_and_named(root, caplog):
     assert split.missing == ["clips/gone.mp4"] and len(split.videos) == 1
     assert "1 of 2 videos of" in caplog.text and "clips/gone.mp4" in caplog.text
     (root / "train.csv").write_text("gone/x.mp4 0\n")
-    with pytest.raises(
-        MissingDataError, match=r"any of the 1 videos of .*train\.csv not found.*first: gone/x\.mp4"
-    ):
+    with pytest.raises(MissingDataError, match=r"any of the 1 videos of .*train\.csv not found.*first: gone/x\.mp4"):
         read_kinetics(root, "train")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (
-            "clips/a.mp4 0\nclips/b c.mp4 push\n",
-            r"train\.csv, record 2, field label: .*got 'clips/b c.mp4 push'",
-        ),
+        ("clips/a.mp4 0\nclips/b c.mp4 push\n", r"train\.csv, record 2, field label: .*got 'clips/b c.mp4 push'"),
         ("clips/a.mp4 -1\n", r"record 1, field label: expected 'path label'.*got 'clips/a.mp4 -1'"),
         ("clips/a.mp4\nclips/b c.mp4 3\n", r"record 2, field path: .*the first line has a path alone"),
         ("clips/a.mp4 0\n\nclips/a.mp4 0\n", r"record 3, field path: clips/a.mp4 stands here and in line 1"),

@@ -30,12 +30,7 @@ def write(root: Path, task: str, split: str, lines: list[str], header: str | Non
 
 @pytest.fixture
 def small(tmp_path):
-    write(
-        tmp_path,
-        "writer",
-        "train",
-        ["0 \\N aaaaaaaaaaa tt1", "0 \\N bbbbbbbbbbb tt1", "5 nm2 -_ccccccccc tt2"],
-    )
+    write(tmp_path, "writer", "train", ["0 \\N aaaaaaaaaaa tt1", "0 \\N bbbbbbbbbbb tt1", "5 nm2 -_ccccccccc tt2"])
     write(tmp_path, "writer", "val", ["5 nm2 ddddddddddd tt3"])
     write(tmp_path, "writer", "test", ["0 \\N eeeeeeeeeee tt4", "9 nm3 fffffffffff tt5"])
     return tmp_path
@@ -66,9 +61,7 @@ def test_labels_are_centered_by_the_official_constants(tmp_path):
     write(tmp_path, "view_count", "train", ["1000 aaaaaaaaaaa tt1"])
     lvu = Lvu(tmp_path)
     assert lvu.rows("like_ratio", "train")[0].label == pytest.approx(7.5 - 9.138220535629456, abs=1e-12)
-    assert lvu.rows("view_count", "train")[0].label == pytest.approx(
-        math.log(1000) - 11.76425435683139, abs=1e-12
-    )
+    assert lvu.rows("view_count", "train")[0].label == pytest.approx(math.log(1000) - 11.76425435683139, abs=1e-12)
 
 
 def test_videos_are_found_in_any_container_and_missing_ones_are_named(small):
@@ -76,10 +69,7 @@ def test_videos_are_found_in_any_container_and_missing_ones_are_named(small):
     for name in ("aaaaaaaaaaa.mp4", "-_ccccccccc.webm", "bbbbbbbbbbb.txt", "unrelated.mp4"):
         (small / "videos" / name).touch()
     present, missing = Lvu(small).videos(["writer"], ["train"])
-    assert {video.id: video.path.suffix for video in present} == {
-        "aaaaaaaaaaa": ".mp4",
-        "-_ccccccccc": ".webm",
-    }
+    assert {video.id: video.path.suffix for video in present} == {"aaaaaaaaaaa": ".mp4", "-_ccccccccc": ".webm"}
     assert missing == ["bbbbbbbbbbb"]
     report = check(small)
     assert report["tasks"]["writer"]["splits"]["train"] == {
@@ -95,12 +85,7 @@ def test_videos_are_found_in_any_container_and_missing_ones_are_named(small):
 
 @pytest.mark.parametrize(
     ("typed", "meant"),
-    [
-        ("genres", "genre"),
-        ("Director", "director"),
-        ("speaking", "way_speaking"),
-        ("veiw_count", "view_count"),
-    ],
+    [("genres", "genre"), ("Director", "director"), ("speaking", "way_speaking"), ("veiw_count", "view_count")],
 )
 def test_a_misspelt_task_is_answered_with_the_nearest(typed, meant):
     with pytest.raises(KuleshovError, match=f"no LVU task is called '{typed}': did you mean {meant}\\?"):
@@ -108,9 +93,7 @@ def test_a_misspelt_task_is_answered_with_the_nearest(typed, meant):
 
 
 def test_a_nonsense_task_is_answered_with_the_list():
-    with pytest.raises(
-        KuleshovError, match="no LVU task is called 'zzz': The tasks are relationship, way_speaking"
-    ):
+    with pytest.raises(KuleshovError, match="no LVU task is called 'zzz': The tasks are relationship, way_speaking"):
         task_named("zzz")
 
 
@@ -118,18 +101,8 @@ def test_a_nonsense_task_is_answered_with_the_list():
     ("task", "lines", "header", "said"),
     [
         ("genre", ["0 Comedy aaaaaaaaaaa"], None, r"train.csv, record 2: 4 columns expected .*found 3"),
-        (
-            "genre",
-            ["0 C a tt1", "x C b tt1"],
-            None,
-            r"record 3, field class_id: a whole number expected, found 'x'",
-        ),
-        (
-            "genre",
-            ["7 Comedy a tt1"],
-            None,
-            r"record 2, field class_id: class id 7, but genre has ids 0 to 3",
-        ),
+        ("genre", ["0 C a tt1", "x C b tt1"], None, r"record 3, field class_id: a whole number expected, found 'x'"),
+        ("genre", ["7 Comedy a tt1"], None, r"record 2, field class_id: class id 7, but genre has ids 0 to 3"),
         ("genre", ["0 C a tt1", "0 C a tt1"], None, r"record a, field youtube_id: video a occurs twice"),
         ("genre", ["0 C a tt1", "0 D b tt1"], None, r"class id 0 has two names, 'C' and 'D'"),
         (
@@ -141,12 +114,7 @@ def test_a_nonsense_task_is_answered_with_the_list():
         ("like_ratio", ["0 0 a tt1"], None, r"record 2: like_count \+ dislike_count is 0"),
         ("view_count", ["0 a tt1"], None, r"record 2: view_count is 0"),
         ("view_count", ["5 6 a tt1"], None, r"record 2: 3 columns expected .*found 4"),
-        (
-            "view_count",
-            ["-5 a tt1"],
-            None,
-            r"record 2, field view_count: a whole number expected, found '-5'",
-        ),
+        ("view_count", ["-5 a tt1"], None, r"record 2, field view_count: a whole number expected, found '-5'"),
     ],
 )
 def test_a_broken_line_is_named(tmp_path, task, lines, header, said):

@@ -44,8 +44,7 @@ def tree(tmp_path):
         "split_files/vseg_split_valid_lb.json": VALID,
         "split_files/vseg_split_testsrl_lb.json": TEST,
         "vinfo_files/vinfo_valid_lb.json": [
-            {"vid_seg_int": segment, "vbid_lst": {name: ["run.02"] * 10 for name in EVENTS}}
-            for segment in VALID
+            {"vid_seg_int": segment, "vbid_lst": {name: ["run.02"] * 10 for name in EVENTS}} for segment in VALID
         ],
         "vseg_ann_files/vsann_train_lb.json": [
             annotation(TRAIN[0], "run.02"),
@@ -53,9 +52,7 @@ def tree(tmp_path):
             annotation(TRAIN[1], "look.01", relation=None),
             annotation(TRAIN[2], "look.01"),
         ],
-        "vseg_ann_files/vsann_valid_lb.json": [
-            annotation(s, text=t) for s in VALID for t in ("man", "woman", "")
-        ],
+        "vseg_ann_files/vsann_valid_lb.json": [annotation(s, text=t) for s in VALID for t in ("man", "woman", "")],
         "vseg_ann_files/vsann_testsrl_noann_lb.json": [withheld(TEST[0])],
     }
     for name, value in files.items():
@@ -103,9 +100,7 @@ def test_test_splits_have_no_labels(tree):
 def test_what_is_missing_is_named(tree, tmp_path):
     with pytest.raises(MissingDataError, match="VidSitu's annotations not found at"):
         VidSitu(tmp_path / "nowhere")
-    with pytest.raises(
-        MissingDataError, match=r"VidSitu's vseg_split_testvb_lb.json not found at .*kuleshov world"
-    ):
+    with pytest.raises(MissingDataError, match=r"VidSitu's vseg_split_testvb_lb.json not found at .*kuleshov world"):
         VidSitu(tree).segments("testvb")
     with pytest.raises(
         KuleshovError, match="VidSitu has the splits train, valid, testvb, testsrl, testevrel, not 'dev'"
@@ -119,9 +114,7 @@ def test_an_event_without_its_verb(tree):
     del records[1]["Ev2"]["VerbID"]
     path.write_text(json.dumps(records))
     assert VidSitu(tree).relations("valid")
-    with pytest.raises(
-        FormatError, match=r"record v_source-1_00_seg_10_20 \(annotator 1\), field Ev2.VerbID"
-    ):
+    with pytest.raises(FormatError, match=r"record v_source-1_00_seg_10_20 \(annotator 1\), field Ev2.VerbID"):
         VidSitu(tree).roles("valid")
 
 
@@ -144,9 +137,7 @@ def test_videos_whole_or_cut(tree):
 
 def test_the_real_files(real_data):
     data = VidSitu(real_data / "vidsitu")
-    counts = {
-        split: len(data.segments(split)) for split in ("train", "valid", "testvb", "testsrl", "testevrel")
-    }
+    counts = {split: len(data.segments(split)) for split in ("train", "valid", "testvb", "testsrl", "testevrel")}
     assert counts == {"train": 23550, "valid": 1324, "testvb": 1353, "testsrl": 1595, "testevrel": 1307}
     assert len(data.verbs("valid")) == 1324
     vocabulary = data.vocabulary()

@@ -50,9 +50,7 @@ def test_segment_ids_hold_underscores_and_hyphens():
     assert (parsed.source, parsed.start, parsed.end) == ("a_b-c_d-e_f", 20, 30)
 
 
-@pytest.mark.parametrize(
-    "text", ["v_short_seg_0_10", "a_b-c_d-e_f_seg_0_10", SEGMENT + "x", "v_a_b-c_d-e_f_seg_9_9"]
-)
+@pytest.mark.parametrize("text", ["v_short_seg_0_10", "a_b-c_d-e_f_seg_0_10", SEGMENT + "x", "v_a_b-c_d-e_f_seg_9_9"])
 def test_what_is_no_segment_id(text):
     with pytest.raises(ValueError, match=re.escape(text)):
         parse_segment(text)
@@ -99,19 +97,13 @@ def test_annotations_keep_both_orders(tmp_path):
         ([annotation(Ev1={})], "record 0, field Ev1.vid_seg_int: the field is missing"),
         ([annotation(Ev2=event(VerbID=3))], "field Ev2.VerbID: a text expected, found 3"),
         ([annotation(Ev2=event(EvRel=["Causes"]))], "field Ev2.EvRel: a text expected, found a list"),
-        (
-            [annotation(Ev2=event(Args={"Arg0 (pusher)": 7}))],
-            "field Ev2.Args.Arg0 (pusher): a text expected, found 7",
-        ),
+        ([annotation(Ev2=event(Args={"Arg0 (pusher)": 7}))], "field Ev2.Args.Arg0 (pusher): a text expected, found 7"),
         ([annotation(Ev2=event(Args={"ArgX": "a"}))], "field Ev2.Args: unknown argument name 'ArgX'"),
         (
             [annotation(Ev5=event(Args={"Arg2 (whom)": "a"}))],
             "field Ev5.Arg_List: argument 'Arg2 (whom)' has no position",
         ),
-        (
-            [annotation(Ev5=event(Args={}, Arg_List={"Arg0": "first"}))],
-            "field Ev5.Arg_List: positions must be",
-        ),
+        ([annotation(Ev5=event(Args={}, Arg_List={"Arg0": "first"}))], "field Ev5.Arg_List: positions must be"),
     ],
 )
 def test_malformed_annotations_are_named(tmp_path, value, message):

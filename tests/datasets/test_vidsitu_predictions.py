@@ -35,9 +35,7 @@ def relations(number=0, events=(("Causes",) * 3,) * 4):
 @pytest.mark.parametrize("name", ["p.json", "p.pkl"])
 def test_written_predictions_are_read_again(tmp_path, name):
     path = tmp_path / name
-    write_predictions(
-        path, "verbs", {SEGMENTS[2]: VERBS, SEGMENTS[0]: VERBS}, SEGMENTS, {s: [] for s in SEGMENTS}
-    )
+    write_predictions(path, "verbs", {SEGMENTS[2]: VERBS, SEGMENTS[0]: VERBS}, SEGMENTS, {s: [] for s in SEGMENTS})
     assert read_predictions(path, "verbs", 3) == {0: VERBS, 2: VERBS}
     write_predictions(path, "relations", {SEGMENTS[1]: ["Causes", "NoRel", "NoRel", "Enables"]}, SEGMENTS)
     assert read_predictions(path, "relations", 3) == {
@@ -83,11 +81,7 @@ def test_verbs_beyond_the_fifth_are_not_read(tmp_path):
         ("roles", [{"ann_idx": 0, "vb_output": []}], "field vb_output: an object expected, found []"),
         ("roles", [roles(0, Ev6={})], "field vb_output: unknown event 'Ev6', expected Ev1 to Ev5"),
         ("roles", [roles(0, Ev2="man")], "field vb_output.Ev2: an object expected, found 'man'"),
-        (
-            "roles",
-            [roles(0, Ev2={"Arg9": "man"})],
-            "field vb_output.Ev2: unknown role 'Arg9', expected Arg0, Arg1",
-        ),
+        ("roles", [roles(0, Ev2={"Arg9": "man"})], "field vb_output.Ev2: unknown role 'Arg9', expected Arg0, Arg1"),
         ("roles", [roles(0, Ev2={"Arg0": None})], "field vb_output.Ev2.Arg0: a text expected, found None"),
     ],
 )

@@ -15,14 +15,7 @@ from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, S
 from kuleshov.features.event_store import EventStore
 from kuleshov.features.event_store_writer import StoreWriter
 from kuleshov.features.extract import extract, read_durations
-from kuleshov.features.movie_clips import (
-    Grid,
-    Unreadable,
-    center_crop,
-    decode_movies,
-    movie_clips,
-    window_times,
-)
+from kuleshov.features.movie_clips import Grid, Unreadable, center_crop, decode_movies, movie_clips, window_times
 from kuleshov.video.clip_format import ClipFormat
 from kuleshov.video.reader import VideoReader
 from kuleshov.video.video_file import Video
@@ -60,12 +53,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three movies, one too short, one that is no video."""
     folder = tmp_path_factory.mktemp("movies")
-    for name, seconds, seed in (
-        ("long", 9.0, 0),
-        ("exact", 4.0, 1),
-        ("under_score-x", 6.5, 2),
-        ("tiny", 1.5, 3),
-    ):
+    for name, seconds, seed in (("long", 9.0, 0), ("exact", 4.0, 1), ("under_score-x", 6.5, 2), ("tiny", 1.5, 3)):
         write_movie(folder / f"{name}.mp4", seconds, seed)
     (folder / "broken.mp4").write_bytes(b"this is no video at all" * 9)
     return folder
@@ -246,9 +234,7 @@ def test_lvus_own_table_is_read(real_data: Path):
     assert table["PK0i_dyx230"] == 83.0 and len(table) > 9000
 
 
-def test_the_command_extracts_a_folder(
-    weights: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-):
+def test_the_command_extracts_a_folder(weights: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     words = ["extract", "--weights", str(weights), "--videos", str(folder), "--output", str(tmp_path / "s")]
     assert main([*words, "--npy", str(tmp_path / "npy"), "--json", "--accelerator", "cpu"]) == 0
     captured = capsys.readouterr()
@@ -285,23 +271,17 @@ def tiny_disk(tmp_path: Path):
     """A file system of 64 kB."""
     place = tmp_path / "disk"
     place.mkdir()
-    made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)], capture_output=True
-    )
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)], capture_output=True)
     if made.returncode:
         pytest.skip("mounting a small tmpfs takes root")
     yield place
     subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_full_disk_leaves_a_store_that_goes_on(
-    weights: Path, folder: Path, tmp_path: Path, tiny_disk: Path
-):
+def test_a_full_disk_leaves_a_store_that_goes_on(weights: Path, folder: Path, tmp_path: Path, tiny_disk: Path):
     chosen = videos(folder, "long", "under_score-x", "exact")
     (tiny_disk / "ballast").write_bytes(bytes(52_000))
-    with pytest.raises(
-        StoreError, match=r"cannot write to .*\(No space left on device\).*make room and run the same"
-    ):
+    with pytest.raises(StoreError, match=r"cannot write to .*\(No space left on device\).*make room and run the same"):
         run(weights, chosen, tiny_disk / "s")
     (tiny_disk / "ballast").unlink()
     store = run(weights, chosen, tiny_disk / "s")

@@ -70,11 +70,7 @@ def test_boxes_of_videos(ultralytics, tmp_path, capsys):
     words = ("--detector", weights, "--videos", folder, "--output", output)
     assert instances_command.main(parsed(*words)) == 0
     said = capsys.readouterr().out
-    assert (
-        said.startswith("2 of 4 movies have instances")
-        and "dark: nobody was found" in said
-        and "torn: " in said
-    )
+    assert said.startswith("2 of 4 movies have instances") and "dark: nobody was found" in said and "torn: " in said
     found = read_boxes(output)
     assert sorted(found) == ["a", "b"]
     assert found["a"]["seconds"].tolist() == [0, 1]
@@ -89,9 +85,7 @@ def test_mistakes_are_told(monkeypatch, tmp_path):
     with pytest.raises(KuleshovError, match="--detector goes with --videos and --output alone"):
         instances_command.main(parsed(*words, "--weights", "w.safetensors"))
     monkeypatch.setitem(sys.modules, "ultralytics", None)
-    with pytest.raises(
-        KuleshovError, match=r"need the package ultralytics: pip install 'kuleshov\[detector\]'"
-    ):
+    with pytest.raises(KuleshovError, match=r"need the package ultralytics: pip install 'kuleshov\[detector\]'"):
         instances_command.main(parsed(*words))
 
 

@@ -23,9 +23,7 @@ def some(count=5, width=3, seed=0):
     rng = np.random.default_rng(seed)
     low = rng.uniform(0, 0.5, size=(count, 2))
     boxes = np.concatenate([low, low + 0.3], axis=1)
-    return instances(
-        rng.normal(size=(count, width)), boxes, rng.integers(0, 9, count), rng.integers(0, 3, count)
-    )
+    return instances(rng.normal(size=(count, width)), boxes, rng.integers(0, 9, count), rng.integers(0, 3, count))
 
 
 def write(folder, movies, dtype="fp32", **options):
@@ -171,16 +169,7 @@ def test_the_command(tmp_path, film, weights, capsys):
     parser = argparse.ArgumentParser()
     instances_command.add_arguments(parser)
     path = boxes(tmp_path, ["film,0,0,0,32,48,1,0.9", "film,0,0,0,32,48,2,0.1"], HEADER + ",score")
-    words = [
-        "--boxes",
-        str(path),
-        "--weights",
-        str(weights),
-        "--videos",
-        str(film),
-        "--output",
-        str(tmp_path / "s"),
-    ]
+    words = ["--boxes", str(path), "--weights", str(weights), "--videos", str(film), "--output", str(tmp_path / "s")]
     assert instances_command.main(parser.parse_args([*words, "--min-score", "0.5"])) == 0
     assert capsys.readouterr().out == "1 of 1 movies have instances\n"
     assert InstanceStore(tmp_path / "s").movie("film").scores.tolist() == pytest.approx([0.9])
@@ -210,8 +199,7 @@ def official(tmp_path, movie="a"):
         "gone": {0: {}},
     }
     features = {
-        second: {box: rng.normal(size=8).astype(np.float32) for box in found}
-        for second, found in meta[movie].items()
+        second: {box: rng.normal(size=8).astype(np.float32) for box in found} for second, found in meta[movie].items()
     }
     (tmp_path / "meta.pkl").write_bytes(pickle.dumps(meta))
     (tmp_path / "features").mkdir(exist_ok=True)
@@ -221,9 +209,7 @@ def official(tmp_path, movie="a"):
 
 def test_the_official_files_are_converted(tmp_path):
     _, features = official(tmp_path)
-    manifest = instance_sources.from_official(
-        tmp_path / "meta.pkl", tmp_path / "features", tmp_path / "s", "fp32"
-    )
+    manifest = instance_sources.from_official(tmp_path / "meta.pkl", tmp_path / "features", tmp_path / "s", "fp32")
     assert manifest["missing"] == [{"id": "gone", "reason": "no gone.npz"}]
     movie = InstanceStore(tmp_path / "s").movie("a")
     assert movie.seconds.tolist() == [3, 3, 4] and movie.tracks.tolist() == [30, 31, 30]

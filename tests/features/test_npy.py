@@ -14,9 +14,7 @@ SEGMENTS = ("v_abcdefghijk_seg_0_10", "v_-_cdefghijk_seg_10_20")
 
 def arrays(folder: Path, suffix: str = "_feats", rows: int = 5) -> dict[str, np.ndarray]:
     folder.mkdir()
-    made = {
-        name: np.random.default_rng(i).random((rows, 4), dtype=np.float32) for i, name in enumerate(SEGMENTS)
-    }
+    made = {name: np.random.default_rng(i).random((rows, 4), dtype=np.float32) for i, name in enumerate(SEGMENTS)}
     for name, array in made.items():
         np.save(folder / f"{name}{suffix}.npy", array)
     return made
@@ -58,10 +56,7 @@ def test_an_interrupted_import_goes_on(tmp_path: Path):
     ("array", "message"),
     [
         (np.zeros((5, 3), np.float32), r"bad_feats\.npy: has width 3, v_.*_feats\.npy has 4"),
-        (
-            np.zeros(5, np.float32),
-            r"bad_feats\.npy: holds float32 \(5,\), expected numbers of shape \(N, D\)",
-        ),
+        (np.zeros(5, np.float32), r"bad_feats\.npy: holds float32 \(5,\), expected numbers of shape \(N, D\)"),
         (np.array([["a"]]), r"bad_feats\.npy: holds <U1 \(1, 1\), expected numbers"),
         (np.array([[{}]], dtype=object), r"bad_feats\.npy: is no plain \.npy array"),
     ],
@@ -74,9 +69,7 @@ def test_other_files_are_refused(array: np.ndarray, message: str, tmp_path: Path
 
 
 def test_no_files_is_said(tmp_path: Path):
-    with pytest.raises(
-        MissingDataError, match=r"\*_feats\.npy files not found at .*: check the folder and suffix"
-    ):
+    with pytest.raises(MissingDataError, match=r"\*_feats\.npy files not found at .*: check the folder and suffix"):
         import_npy(tmp_path, tmp_path / "s", 2.0, 2.0, suffix="_feats")
 
 

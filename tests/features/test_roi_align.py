@@ -69,9 +69,7 @@ def test_the_whole_map_in_single_pixels_is_the_map():
 
 
 def test_far_outside_is_zero():
-    out = roi_align(
-        torch.ones(1, 1, 4, 4), torch.tensor([[10.0, 10.0, 12.0, 12.0]]), torch.tensor([0]), size=2
-    )
+    out = roi_align(torch.ones(1, 1, 4, 4), torch.tensor([[10.0, 10.0, 12.0, 12.0]]), torch.tensor([0]), size=2)
     assert not out.any()
 
 
@@ -94,9 +92,7 @@ def test_region_features_find_the_box():
 def test_wrong_arguments_are_named():
     with pytest.raises(KuleshovError, match="size and samples of at least 1, got 0 and 2"):
         roi_align(torch.zeros(1, 1, 2, 2), torch.zeros(1, 4), torch.zeros(1), 0)
-    with pytest.raises(
-        KuleshovError, match=r"boxes \(R, 4\) and owner \(R,\) expected, got \(2, 3\) and \(2,\)"
-    ):
+    with pytest.raises(KuleshovError, match=r"boxes \(R, 4\) and owner \(R,\) expected, got \(2, 3\) and \(2,\)"):
         roi_align(torch.zeros(1, 1, 2, 2), torch.zeros(2, 3), torch.zeros(2))
     with pytest.raises(KuleshovError, match="pooled by max or mean, not 'sum'"):
         region_features(torch.zeros(1, 1, 1, 2, 2), torch.zeros(0, 4), torch.zeros(0), pool="sum")

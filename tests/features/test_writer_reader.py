@@ -22,9 +22,7 @@ def features(name: str, width: int = 6) -> torch.Tensor:
     return torch.randn(COUNTS[name], width, generator=generator)
 
 
-def write(
-    folder: Path, names=tuple(COUNTS), dtype: str = "fp32", part_bytes: int = 100_000, **settings
-) -> Path:
+def write(folder: Path, names=tuple(COUNTS), dtype: str = "fp32", part_bytes: int = 100_000, **settings) -> Path:
     writer = StoreWriter(folder, 6, 2.0, 1.0, dtype, settings, part_bytes)
     for name in names:
         if name not in writer.done:
@@ -102,9 +100,7 @@ def test_a_full_disk_leaves_a_store_that_goes_on(tmp_path: Path, monkeypatch: py
     writer.add("a", features("a"), 0.5)
     with monkeypatch.context() as patch:
         patch.setattr("kuleshov.core.files.os.fsync", full)
-        line = (
-            r"cannot write to .*s \(No space left on device\): 1 movies are kept, make room and run the same"
-        )
+        line = r"cannot write to .*s \(No space left on device\): 1 movies are kept, make room and run the same"
         with pytest.raises(StoreError, match=line):
             writer.add("b", features("b"))
         with pytest.raises(StoreError, match=line):
@@ -245,15 +241,7 @@ def test_segments_need_enough_events_on_their_grid(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("duration", "stride", "expected"),
-    [
-        (10.0, 2.0, 5),
-        (10.0, 1.0, 9),
-        (1.99, 1.0, 0),
-        (2.0, 1.0, 1),
-        (9.9999, 2.0, 5),
-        (60.0, 1.0, 59),
-        (11.9, 2.0, 5),
-    ],
+    [(10.0, 2.0, 5), (10.0, 1.0, 9), (1.99, 1.0, 0), (2.0, 1.0, 1), (9.9999, 2.0, 5), (60.0, 1.0, 59), (11.9, 2.0, 5)],
 )
 def test_event_count(duration: float, stride: float, expected: int):
     assert event_count(duration, 2.0, stride) == expected

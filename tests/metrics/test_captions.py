@@ -10,14 +10,7 @@ from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
 from kuleshov.core.errors import KuleshovError
-from kuleshov.metrics.caption_metrics import (
-    Captions,
-    bleu,
-    caption_figures,
-    cider,
-    common_subsequence,
-    rouge_l,
-)
+from kuleshov.metrics.caption_metrics import Captions, bleu, caption_figures, cider, common_subsequence, rouge_l
 
 WORDS = ["man", "a", "the", "in", "red", "Man", "naïve", "日本", "man.", ",", "street", "a\u00a0b", ""]
 

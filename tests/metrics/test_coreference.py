@@ -52,9 +52,7 @@ def test_against_the_definitions(seed):
     right = random_clusters(rng, mentions[rng.randint(0, 3) :])
     shares = resolved_links(left, right)
     assert shares == pytest.approx([slow_share(cluster, right) for cluster in left])
-    assert lea_counts(left, right)[0] == pytest.approx(
-        sum(len(c) * s for c, s in zip(left, shares, strict=True))
-    )
+    assert lea_counts(left, right)[0] == pytest.approx(sum(len(c) * s for c, s in zip(left, shares, strict=True)))
     assert aligned_similarity(left, right) == pytest.approx(slow_similarity(left, right))
     assert aligned_similarity(right, left) == pytest.approx(slow_similarity(left, right))
 
@@ -74,9 +72,9 @@ def test_closed_forms():
     # of three links m1-m2 stays; m4 alone is not alone in b; m5-m6 stays
     assert resolved_links(A, b) == pytest.approx([1 / 3, 0.0, 1.0])
     assert lea_counts(A, b) == pytest.approx((3.0, 6.0))
-    assert soft_precision_counts(
-        A, b, dict.fromkeys(["m1", "m2", "m3", "m4", "m5", "m6"], 2.0)
-    ) == pytest.approx((3 * 6 * (1 / 3) + 0 + 2 * 4 * 1, 9 + 1 + 4))
+    assert soft_precision_counts(A, b, dict.fromkeys(["m1", "m2", "m3", "m4", "m5", "m6"], 2.0)) == pytest.approx(
+        (3 * 6 * (1 / 3) + 0 + 2 * 4 * 1, 9 + 1 + 4)
+    )
     assert muc_counts(A, b) == (2.0, 3.0)
     assert b_cubed_counts(A, b) == pytest.approx(((4 + 1) / 3 + 1 + 2, 6.0))
     assert mention_counts(A, [["m1", "m9"]]) == (1.0, 6.0)

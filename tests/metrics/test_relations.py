@@ -3,12 +3,7 @@
 import pytest
 
 from kuleshov.core.errors import KuleshovError
-from kuleshov.metrics.relation_metrics import (
-    frequent_relation,
-    masked_labels,
-    relation_table,
-    score_relations,
-)
+from kuleshov.metrics.relation_metrics import frequent_relation, masked_labels, relation_table, score_relations
 
 C, E, R, N = "Causes", "Enables", "Reaction To", "NoRel"
 

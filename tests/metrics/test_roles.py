@@ -16,12 +16,7 @@ from kuleshov.metrics.role_metrics import (
     score_roles,
 )
 
-NAMES = {
-    "Arg0": "Arg0 (agent)",
-    "Arg1": "Arg1 (thing)",
-    "AScn": "Scene of the Event",
-    "AMnr": "ArgM (manner)",
-}
+NAMES = {"Arg0": "Arg0 (agent)", "Arg1": "Arg1 (thing)", "AScn": "Scene of the Event", "AMnr": "ArgM (manner)"}
 
 
 def event(verb="look.01", **texts):
@@ -82,10 +77,7 @@ def test_verb_other_roles_and_segment_order_do_not_matter():
     chosen = references("man", "boy", "cat")
     predictions = [as_prediction(annotation("man", "street")), as_prediction(annotation("boy", "man street"))]
     figures = score_roles(predictions, chosen)
-    more = [
-        {e: roles | {"vb_id": "x", "AMnr": "slowly", "Arg5": "y"} for e, roles in p.items()}
-        for p in predictions
-    ]
+    more = [{e: roles | {"vb_id": "x", "AMnr": "slowly", "Arg5": "y"} for e, roles in p.items()} for p in predictions]
     assert score_roles(more, chosen) == pytest.approx(figures)
     assert score_roles(predictions[::-1], chosen[::-1]) == pytest.approx(figures)
 
@@ -109,9 +101,7 @@ def test_a_group_of_one_item_has_no_cider():
 def test_annotators_must_share_argument_names():
     lacking = (event("push.01", Arg0="man", AScn="street"), *annotation()[1:])
     given = {"s0": [annotation(), annotation(), lacking]}
-    with pytest.raises(
-        KuleshovError, match="segment s0, Ev1: annotators must share argument names, but 'Arg1"
-    ):
+    with pytest.raises(KuleshovError, match="segment s0, Ev1: annotators must share argument names, but 'Arg1"):
         score_roles([{}], choose_references(["s0"], given))
     # a role that only a later reference has: harmless until the prediction gives it too
     one = References("s0", [lacking, annotation(), annotation()], None)
@@ -126,9 +116,7 @@ def test_what_cannot_be_scored_is_named():
     with pytest.raises(KuleshovError, match="no segment to score"):
         score_roles([], [])
     bare = tuple(event(AMnr="fast") for _ in range(5))
-    with pytest.raises(
-        KuleshovError, match="segment s0: reference 0 has none of the roles Arg0, Arg1, Arg2, ALoc"
-    ):
+    with pytest.raises(KuleshovError, match="segment s0: reference 0 has none of the roles Arg0, Arg1, Arg2, ALoc"):
         score_roles([{}], choose_references(["s0"], {"s0": [bare]}))
     given = {"s0": [annotation()] * 3, "s1": [annotation()]}
     with pytest.raises(KuleshovError, match=r"segment s1 has 1 reference\(s\), the first segment 3"):

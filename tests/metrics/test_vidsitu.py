@@ -15,8 +15,7 @@ SEGMENTS = ["v_aaaaaaaaaaa_seg_0_10", "v_aaaaaaaaaaa_seg_10_20"]
 def annotation(segment, relation, text):
     arguments = {"Arg0 (agent)": text, "ArgM (manner)": "fast"}
     found = {
-        name: {"vid_seg_int": segment, "VerbID": "run.02", "Args": arguments, "EvRel": relation}
-        for name in EVENTS
+        name: {"vid_seg_int": segment, "VerbID": "run.02", "Args": arguments, "EvRel": relation} for name in EVENTS
     }
     del found["Ev3"]["EvRel"]
     return found
@@ -25,15 +24,10 @@ def annotation(segment, relation, text):
 @pytest.fixture
 def data(tmp_path):
     """Two segments: the first with four annotators, the second with two."""
-    given = [
-        annotation(SEGMENTS[0], r, t) for r, t in zip("AABC", ("man", "boy", "man", "a man"), strict=True)
-    ]
+    given = [annotation(SEGMENTS[0], r, t) for r, t in zip("AABC", ("man", "boy", "man", "a man"), strict=True)]
     given += [annotation(SEGMENTS[1], "C", "man"), annotation(SEGMENTS[1], "C", "dog")]
     verbs = [
-        {
-            "vid_seg_int": s,
-            "vbid_lst": dict.fromkeys(EVENTS, ["run.02"] * 5 + ["hop.01"] * 4 + ["fly.01"] * n),
-        }
+        {"vid_seg_int": s, "vbid_lst": dict.fromkeys(EVENTS, ["run.02"] * 5 + ["hop.01"] * 4 + ["fly.01"] * n)}
         for s, n in zip(SEGMENTS, (1, 0), strict=True)
     ]
     for name, value in (
@@ -81,17 +75,13 @@ def test_segments_without_annotation_or_relation(data, tmp_path):
     for scorer in (RoleScorer, RelationScorer):
         with pytest.raises(KuleshovError, match="segment v_bbbbbbbbbbb_seg_0_10 .*has no r"):
             scorer(data, "valid", other)
-    with pytest.raises(
-        KuleshovError, match=r"segment v_bbbbbbbbbbb_seg_0_10 \(valid 2\) has no verbs annotation"
-    ):
+    with pytest.raises(KuleshovError, match=r"segment v_bbbbbbbbbbb_seg_0_10 \(valid 2\) has no verbs annotation"):
         VerbScorer(data, "valid", other).official({2: [[]] * 5})
     path = tmp_path / "vsann_valid_lb.json"
     given = json.loads(path.read_text())
     del given[0]["Ev4"]["EvRel"]
     path.write_text(json.dumps(given))
-    with pytest.raises(
-        FormatError, match=r"record v_aaaaaaaaaaa_seg_0_10, field Ev4.EvRel: the field is missing"
-    ):
+    with pytest.raises(FormatError, match=r"record v_aaaaaaaaaaa_seg_0_10, field Ev4.EvRel: the field is missing"):
         RelationScorer(VidSitu(tmp_path), "valid", SEGMENTS)
 
 

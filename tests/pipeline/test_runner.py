@@ -91,9 +91,7 @@ def test_a_plan_names_folders_and_hands_on(project: Path):
     first, second = plan.order()
     assert [job.name for job in first.jobs] == ["slow-seed0", "slow-seed1", "fast-seed0", "fast-seed1"]
     assert first.folder.name.startswith("first-k400-paper-") and len(first.folder.name.split("-")[-1]) == 8
-    assert (
-        f"--model.init_args.weights={first.folder}/slow-seed0/weights/toy.safetensors" in second.jobs[0].words
-    )
+    assert f"--model.init_args.weights={first.folder}/slow-seed0/weights/toy.safetensors" in second.jobs[0].words
     assert not (project / "runs").exists()
 
 
@@ -191,9 +189,7 @@ def test_a_failure_stops_with_its_log(project: Path):
     failed = command(project, "second")
     assert failed.returncode == 1
     last = failed.stderr.strip().splitlines()[-1]
-    assert (
-        last.startswith("error: first fast-seed0 failed: toy.Toy:") and "much" in last and "log.txt)" in last
-    )
+    assert last.startswith("error: first fast-seed0 failed: toy.Toy:") and "much" in last and "log.txt)" in last
     assert not list((project / "runs").glob("second-*"))
 
 
@@ -216,9 +212,7 @@ def test_killed_and_continued_is_the_same_to_the_bit(project: Path):
     again = command(project, "first", "--runs", "killed")
     assert again.returncode == 0, again.stderr
     for row in ("slow", "fast"):
-        files = [
-            next(project.glob(f"{runs}/*/{row}/weights/toy.safetensors")) for runs in ("whole", "killed")
-        ]
+        files = [next(project.glob(f"{runs}/*/{row}/weights/toy.safetensors")) for runs in ("whole", "killed")]
         assert files[0].read_bytes() == files[1].read_bytes()
 
 
@@ -269,7 +263,5 @@ def test_a_backbone_starts_from_given_weights(extracting: Path):
 
 
 def test_given_weights_that_are_not_there(extracting: Path):
-    with pytest.raises(
-        KuleshovError, match=r"^backbone weights not found at .*nix: `kuleshov import-weights`"
-    ):
+    with pytest.raises(KuleshovError, match=r"^backbone weights not found at .*nix: `kuleshov import-weights`"):
         make_plan(request(extracting, stage="extract", root=Path("data/elsewhere"), weights=Path("nix")))

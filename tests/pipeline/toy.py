@@ -28,14 +28,7 @@ class Toy(pl.LightningModule):
         self.last = self.layer(batch).mean()
 
     def on_test_epoch_end(self):
-        shared = {
-            "metric": "zero",
-            "task": "toy",
-            "split": "test",
-            "n": 4,
-            "of": 4,
-            "sample_ids_sha256": "sha",
-        }
+        shared = {"metric": "zero", "task": "toy", "split": "test", "n": 4, "of": 4, "sample_ids_sha256": "sha"}
         own = Result(value=float(self.last), seed=global_seed(), row="toy", **shared)
         trivial = Result(value=0.0, row="trivial", **shared)
         append_results(f"{self.trainer.default_root_dir}/results.jsonl", [own, trivial])

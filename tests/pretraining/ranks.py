@@ -54,9 +54,7 @@ def train(module: torch.nn.Module, names: tuple[str, ...], rank: int, world: int
         found[f"loss/{step}"] = total / world
         if step == 0 or "motion_a" in batch:
             # MoDist's first step has empty queues and therefore no gradient
-            found |= {
-                f"grad{step}/{n}": p.grad.clone() for n, p in module.named_parameters() if p.grad is not None
-            }
+            found |= {f"grad{step}/{n}": p.grad.clone() for n, p in module.named_parameters() if p.grad is not None}
         optimizer.step()
     return found | {f"state/{name}": value.clone() for name, value in module.state_dict().items()}
 
@@ -64,9 +62,7 @@ def train(module: torch.nn.Module, names: tuple[str, ...], rank: int, world: int
 def shallow(name: str, width: int | None = None, zero_init_final_gamma: bool = False) -> ResNet3d:
     """A backbone with one block a stage, so that there are fewer collectives to wait for."""
     sizes = architecture(name)
-    network = ResNet3d(
-        width or 2, sizes.stem_kernel, sizes.stem_stride, sizes.temporal_kernels, depths=(1, 1, 1, 1)
-    )
+    network = ResNet3d(width or 2, sizes.stem_kernel, sizes.stem_stride, sizes.temporal_kernels, depths=(1, 1, 1, 1))
     network.architecture = name
     return network
 
@@ -89,9 +85,7 @@ def modules() -> dict[str, tuple[torch.nn.Module, tuple[str, ...]]]:
 
 def run(rank: int, world: int, precision: torch.dtype) -> dict[str, dict[str, torch.Tensor]]:
     """All results of one process."""
-    return {
-        name: train(module.to(precision), names, rank, world) for name, (module, names) in modules().items()
-    }
+    return {name: train(module.to(precision), names, rank, world) for name, (module, names) in modules().items()}
 
 
 def main() -> None:

@@ -45,12 +45,7 @@ def test_overlays_switch_no_class_and_no_list(path):
 def test_bases_say_what_the_paper_says():
     base = yaml.safe_load((CONFIGS / "cvrl.yaml").read_text(encoding="utf-8"))
     model, data = base["model"]["init_args"], base["data"]["init_args"]
-    assert (model["temperature"], model["lr"], model["lr_batch"], model["weight_decay"]) == (
-        0.1,
-        0.32,
-        1024,
-        1e-6,
-    )
+    assert (model["temperature"], model["lr"], model["lr_batch"], model["weight_decay"]) == (0.1, 0.32, 1024, 1e-6)
     assert (model["hidden_layers"], model["hidden_width"], model["embedding_width"]) == (3, 2048, 128)
     assert (data["num_frames"], data["frame_stride"], data["batch_size"]) == (16, 4, 1024)
     assert base["trainer"]["max_epochs"] == 400

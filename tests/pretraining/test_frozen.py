@@ -19,9 +19,7 @@ from kuleshov.video.clip_format import ClipFormat
 CLIP = ClipFormat(4, 2, 8.0, 32, 32)
 
 
-def clouds(
-    count: int, width: int = 6, noise: float = 1.0, seed: int = 0
-) -> tuple[torch.Tensor, torch.Tensor]:
+def clouds(count: int, width: int = 6, noise: float = 1.0, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % 3
     return 3 * F.one_hot(labels, width) + noise * torch.randn(count, width, generator=generator), labels
@@ -47,9 +45,7 @@ def test_leaving_one_out_equals_fitting_without_it():
         rest = [other for other in range(24) if other != place]
         system = torch.cat([x[rest], torch.ones(23, 1)], 1)
         penalty = torch.diag(torch.tensor([2.4] * 6 + [0.0]).double())
-        solved = torch.linalg.solve(
-            system.T @ system + penalty, system.T @ F.one_hot(labels[rest], 3).double()
-        )
+        solved = torch.linalg.solve(system.T @ system + penalty, system.T @ F.one_hot(labels[rest], 3).double())
         hits += int((torch.cat([x[place], torch.ones(1)]) @ solved).argmax() == labels[place])
     assert probe.accuracy == pytest.approx(hits / 24)
 
@@ -106,9 +102,7 @@ def test_an_untrained_network_is_seeded_and_reads_the_same_clips(tmp_path):
     assert torch.equal(first.state_dict()[key], again.state_dict()[key])
     assert not torch.equal(first.state_dict()[key], other.state_dict()[key])
     gamma = "s5.pathway0_res2.branch2.c_bn.weight"
-    assert (
-        not untrained(network, "zero-gamma", 3).state_dict()[gamma].any() and first.state_dict()[gamma].all()
-    )
+    assert not untrained(network, "zero-gamma", 3).state_dict()[gamma].any() and first.state_dict()[gamma].all()
 
 
 @pytest.mark.parametrize("kind", [(), ("--untrained", "default")])

@@ -7,12 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from kuleshov.core.errors import KuleshovError
-from kuleshov.pretraining.contrastive_losses import (
-    pair_chance_loss,
-    pair_info_nce,
-    queue_chance_loss,
-    queue_info_nce,
-)
+from kuleshov.pretraining.contrastive_losses import pair_chance_loss, pair_info_nce, queue_chance_loss, queue_info_nce
 
 
 def unit(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -25,10 +20,7 @@ def slow_pair(first, second, temperature):
     rows = len(first)
     total = 0.0
     for i in range(2 * rows):
-        similar = [
-            math.exp(sum(a * b for a, b in zip(views[i], other, strict=True)) / temperature)
-            for other in views
-        ]
+        similar = [math.exp(sum(a * b for a, b in zip(views[i], other, strict=True)) / temperature) for other in views]
         positive = similar[(i + rows) % (2 * rows)]
         total += -math.log(positive / (sum(similar) - similar[i])) / rows
     return total
@@ -39,16 +31,13 @@ def slow_queue(queries, keys, queue, temperature):
     total = 0.0
     for query, key in zip(queries.tolist(), keys.tolist(), strict=True):
         score = [
-            math.exp(sum(a * b for a, b in zip(query, k, strict=True)) / temperature)
-            for k in [key, *queue.tolist()]
+            math.exp(sum(a * b for a, b in zip(query, k, strict=True)) / temperature) for k in [key, *queue.tolist()]
         ]
         total += -math.log(score[0] / sum(score)) / len(queries)
     return total
 
 
-@pytest.mark.parametrize(
-    ("rows", "width", "temperature"), [(1, 4, 0.1), (2, 3, 0.5), (7, 5, 0.1), (5, 16, 1.0)]
-)
+@pytest.mark.parametrize(("rows", "width", "temperature"), [(1, 4, 0.1), (2, 3, 0.5), (7, 5, 0.1), (5, 16, 1.0)])
 def test_pair_equals_definition(rows, width, temperature):
     first, second = unit(rows, width), unit(rows, width, seed=1)
     loss = pair_info_nce(first, second, temperature)
@@ -76,9 +65,7 @@ def test_orthogonal_embeddings_have_a_closed_form():
     assert float(pair_info_nce(eye, eye, tau)) == pytest.approx(2 * one_way, rel=1e-6)
     queue = F.pad(torch.eye(3), (6, 0))
     expected = math.log(1 + 3 * math.exp(-1 / tau))
-    assert float(queue_info_nce(F.pad(eye, (0, 3)), F.pad(eye, (0, 3)), queue, tau)) == pytest.approx(
-        expected
-    )
+    assert float(queue_info_nce(F.pad(eye, (0, 3)), F.pad(eye, (0, 3)), queue, tau)) == pytest.approx(expected)
 
 
 def test_order_of_samples_and_views_does_not_matter():

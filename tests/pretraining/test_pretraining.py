@@ -156,22 +156,14 @@ def test_twenty_steps_lower_the_loss(method):
 def test_an_alarm_where_nothing_is_learned(fit):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        fit(
-            "cvrl",
-            probe=False,
-            trainer__max_epochs=1,
-            model__init_args__lr=0,
-            model__init_args__warmup_epochs=0,
-        )
+        fit("cvrl", probe=False, trainer__max_epochs=1, model__init_args__lr=0, model__init_args__warmup_epochs=0)
     assert any("cvrl, epoch 0: the representation" in str(warning.message) for warning in caught)
 
 
 def test_wrong_arguments_are_named(fit, tmp_path, tiny_world):
     path = tmp_path / "w.safetensors"
     backbones.save(path, backbones.build("slow_r50", width=2), backbones.ClipFormat())
-    with pytest.raises(
-        WeightsError, match="slow_r50 of width 2, but the training asks for slow_d_r50 of width 4"
-    ):
+    with pytest.raises(WeightsError, match="slow_r50 of width 2, but the training asks for slow_d_r50 of width 4"):
         CVRL(width=4, backbone_weights=str(path))
     with pytest.raises(KuleshovError, match="one above 0, got .*'visual_weight': 0"):
         MoDist(width=1, visual_weight=0, cross_weight=0)

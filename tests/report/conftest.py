@@ -13,9 +13,7 @@ IDS = sha256_ids(["a", "b"])
 
 def result(metric: str, value: float, task: str, row: str, seed: int | None = None, **changes) -> Result:
     common = {"split": "valid", "n": 240, "of": 240, "sample_ids_sha256": IDS, "code_version": "0"}
-    return Result(
-        **{**common, "metric": metric, "value": value, "task": task, "row": row, "seed": seed, **changes}
-    )
+    return Result(**{**common, "metric": metric, "value": value, "task": task, "row": row, "seed": seed, **changes})
 
 
 @pytest.fixture
@@ -61,10 +59,7 @@ def runs(stage: Callable[..., Path]) -> Path:
         "train-roles",
         digits="44444444",
         needs=[backbone, txe],
-        results=[
-            result("CIDEr", 50.0, "roles", "pretrained", 0),
-            result("LEA", 40.0, "roles", "pretrained", 0),
-        ],
+        results=[result("CIDEr", 50.0, "roles", "pretrained", 0), result("LEA", 40.0, "roles", "pretrained", 0)],
     )
     bad = {"path": "<img src=x onerror=alert(1)>.mp4", "reason": "<script>alert(2)</script>"}
     write_json(backbone / "bad_files.jsonl", bad, indent=None)

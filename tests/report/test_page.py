@@ -52,9 +52,7 @@ def test_the_page_is_whole_and_self_contained(runs):
     addresses = [v for k, v in elements.attributes if k in ("src", "href", "xlink:href")]
     assert not [v for v in addresses if not v.startswith(("data:", "#"))]
     assert not re.search(r"@import|url\((?!#)", text)
-    assert (
-        "41.00 ± 0.58" in text and "paper 32.84" in text and "60.34 ± 0.75, Table 1: Slow-D+TxE+TxD" in text
-    )
+    assert "41.00 ± 0.58" in text and "paper 32.84" in text and "60.34 ± 0.75, Table 1: Slow-D+TxE+TxD" in text
     assert "Health of the representation" in text and elements.found.count("svg") == 1
     assert "too short" in text and "11111111" in text
 
@@ -114,9 +112,7 @@ def test_film_strips_of_a_generated_world(stage, tiny_world, strips):
     folder = stage("train-verbs", jobs=["pretrained-seed0", "pretrained-seed1"])
     for seed in range(2):
         job = folder / f"pretrained-seed{seed}"
-        write_json(
-            job / "config.yaml", {"data": {"init_args": {"annotations": str(data.root), "split": "valid"}}}
-        )
+        write_json(job / "config.yaml", {"data": {"init_args": {"annotations": str(data.root), "split": "valid"}}})
         answers = {name: [["hug.01", "hit.01"]] * 5 for name in segments}
         write_predictions(job / "predictions" / "valid.json", "verbs", answers, segments)
     shown, notes = filmstrips([read_run(folder)], strips)

@@ -24,9 +24,7 @@ def test_a_run_of_it_shows_every_row(name: str, stage, capsys: pytest.CaptureFix
     task, metric = STAGES[name]
     rows = list(load_stage(name, ROOT).rows)
     lines = [result(metric, 25.0, task, "trivial")]
-    lines += [
-        result(metric, 30.0 + i + seed, task, row, seed) for i, row in enumerate(rows) for seed in (0, 1)
-    ]
+    lines += [result(metric, 30.0 + i + seed, task, row, seed) for i, row in enumerate(rows) for seed in (0, 1)]
     jobs = [f"{row}-seed{seed}" for row in rows for seed in (0, 1)]
     backbone = stage("pretrain-backbone", "k400", "11111111", method="cvrl")
     run = stage(name, digits="33333333", needs=[backbone], results=lines, jobs=jobs)

@@ -79,21 +79,14 @@ def test_the_paper_s_columns_come_out_of_its_values():
 
 
 def test_a_row_that_is_ahead_of_the_others_in_an_unfinished_run_has_no_rank():
-    found = [
-        line("instances", "genre", 30.0),
-        line("instances", "scene", 30.0),
-        line("scene-backbone", "genre", 9.0),
-    ]
+    found = [line("instances", "genre", 30.0), line("instances", "scene", 30.0), line("scene-backbone", "genre", 9.0)]
     (lvu,) = lvu_tables((Source("run"), one) for one in found)
     shown = {one[0].text: [field.text for field in one[1:]] for one in lines(lvu)}
     assert shown["Scene"] == ["30.00", ""] and shown["mean rank"] == ["", ""]
 
 
 def test_a_run_of_another_head_stays_in_the_other_table():
-    other = [
-        (Source("heads"), line("backbone", "genre", 30.0)),
-        (Source("heads"), line("trivial", "genre", 9.0)),
-    ]
+    other = [(Source("heads"), line("backbone", "genre", 30.0)), (Source("heads"), line("trivial", "genre", 9.0))]
     found = [*other, (Source("five"), line("instances", "genre", 30.0))]
     assert split_off(found) == (other, found[2:])
     assert lvu_tables(other) == []
@@ -103,9 +96,7 @@ def test_a_run_of_another_head_stays_in_the_other_table():
 def test_the_command_prints_the_table(run, capsys, tmp_path):
     assert main(["report", str(run), "--output", str(tmp_path / "page.html")]) == 0
     printed = capsys.readouterr().out
-    assert (
-        "LVU, as Table 5" in printed and "mean rank" in printed and "45.50" not in printed.split("Genre")[0]
-    )
+    assert "LVU, as Table 5" in printed and "mean rank" in printed and "45.50" not in printed.split("Genre")[0]
     assert "does not beat the trivial row" in printed and "generated world" in printed
     page = (tmp_path / "page.html").read_text()
     assert "LVU, as Table 5" in page and "50.50 ± 0.50" in page and "No results yet" not in page

@@ -59,11 +59,7 @@ def test_a_pretrained_row_is_compared_with_its_own_setting_else_with_the_plain_o
     rows = ("scratch", "scratch-tuned", "pretrained", "pretrained-tuned", "pretrained-frozen")
     lines = [result("Top1-Acc", 40.0 + s, "relations", row, s) for row in rows for s in (0, 1)]
     found = {(one.better, one.base) for one in build(of(*lines)).comparisons}
-    assert found == {
-        ("pretrained", "scratch"),
-        ("pretrained-tuned", "scratch-tuned"),
-        ("pretrained-frozen", "scratch"),
-    }
+    assert found == {("pretrained", "scratch"), ("pretrained-tuned", "scratch-tuned"), ("pretrained-frozen", "scratch")}
 
 
 def test_rows_of_no_fixed_place_keep_their_order():
@@ -90,18 +86,14 @@ def test_other_samples_are_marked_and_named():
 
 
 def test_a_seed_over_other_samples_is_left_out_of_the_mean():
-    table = build(
-        of(*VERBS, result("Acc@1", 99.0, "verbs", "pretrained", 3, n=200, sample_ids_sha256="f" * 64))
-    )
+    table = build(of(*VERBS, result("Acc@1", 99.0, "verbs", "pretrained", 3, n=200, sample_ids_sha256="f" * 64)))
     assert table.rows["pretrained"][ACC].value == 41.0
     assert any("1 results over other samples are left out" in note for note in table.notes)
 
 
 def test_rows_over_other_samples_are_not_compared():
     lines = [result("Acc@1", 10.0, "verbs", "scratch", 0), result("Acc@1", 20.0, "verbs", "scratch", 1)]
-    lines += [
-        result("Acc@1", 40.0, "verbs", "pretrained", s, n=3, sample_ids_sha256="f" * 64) for s in (0, 1)
-    ]
+    lines += [result("Acc@1", 40.0, "verbs", "pretrained", s, n=3, sample_ids_sha256="f" * 64) for s in (0, 1)]
     assert build(of(*lines)).comparisons == []
 
 
@@ -128,9 +120,7 @@ def test_runs_that_fill_the_same_row_are_told_apart():
 
 
 def test_headline_metrics_only_or_all():
-    lines = of(
-        *VERBS, result("Acc@5", 60.0, "verbs", "scratch", 0), result("top1", 30.0, "scene", "scratch", 0)
-    )
+    lines = of(*VERBS, result("Acc@5", 60.0, "verbs", "scratch", 0), result("top1", 30.0, "scene", "scratch", 0))
     assert [c.metric for c in build(lines).columns] == ["Acc@1", "top1"]
     assert [c.metric for c in build(lines, headline=False).columns] == ["Acc@1", "Acc@5", "top1"]
 

@@ -140,11 +140,7 @@ def test_boxes_off_screen_are_the_bystander_s_alone(tiny_world):
 def test_kinetics_lists_are_pyslowfast_s(tiny_world):
     home = tiny_world / "kinetics"
     classes = (home / "classes.txt").read_text().splitlines()
-    rows = [
-        line.split(" ")
-        for name in ("train", "val")
-        for line in (home / f"{name}.csv").read_text().splitlines()
-    ]
+    rows = [line.split(" ") for name in ("train", "val") for line in (home / f"{name}.csv").read_text().splitlines()]
     assert all(len(row) == 2 and (home / row[0]).is_file() for row in rows)
     assert Counter(int(label) for _, label in rows) == dict.fromkeys(range(len(classes)), 2)
     assert len({path for path, _ in rows}) == len(rows)

@@ -145,6 +145,4 @@ def test_default_sizes_suit_the_demo():
 
 def test_imports_no_torch():
     code = "import sys, kuleshov.synthetic.build, kuleshov.synthetic.oracle; print('torch' in sys.modules)"
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
-    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"

@@ -94,11 +94,7 @@ def test_it_is_right_as_often_as_it_claims_and_context_tells_much():
 def test_predictions_have_the_official_structure(tiny_world):
     verbs, relations = predict(tiny_world, "valid")
     segments = read_segments(tiny_world, "valid")
-    assert (
-        [row["ann_idx"] for row in verbs]
-        == [row["ann_idx"] for row in relations]
-        == list(range(len(segments)))
-    )
+    assert [row["ann_idx"] for row in verbs] == [row["ann_idx"] for row in relations] == list(range(len(segments)))
     for row, segment in zip(verbs, segments, strict=True):
         assert [len(event) for event in row["pred_vbs_ev"]] == [5] * 5
         for event, verb in enumerate(segment.seen):

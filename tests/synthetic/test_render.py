@@ -94,7 +94,6 @@ def test_styles_are_visible(name, story):
 def test_way_of_speaking_is_visible_where_somebody_is(story):
     index = places(story, off=False)[0]
     frames = {
-        speech: event_frames(replace(story, style=story.style | {"way_speaking": speech}), index)
-        for speech in range(5)
+        speech: event_frames(replace(story, style=story.style | {"way_speaking": speech}), index) for speech in range(5)
     }
     assert len({value.tobytes() for value in frames.values()}) == 5

@@ -10,9 +10,7 @@ def test_off_screen_flags_are_those_of_the_stories_and_of_the_segments_file(tiny
     stories = {story["id"]: story for story in read_stories(tiny_world) if story["kind"] == "lvu"}
     segments = json.loads((tiny_world / "truth" / "vidsitu_offscreen.json").read_text())
     assert flags.keys() == stories.keys() | segments.keys()
-    assert all(
-        flags[name] == [event["off_screen"] for event in story["events"]] for name, story in stories.items()
-    )
+    assert all(flags[name] == [event["off_screen"] for event in story["events"]] for name, story in stories.items())
     assert all(flags[name] == segments[name] for name in segments)
 
 

@@ -55,9 +55,7 @@ def test_a_regression_is_scored_in_centered_units(root):
 
 def test_missing_movies_are_refused_unless_allowed(root):
     path = predictions(root, "b0,0\nzz,3\n")
-    with pytest.raises(
-        KuleshovError, match=r"2 of the 3 movies of year test have no prediction \(first b1\)"
-    ):
+    with pytest.raises(KuleshovError, match=r"2 of the 3 movies of year test have no prediction \(first b1\)"):
         evaluate_lvu.evaluate("year", path, root)
     result = evaluate_lvu.evaluate("year", path, root, allow_missing=True)
     assert (result["n"], result["of"], result["metrics"]["top1"]) == (1, 3, 100.0)
@@ -122,12 +120,7 @@ def test_written_predictions_are_read_back(root):
 
 def test_constant_predictions_on_the_real_files(real_data, tmp_path):
     root = real_data / "lvu"
-    for task, expected in (
-        ("relationship", 52.38),
-        ("director", 41.12),
-        ("like_ratio", 0.61),
-        ("view_count", 4.09),
-    ):
+    for task, expected in (("relationship", 52.38), ("director", 41.12), ("like_ratio", 0.61), ("view_count", 4.09)):
         rows = Lvu(root).rows(task, "test")
         path = tmp_path / f"{task}.csv"
         evaluate_lvu.write_predictions(path, {row.video_id: 0 for row in rows})

@@ -21,9 +21,7 @@ def write(root, case, predictions="p.json"):
     """Write a golden case as an official tree; returns (predictions, root)."""
     files = {"split_files/vseg_split_valid_lb.json": case["segments"]}
     if "annotations" in case:
-        files["vseg_ann_files/vsann_valid_lb.json"] = [
-            official_annotation(one) for one in case["annotations"]
-        ]
+        files["vseg_ann_files/vsann_valid_lb.json"] = [official_annotation(one) for one in case["annotations"]]
     if "verbs" in case:
         files["vinfo_files/vinfo_valid_lb.json"] = [
             {"vid_seg_int": segment, "vbid_lst": dict(zip(EVENTS, verbs, strict=True))}
@@ -82,9 +80,7 @@ def test_json_on_stdout(tmp_path, capsys):
     assert found["metrics"]["CIDEr"] == pytest.approx(100 * GOLDEN["paraphrases"]["official"]["cider"])
     assert main(words) == 0
     out = capsys.readouterr().out
-    assert (
-        "n = 3 of 3" in out and "241.24" in out and "trivial: each role's most frequent text of valid" in out
-    )
+    assert "n = 3 of 3" in out and "241.24" in out and "trivial: each role's most frequent text of valid" in out
 
 
 def test_notes_go_to_stderr(tmp_path, capsys):
@@ -96,9 +92,7 @@ def test_notes_go_to_stderr(tmp_path, capsys):
 def test_order_repeats_and_extra_segments_change_nothing(tmp_path):
     case = GOLDEN["paraphrases"]
     shuffled = case | {"predictions": case["predictions"][::-1] + case["predictions"][:1]}
-    shuffled["annotations"] = case["annotations"] + [
-        case["annotations"][0] | {"segment": "v_other-video_seg_0_10"}
-    ]
+    shuffled["annotations"] = case["annotations"] + [case["annotations"][0] | {"segment": "v_other-video_seg_0_10"}]
     before = evaluate("roles", *write(tmp_path, case))
     assert evaluate("roles", *write(tmp_path, shuffled)) == before
 
@@ -144,9 +138,7 @@ def test_trivial_rows_come_from_training_texts_where_they_are(tmp_path):
     train = [official_annotation(case["annotations"][3])]
     (root / "vseg_ann_files" / "vsann_train_lb.json").write_text(json.dumps(train))
     found = evaluate("roles", predictions, root)
-    assert found["trivial_predictor"].startswith(
-        "each role's most frequent text of train: ALoc 'a  street  at night'"
-    )
+    assert found["trivial_predictor"].startswith("each role's most frequent text of train: ALoc 'a  street  at night'")
     assert 0 <= found["trivial"]["CIDEr"] < found["metrics"]["CIDEr"]
 
 
@@ -159,11 +151,7 @@ def broken(task, change):
 
 
 BAD = {
-    "missing segment": (
-        "verbs",
-        lambda p: p.pop(1),
-        "1 of 10 segments missing in the predictions, first v_kino",
-    ),
+    "missing segment": ("verbs", lambda p: p.pop(1), "1 of 10 segments missing in the predictions, first v_kino"),
     "missing roles": ("roles", lambda p: p.pop(1), "1 of 3 segments missing in the predictions"),
     "unknown verb": (
         "verbs",
@@ -190,9 +178,7 @@ BAD = {
 def test_bad_predictions_end_with_one_line(tmp_path, capsys, name):
     task, change, message = BAD[name]
     predictions, root = write(tmp_path, broken(task, change))
-    assert (
-        main(["evaluate", task, "--predictions", str(predictions), "--annotations", str(root), "--json"]) == 1
-    )
+    assert main(["evaluate", task, "--predictions", str(predictions), "--annotations", str(root), "--json"]) == 1
     captured = capsys.readouterr()
     assert captured.out == "" and message in captured.err and captured.err.count("\n") == 1
 

@@ -37,8 +37,7 @@ def test_table_1_compares_what_the_decoder_sees(tmp_path: Path, capsys: pytest.C
 
 def test_table_3_takes_each_context_from_its_own_features(tmp_path: Path, capsys: pytest.CaptureFixture):
     rows = {
-        job.row: " ".join(job.words)
-        for job in make_plan(Request("table-3", ROOT, scale="demo", runs=tmp_path)).jobs
+        job.row: " ".join(job.words) for job in make_plan(Request("table-3", ROOT, scale="demo", runs=tmp_path)).jobs
     }
     assert {row for row, words in rows.items() if "extract-tuned-vidsitu" in words} == {
         "backbone-tuned", "scratch-tuned", "carried-tuned", "pretrained-tuned",

@@ -35,9 +35,7 @@ def test_infonce_is_equation_1(temperature: float):
     for mask in (None, ignored):
         pairs = None if mask is None else mask.nonzero().T
         found = masked_event_infonce(predictions, targets, distractors, temperature, pairs)
-        assert found.tolist() == pytest.approx(
-            slow_infonce(predictions, targets, distractors, temperature, mask)
-        )
+        assert found.tolist() == pytest.approx(slow_infonce(predictions, targets, distractors, temperature, mask))
 
 
 @pytest.mark.parametrize("count", [1, 10, 65536])
@@ -95,7 +93,5 @@ def test_ignored_distractors_get_and_give_no_gradient():
     predictions.grad = None
     for m in range(3):
         kept = [k for k in range(5) if [m, k] not in pairs.T.tolist()]
-        masked_event_infonce(
-            predictions[m : m + 1], targets[m : m + 1], distractors[kept], 0.5
-        ).sum().backward()
+        masked_event_infonce(predictions[m : m + 1], targets[m : m + 1], distractors[kept], 0.5).sum().backward()
     torch.testing.assert_close(found, predictions.grad)

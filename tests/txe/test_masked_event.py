@@ -30,9 +30,7 @@ TINY = {
 }
 
 
-def fit(
-    run: Path, store: Path, *words: str, overlay: str = "demo", **changes: object
-) -> MaskedEventPretraining:
+def fit(run: Path, store: Path, *words: str, overlay: str = "demo", **changes: object) -> MaskedEventPretraining:
     options = {
         **TINY,
         "trainer.default_root_dir": run,
@@ -78,11 +76,7 @@ def test_training_lowers_the_loss_and_exports_what_it_learned(tmp_path: Path, ma
             losses.append(float(self.trainer.callback_metrics["train/loss"]))
 
     store = make_store(counts=[9] * 60)
-    trainer, data, module = (
-        trainer_for(tmp_path, 12),
-        EventWindows([str(store)], batch_size=8),
-        Keep(**small()),
-    )
+    trainer, data, module = (trainer_for(tmp_path, 12), EventWindows([str(store)], batch_size=8), Keep(**small()))
     trainer.fit(module, datamodule=data)
     assert losses[-1] < losses[0] - 0.3
     txe, manifest = module.exports()["txe"]
@@ -226,7 +220,5 @@ def test_a_world_tells_which_events_validation_cannot_see(make_store, tmp_path):
     data = EventWindows([str(make_store())], val_fraction=0.3, video_root=str(videos))
     data.setup("fit")
     batch = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
-    place = torch.tensor(
-        [[round(data.table.locate(row)[1] / 2) for row in rows] for rows in batch["rows"].tolist()]
-    )
+    place = torch.tensor([[round(data.table.locate(row)[1] / 2) for row in rows] for rows in batch["rows"].tolist()])
     assert torch.equal(batch["offscreen"].long(), (place % 3 == 0).long())

@@ -36,9 +36,7 @@ def test_allowed_sizes(events, ratio, sizes, expected):
 
 @pytest.mark.parametrize(("ratio", "sizes"), [(0.1, None), (1.0, None), (0.6, [0, 1]), (0.6, [5]), (0.6, [])])
 def test_sizes_that_do_not_fit_are_refused(ratio, sizes):
-    with pytest.raises(
-        KuleshovError, match=r"mask sizes \[.*\] do not fit windows of 5 events: use sizes from 1"
-    ):
+    with pytest.raises(KuleshovError, match=r"mask sizes \[.*\] do not fit windows of 5 events: use sizes from 1"):
         allowed_sizes(5, ratio, sizes)
 
 

@@ -33,9 +33,7 @@ def reference(txe: TxE, events: torch.Tensor) -> torch.Tensor:
             "norm1.": block.attention_norm,
             "norm2.": block.feedforward_norm,
         }
-        weights = {
-            f"{name}{part}": getattr(m, part) for name, m in pairs.items() for part in ("weight", "bias")
-        }
+        weights = {f"{name}{part}": getattr(m, part) for name, m in pairs.items() for part in ("weight", "bias")}
         layer.load_state_dict(weights)
         hidden = layer(hidden)
     return hidden
@@ -111,8 +109,7 @@ def test_normalizer_does_what_it_says(mode: str):
     expected = {
         "none": features,
         "center": features - features.mean(0),
-        "standardize": (features - features.mean(0))
-        / torch.cat([features[:, :3].std(0, False), torch.ones(1)]),
+        "standardize": (features - features.mean(0)) / torch.cat([features[:, :3].std(0, False), torch.ones(1)]),
     }[mode]
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 

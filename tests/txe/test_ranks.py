@@ -51,12 +51,7 @@ def three_steps(rank: int, world: int, store: str, batch_size: int, queue_size: 
 
 
 # batch size and queue size: a multiple of K, not a multiple, more than K, and a short last batch (thirty movies)
-CASES = [
-    (8, 40, {}),
-    (7, 33, {}),
-    (12, 17, {"sampling": "max_discrepancy"}),
-    (13, 50, {"loss": "l2"}),
-]
+CASES = [(8, 40, {}), (7, 33, {}), (12, 17, {"sampling": "max_discrepancy"}), (13, 50, {"loss": "l2"})]
 
 
 def all_cases(rank: int, world: int, store: str) -> list[dict]:

@@ -56,9 +56,7 @@ def test_epochs_and_seeds_differ_and_repeat():
 
 
 def test_movies_that_are_all_too_short_are_refused():
-    with pytest.raises(
-        KuleshovError, match=r"none of 2 movies has the 9 events that a window of 5 takes \(2 apart"
-    ):
+    with pytest.raises(KuleshovError, match=r"none of 2 movies has the 9 events that a window of 5 takes \(2 apart"):
         Windows(movies(5, 8), 5, step=2)
 
 

@@ -110,9 +110,7 @@ def test_a_batch_is_augmented_clip_by_clip(alone, cache, monkeypatch):
         found = torch.cat([augmentation(c[None], p[None]) for c, p in zip(clips, parameters, strict=True)])
     else:
         found = augmentation(clips, parameters)
-    expected = [
-        plain(clip, ViewParameters.from_vector(v.numpy())) for clip, v in zip(clips, parameters, strict=True)
-    ]
+    expected = [plain(clip, ViewParameters.from_vector(v.numpy())) for clip, v in zip(clips, parameters, strict=True)]
     torch.testing.assert_close(found, torch.stack(expected), atol=1e-5, rtol=0)
 
 

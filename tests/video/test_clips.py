@@ -6,22 +6,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from kuleshov.core.errors import KuleshovError, VideoError
-from kuleshov.video.augmentation import (
-    NUM_PARAMETERS,
-    ViewParameters,
-    ViewPolicy,
-    crop_clip,
-    crop_view,
-    cvrl_views,
-)
+from kuleshov.video.augmentation import NUM_PARAMETERS, ViewParameters, ViewPolicy, crop_clip, crop_view, cvrl_views
 from kuleshov.video.bad_files import BadFiles
-from kuleshov.video.clip_datasets import (
-    EventClips,
-    LabeledClip,
-    MotionInput,
-    TwoClips,
-    VisualMotionClips,
-)
+from kuleshov.video.clip_datasets import EventClips, LabeledClip, MotionInput, TwoClips, VisualMotionClips
 from kuleshov.video.clip_format import ClipFormat
 from kuleshov.video.frame_source import FrameSource
 from kuleshov.video.optical_flow import MotionSettings, motion_path, precompute
@@ -154,9 +141,7 @@ def test_an_unreadable_sample_is_replaced_alike_everywhere(videos, broken, tmp_p
 
 def test_too_many_unreadable_files_stop_the_run(videos, broken):
     data = two_clips([broken, *videos], FrameSource([broken.path]), bad_files=BadFiles(7, limit=0.1))
-    with pytest.raises(
-        KuleshovError, match=r"1 of 7 videos cannot be read: .*broken\.mp4 \(it cannot be opened"
-    ):
+    with pytest.raises(KuleshovError, match=r"1 of 7 videos cannot be read: .*broken\.mp4 \(it cannot be opened"):
         data[0]
 
 

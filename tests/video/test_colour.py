@@ -17,9 +17,7 @@ def clips():
 
 def images(clips):
     """uint8 PIL images of a (3, T, H, W) clip."""
-    return [
-        Image.fromarray((f.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)) for f in clips.unbind(1)
-    ]
+    return [Image.fromarray((f.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)) for f in clips.unbind(1)]
 
 
 def test_brightness_as_pil(clips):

@@ -14,9 +14,7 @@ from kuleshov.video.video_file import Video
 @pytest.fixture
 def texture():
     rng = np.random.default_rng(0)
-    return cv2.resize(
-        rng.integers(0, 256, (40, 40, 3), dtype=np.uint8), (160, 160), interpolation=cv2.INTER_CUBIC
-    )
+    return cv2.resize(rng.integers(0, 256, (40, 40, 3), dtype=np.uint8), (160, 160), interpolation=cv2.INTER_CUBIC)
 
 
 def test_edges_of_a_field_in_closed_form():

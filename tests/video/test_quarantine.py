@@ -15,9 +15,7 @@ def test_each_file_counts_once_and_the_limit_is_told(tmp_path):
     for name in ("a", "b", "a", "b"):
         bad_files.add(VideoError(name, f"broken {name}"))
     assert bad_files.reasons == {"a": "broken a", "b": "broken b"}
-    with pytest.raises(
-        KuleshovError, match=r"3 of 40 videos cannot be read: a \(broken a\).*more than 5% is"
-    ):
+    with pytest.raises(KuleshovError, match=r"3 of 40 videos cannot be read: a \(broken a\).*more than 5% is"):
         bad_files.add(VideoError("c", "broken c"))
     lines = (tmp_path / "run" / "bad_files.jsonl").read_text().splitlines()
     assert [json.loads(line)["path"] for line in lines] == ["a", "b", "c"]

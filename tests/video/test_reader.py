@@ -19,9 +19,7 @@ backends = pytest.mark.parametrize(
     [
         "pyav",
         "auto",
-        pytest.param(
-            "decord", marks=pytest.mark.skipif(import_decord() is None, reason="decord not installed")
-        ),
+        pytest.param("decord", marks=pytest.mark.skipif(import_decord() is None, reason="decord not installed")),
     ],
 )
 
@@ -255,9 +253,7 @@ def test_without_decord_pyav_reads(tmp_path, write_video, numbers, monkeypatch):
     monkeypatch.setattr("kuleshov.video.reader.import_decord", lambda: None)
     assert numbers(VideoReader().read(path, [0.0, 1.0])) == [0, 10]
     assert reader_version() == reader_version("pyav")
-    with pytest.raises(
-        KuleshovError, match="decord is not installed here: choose the video backend auto or pyav"
-    ):
+    with pytest.raises(KuleshovError, match="decord is not installed here: choose the video backend auto or pyav"):
         VideoReader("decord")
 
 

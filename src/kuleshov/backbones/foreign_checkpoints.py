@@ -101,9 +101,7 @@ def _pytorch(path: Path, content: Any, objects: tuple[str, ...]) -> Checkpoint:
     if entry == "model_state":
         container = "pyslowfast"
     else:
-        container = (
-            "lightning" if any(key.startswith("pytorch-lightning") for key in content) else "state_dict"
-        )
+        container = "lightning" if any(key.startswith("pytorch-lightning") for key in content) else "state_dict"
     state = content[entry] if entry else content
     if not isinstance(state, dict):
         raise WeightsError(f"{path}: its weights are a {type(state).__name__}, not a dictionary of tensors")

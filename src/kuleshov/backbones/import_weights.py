@@ -11,9 +11,10 @@ from torch import Tensor
 from kuleshov.backbones import foreign_checkpoints as checkpoints
 from kuleshov.backbones import key_maps as dialects
 from kuleshov.backbones.architectures import ARCHITECTURES, architecture, build
-from kuleshov.backbones.loading import HEAD_PREFIX, first_names, load_strictly, save
+from kuleshov.backbones.loading import HEAD_PREFIX, save
 from kuleshov.core.errors import KuleshovError, WeightsError
 from kuleshov.core.files import sha256_file
+from kuleshov.core.weights import first_names, load_into
 
 INFLATIONS = ("center", "mean")
 
@@ -54,8 +55,7 @@ class ImportReport:
         """The report as lines of text: counts, and up to five names of each kind but the matched."""
         head = f"a head of {self.classes} classes" if self.classes else "no classification head"
         told = [
-            f"{self.container} checkpoint, {self.naming} names"
-            + (f" after {self.prefix!r}" if self.prefix else ""),
+            f"{self.container} checkpoint, {self.naming} names" + (f" after {self.prefix!r}" if self.prefix else ""),
             f"{self.architecture} of width {self.width}, {head}"
             + (f", conv1 inflated ({self.inflated})" if self.inflated else ""),
             f"matched {len(self.matched)} keys",
@@ -105,7 +105,7 @@ def import_weights(
         raise WeightsError(_other_architecture(str(file), found, target))
     network = build(target, width=tensors[dialects.STEM].shape[0])
     filled = _fill_counters(tensors, network.state_dict())
-    load_strictly(network, tensors, str(file))
+    load_into(network, tensors, str(file))
     usual = ARCHITECTURES[target].clip
     clip = usual if inflate else checkpoints.clip_format(checkpoint.config, usual)
     save(output, network, clip, head=head or None, **_facts(Path(file), checkpoint.container, found, inflate))
@@ -195,17 +195,13 @@ def _choose_prefix(tensors: dict[str, Tensor], source: str, prefix: str | None) 
         return found[prefix], prefix
     candidates = dialects.preferred(found)
     if len(candidates) != 1:
-        raise WeightsError(
-            f"{source} holds several networks, after {sorted(found)}: say which one with a prefix"
-        )
+        raise WeightsError(f"{source} holds several networks, after {sorted(found)}: say which one with a prefix")
     return found[candidates[0]], candidates[0]
 
 
 def _unknown(source: str, tensors: dict[str, Tensor]) -> str:
     first = ", ".join(list(tensors)[:3]) or "none"
-    return (
-        f"{source} has none of the known names (PySlowFast, Caffe2, pytorchvideo): its first keys are {first}"
-    )
+    return f"{source} has none of the known names (PySlowFast, Caffe2, pytorchvideo): its first keys are {first}"
 
 
 def _split_head(tensors: dict[str, Tensor], contrastive: bool) -> tuple[dict[str, Tensor], list[str]]:
@@ -222,9 +218,7 @@ def _split_head(tensors: dict[str, Tensor], contrastive: bool) -> tuple[dict[str
 
 def _inflate_stem(tensors: dict[str, Tensor], found: str, target: str, rule: str) -> None:
     if found != "slow_r50" or target != "slow_d_r50":
-        raise WeightsError(
-            f"only slow_r50 inflates, into slow_d_r50; these weights are {found}, asked {target}"
-        )
+        raise WeightsError(f"only slow_r50 inflates, into slow_d_r50; these weights are {found}, asked {target}")
     kernel = tensors[dialects.STEM]  # (width, 3, 1, 7, 7)
     frames = architecture(target).stem_kernel
     if rule == "mean":

@@ -1,6 +1,6 @@
 """Backbones as files: tensors in `.safetensors`, everything needed to rebuild the network in `.json`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from kuleshov.backbones.architectures import build
 from kuleshov.backbones.resnet3d import ResNet3d
 from kuleshov.core.errors import KuleshovError, WeightsError
-from kuleshov.core.weights import load_weights, save_weights
+from kuleshov.core.weights import load_into, load_weights, save_weights
 from kuleshov.video.clip_format import ClipFormat
 
 HEAD_PREFIX = "head.projection."
@@ -28,11 +28,7 @@ def manifest(network: ResNet3d, clip: ClipFormat, **facts: Any) -> dict[str, Any
 
 
 def save(
-    path: str | Path,
-    network: ResNet3d,
-    clip: ClipFormat,
-    head: Mapping[str, Tensor] | None = None,
-    **facts: Any,
+    path: str | Path, network: ResNet3d, clip: ClipFormat, head: Mapping[str, Tensor] | None = None, **facts: Any
 ) -> dict[str, Any]:
     """Write a backbone, by way of `core.weights.save_weights`, and return its manifest.
 
@@ -90,33 +86,9 @@ def _load(path: str | Path) -> tuple[ResNet3d, dict[str, Tensor]]:
         raise WeightsError(f"{path}: the manifest lacks {error}: export the weights again") from error
     except (KuleshovError, TypeError) as error:
         raise WeightsError(f"{path}: {error}") from error
-    load_strictly(network, body, str(path))
+    load_into(network, body, str(path))
     network.manifest, network.clip = facts, clip
     return network.eval(), head
-
-
-def load_strictly(network: nn.Module, tensors: Mapping[str, Tensor], source: str) -> None:
-    """Load tensors into a network, with every key present, none left over, and every shape the same.
-
-    Raises:
-        WeightsError: they differ; counts, and the first keys of each kind, are named.
-    """
-    expected = network.state_dict()
-    missing = sorted(expected.keys() - tensors.keys())
-    unexpected = sorted(tensors.keys() - expected.keys())
-    shapes = [key for key in expected if key in tensors and expected[key].shape != tensors[key].shape]
-    other = [f"{key} is {tuple(tensors[key].shape)} for {tuple(expected[key].shape)}" for key in shapes]
-    differing = (("missing", missing), ("unexpected", unexpected), ("of another shape", other))
-    said = [f"{len(keys)} {kind} ({first_names(keys, 3)})" for kind, keys in differing if keys]
-    if said:
-        matched = len(expected.keys() & tensors.keys()) - len(shapes)
-        raise WeightsError(f"{source} does not fit the network: {matched} keys matched, {', '.join(said)}")
-    network.load_state_dict(tensors)
-
-
-def first_names(keys: Sequence[str], shown: int) -> str:
-    """The first `shown` of some names as text, with dots where there are more."""
-    return ", ".join(keys[:shown]) + (", ..." if len(keys) > shown else "")
 
 
 def _kind(facts: Any) -> str:

@@ -48,9 +48,7 @@ class Transform(nn.Module):
 
     def __init__(self, inputs: int, inner: int, outputs: int, temporal_kernel: int, stride: int) -> None:
         super().__init__()
-        self.a = nn.Conv3d(
-            inputs, inner, (temporal_kernel, 1, 1), padding=(temporal_kernel // 2, 0, 0), bias=False
-        )
+        self.a = nn.Conv3d(inputs, inner, (temporal_kernel, 1, 1), padding=(temporal_kernel // 2, 0, 0), bias=False)
         self.a_bn = batch_norm(inner)
         self.b = nn.Conv3d(inner, inner, (1, 3, 3), stride=(1, stride, stride), padding=(0, 1, 1), bias=False)
         self.b_bn = batch_norm(inner)
@@ -133,8 +131,7 @@ class ResNet3d(nn.Module):
         for stage in range(4):
             outputs = 4 * width * 2**stage
             self.add_module(
-                f"s{stage + 2}",
-                _stage(inputs, outputs, depths[stage], temporal_kernels[stage], 1 if stage == 0 else 2),
+                f"s{stage + 2}", _stage(inputs, outputs, depths[stage], temporal_kernels[stage], 1 if stage == 0 else 2)
             )
             inputs = outputs
         self.pathway0_pool = nn.MaxPool3d((2, 1, 1), stride=(2, 1, 1)) if pool_after_res2 else nn.Identity()
@@ -147,9 +144,7 @@ class ResNet3d(nn.Module):
             KuleshovError: another number.
         """
         if not 0 <= stages <= 4:
-            raise KuleshovError(
-                f"a backbone has 4 residual stages: {stages} of them cannot be computed again"
-            )
+            raise KuleshovError(f"a backbone has 4 residual stages: {stages} of them cannot be computed again")
         for number in range(4):
             for block in getattr(self, f"s{number + 2}"):
                 block.recompute = number < stages

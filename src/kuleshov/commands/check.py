@@ -15,21 +15,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", choices=names, help="data set; k400 and kinetics are one")
     parser.add_argument("--root", type=Path, required=True, help="its folder")
     parser.add_argument(
-        "--against",
-        action="append",
-        default=[],
-        metavar="NAME=DIR",
-        help="another data set: lvu or vidsitu",
+        "--against", action="append", default=[], metavar="NAME=DIR", help="another data set: lvu or vidsitu"
     )
-    parser.add_argument(
-        "--videos", type=Path, default=None, help="folder of the videos, where they lie elsewhere"
-    )
-    parser.add_argument(
-        "--write-split", type=Path, default=None, metavar="FILE", help="segments that are not shared"
-    )
-    parser.add_argument(
-        "--least-seconds", type=float, default=2.0, help="shorter files are told (kinetics, folder)"
-    )
+    parser.add_argument("--videos", type=Path, default=None, help="folder of the videos, where they lie elsewhere")
+    parser.add_argument("--write-split", type=Path, default=None, metavar="FILE", help="segments that are not shared")
+    parser.add_argument("--least-seconds", type=float, default=2.0, help="shorter files are told (kinetics, folder)")
     parser.add_argument("--workers", type=int, default=2, help="processes that open files (kinetics, folder)")
     parser.add_argument("--json", action="store_true", help="print JSON")
 

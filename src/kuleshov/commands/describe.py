@@ -13,10 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `kuleshov describe`."""
     parser.add_argument("video", type=Path, metavar="VIDEO", help="any video file")
     parser.add_argument(
-        "--run",
-        type=Path,
-        default=Path("runs"),
-        help="a tables run, or the folder of all runs (its newest one)",
+        "--run", type=Path, default=Path("runs"), help="a tables run, or the folder of all runs (its newest one)"
     )
     parser.add_argument("--verbs", type=int, default=3, help="verbs an event")
     parser.add_argument("--json", action="store_true", help="print JSON")

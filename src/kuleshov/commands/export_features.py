@@ -9,11 +9,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("store", type=Path, metavar="STORE", help="folder of the event store")
     add("--output", type=Path, required=True, metavar="DIR", help="folder of the .npy files")
-    add(
-        "--vidsitu",
-        action="store_true",
-        help="five events a segment, one in two seconds, <segment>_feats.npy",
-    )
+    add("--vidsitu", action="store_true", help="five events a segment, one in two seconds, <segment>_feats.npy")
 
 
 def run(args: argparse.Namespace) -> int:

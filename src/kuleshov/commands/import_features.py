@@ -15,11 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("folder", type=Path, metavar="FOLDER", help="where the .npy files are")
     add("--output", type=Path, required=True, metavar="DIR", help="folder of the event store")
-    add(
-        "--vidsitu",
-        action="store_true",
-        help="files are <segment>_feats.npy: five events, one in two seconds",
-    )
+    add("--vidsitu", action="store_true", help="files are <segment>_feats.npy: five events, one in two seconds")
     add("--stride", type=float, default=None, help="seconds between the beginnings of two events")
     add("--window", type=float, default=2.0, help="seconds of an event")
     add("--start", type=float, default=0.0, help="second at which the first event begins")

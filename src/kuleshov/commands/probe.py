@@ -21,14 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the untrained weights")
     parser.add_argument("--bank", type=Path, required=True, help="labeled list that the probes learn from")
     parser.add_argument("--queries", type=Path, required=True, help="labeled list that they are scored on")
+    parser.add_argument("--group", nargs="*", default=[], metavar="NAME=LABEL,..", help="classes to score apart")
     parser.add_argument(
-        "--group", nargs="*", default=[], metavar="NAME=LABEL,..", help="classes to score apart"
-    )
-    parser.add_argument(
-        "--classes",
-        type=Path,
-        default=None,
-        help="class names, one a line, whose first words --group may use",
+        "--classes", type=Path, default=None, help="class names, one a line, whose first words --group may use"
     )
     parser.add_argument("--limit", type=int, default=None, help="at most so many videos of each list")
     parser.add_argument("--neighbors", type=int, default=20, help="that vote in the k-NN probe")
@@ -64,9 +59,7 @@ def run(args: argparse.Namespace) -> int:
     options = {"neighbors": args.neighbors, "batch_size": args.batch_size, "workers": args.workers}
     batches = sum(-(-len(videos) // args.batch_size) for videos in lists)
     with progress_bar("batches", batches) as advance:
-        results = probe(
-            network, *lists, groups, random=bool(args.untrained), device=device, advance=advance, **options
-        )
+        results = probe(network, *lists, groups, random=bool(args.untrained), device=device, advance=advance, **options)
     results = [result if result.row else replace(result, row=row, seed=args.seed) for result in results]
     if args.output is not None:
         append_results(args.output, results)

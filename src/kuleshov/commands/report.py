@@ -13,17 +13,10 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `kuleshov report`."""
     parser.add_argument(
-        "runs",
-        nargs="*",
-        metavar="RUN",
-        help="run folders, NAME=FOLDER, or the folder of all runs (its newest tables)",
+        "runs", nargs="*", metavar="RUN", help="run folders, NAME=FOLDER, or the folder of all runs (its newest tables)"
     )
-    parser.add_argument(
-        "--run", dest="more", nargs="+", action="extend", default=[], metavar="RUN", help="the same"
-    )
-    parser.add_argument(
-        "--output", type=Path, default=None, metavar="PAGE.html", help="page to write (none: no page)"
-    )
+    parser.add_argument("--run", dest="more", nargs="+", action="extend", default=[], metavar="RUN", help="the same")
+    parser.add_argument("--output", type=Path, default=None, metavar="PAGE.html", help="page to write (none: no page)")
     parser.add_argument("--all", action="store_true", help="print every metric, not only the headline ones")
     parser.add_argument("--strips", type=int, default=3, help="VidSitu segments shown on the page")
     parser.add_argument("--json", action="store_true", help="print the table as JSON")

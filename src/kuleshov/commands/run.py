@@ -20,14 +20,10 @@ from kuleshov.pipeline.stages import SCALES, project_root, stage_names
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `kuleshov run`."""
     parser.add_argument("stage", metavar="STAGE", help="name of a file in stages/, or `list`")
-    parser.add_argument(
-        "--data", default="", help="data set: k400, vidsitu, lvu, folder (empty: the stage's own)"
-    )
+    parser.add_argument("--data", default="", help="data set: k400, vidsitu, lvu, folder (empty: the stage's own)")
     parser.add_argument("--scale", default="paper", choices=SCALES, help="sizes and schedules")
     parser.add_argument("--method", default="", help="method, where a stage has several (empty: its first)")
-    parser.add_argument(
-        "--task", default="", help="task or comma-separated tasks, where a stage has several; all"
-    )
+    parser.add_argument("--task", default="", help="task or comma-separated tasks, where a stage has several; all")
     parser.add_argument("--seeds", type=int, default=1, help="repeat the stages that depend on the seed")
     parser.add_argument("--devices", type=int, default=1, help="processes a node that train together (DDP)")
     parser.add_argument("--num_nodes", type=int, default=1, help="number of nodes")
@@ -42,11 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--world_seed", type=int, default=0, help="seed of the generated world")
     parser.add_argument("--jobs", type=int, default=0, help="jobs side by side; 0: one a core, one on a GPU")
     parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="another argument for the stage itself",
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="another argument for the stage itself"
     )
     parser.add_argument("--dry-run", action="store_true", help="show the plan and do nothing")
     parser.add_argument("--force", action="store_true", help="do the stage again from the beginning")
@@ -108,7 +100,5 @@ def plan_table(plan: Planned) -> Table:
         left = sum(not job.done for job in planned.jobs)
         begun = planned.folder.exists()
         state = "done" if planned.done else "goes on" if begun else "to run"
-        table.add_row(
-            planned.stage.name, planned.data, str(planned.folder), f"{left}/{len(planned.jobs)}", state
-        )
+        table.add_row(planned.stage.name, planned.data, str(planned.folder), f"{left}/{len(planned.jobs)}", state)
     return table

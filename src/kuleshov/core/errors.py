@@ -1,5 +1,7 @@
 """Errors that a user can act on: one clear line that says what, where, and what to do."""
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -72,3 +74,11 @@ def message(error: BaseException) -> str:
 def one_line(text: str) -> str:
     """Fold a text to one line, white space runs to single blanks."""
     return " ".join(str(text).split())
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint for a word that is not among the known ones: the nearest, then all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1)
+    meant = f"; did you mean {close[0]}?" if close else ""
+    return f"{meant} (known: {', '.join(names)})"

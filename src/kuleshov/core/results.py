@@ -2,13 +2,15 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from kuleshov.core.errors import FormatError
-from kuleshov.core.files import code_version, write_atomic
+from kuleshov.core.files import code_version, sha256_ids, write_atomic
+
+TRIVIAL = "trivial"
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,48 @@ class Result:
     weights_sha256: str | None = None
     config_sha256: str | None = None
     code_version: str = field(default_factory=code_version)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a module found on a split, from which lines of results are made.
+
+    Attributes:
+        task: verbs, relations, roles, an LVU task, or a task of somebody else's.
+        split: the split.
+        row: the table's row.
+        metrics: name -> value.
+        trivial: name -> value of a predictor that looks at nothing.
+        sample_ids: the samples measured.
+        of: samples that the split has.
+        counts: metric -> number of samples, where it is not that of `sample_ids`.
+        weights_sha256: of the weights that the training started from.
+        predictions: sample id -> answer, for `write_predictions`.
+    """
+
+    task: str
+    split: str
+    row: str
+    metrics: Mapping[str, float]
+    trivial: Mapping[str, float]
+    sample_ids: Sequence[str]
+    of: int
+    counts: Mapping[str, int] = field(default_factory=dict)
+    weights_sha256: str | None = None
+    predictions: Mapping[str, Any] = field(default_factory=dict)
+
+    def lines(self, seed: int | None, selection: str, config_sha256: str | None) -> list[Result]:
+        """A line a metric, then a line a metric of the trivial row."""
+        common = {"task": self.task, "split": self.split, "of": self.of}
+        common["sample_ids_sha256"] = sha256_ids(self.sample_ids)
+        made = {"seed": seed, "row": self.row, "selection": selection, "config_sha256": config_sha256}
+        made["weights_sha256"] = self.weights_sha256
+        rows = ((self.metrics, made), (self.trivial, {"row": TRIVIAL}))
+        return [
+            Result(name, float(value), n=self.counts.get(name, len(self.sample_ids)), **common, **facts)
+            for values, facts in rows
+            for name, value in values.items()
+        ]
 
 
 def global_seed() -> int | None:

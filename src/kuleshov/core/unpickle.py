@@ -35,9 +35,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def restricted_load(
-    source: str | Path | bytes,
-    stand_ins: Mapping[tuple[str, str], Any] | None = None,
-    encoding: str = "ASCII",
+    source: str | Path | bytes, stand_ins: Mapping[tuple[str, str], Any] | None = None, encoding: str = "ASCII"
 ) -> Any:
     """Unpickle plain containers, numbers, strings and NumPy arrays, and nothing else.
 

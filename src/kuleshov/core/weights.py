@@ -1,12 +1,13 @@
 """Weights as they pass from one stage to the next: NAME.safetensors with NAME.json beside it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from kuleshov.core.errors import MissingDataError, WeightsError
 from kuleshov.core.files import code_version, read_json, sha256_file, write_json, write_through
@@ -60,3 +61,28 @@ def load_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
         return load_file(path), manifest
     except SafetensorError as error:
         raise WeightsError(f"{path} is not a safetensors file ({error})") from error
+
+
+def load_into(module: nn.Module, tensors: Mapping[str, torch.Tensor], source: str) -> None:
+    """Load tensors into a module, with every key present, none left over, and every shape the same.
+
+    Raises:
+        WeightsError: they differ; counts, and the first keys of each kind, are named.
+    """
+    expected = module.state_dict()
+    missing = sorted(expected.keys() - tensors.keys())
+    unexpected = sorted(tensors.keys() - expected.keys())
+    shapes = [key for key in expected if key in tensors and expected[key].shape != tensors[key].shape]
+    other = [f"{key} is {tuple(tensors[key].shape)} for {tuple(expected[key].shape)}" for key in shapes]
+    differing = (("missing", missing), ("unexpected", unexpected), ("of another shape", other))
+    said = [f"{len(keys)} {kind} ({first_names(keys, 3)})" for kind, keys in differing if keys]
+    if said:
+        matched = len(expected.keys() & tensors.keys()) - len(shapes)
+        name = type(module).__name__
+        raise WeightsError(f"{source} does not fit {name}: {matched} keys matched, {', '.join(said)}")
+    module.load_state_dict(tensors)
+
+
+def first_names(names: Sequence[str], shown: int) -> str:
+    """The first `shown` of some names as text, with dots where there are more."""
+    return ", ".join(names[:shown]) + (", ..." if len(names) > shown else "")

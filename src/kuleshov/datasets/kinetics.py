@@ -154,9 +154,7 @@ def _read_original(path: Path, base: Path, lines: list[tuple[int, str]]) -> Kine
             if not (row.get(name) or "").strip().isdigit():
                 reason = f"expected {','.join(columns)}; seconds are whole, got {row.get(name)!r}"
                 raise FormatError(path, reason, number, name)
-        rows.append(
-            (row["youtube_id"], int(row["time_start"]), int(row["time_end"]), row.get("label") or None)
-        )
+        rows.append((row["youtube_id"], int(row["time_start"]), int(row["time_end"]), row.get("label") or None))
     # labels count the sorted names, as everywhere
     classes = sorted({label for *_, label in rows if label is not None})
     numbers = {name: number for number, name in enumerate(classes)}

@@ -69,13 +69,7 @@ TASKS = {
         Task("writer", "Writer", 10),
         Task("year", "Year", 9),
         Task("genre", "Genre", 4),
-        Task(
-            "like_ratio",
-            "Like",
-            0,
-            9.138220535629456,
-            ("like_count", "dislike_count", "youtube_id", "imdb_id"),
-        ),
+        Task("like_ratio", "Like", 0, 9.138220535629456, ("like_count", "dislike_count", "youtube_id", "imdb_id")),
         Task("view_count", "Views", 0, 11.76425435683139, ("view_count", "youtube_id", "imdb_id")),
     )
 }
@@ -154,9 +148,7 @@ def _row(path: Path, number: int, line: str, task: Task) -> Row:
                 path, f"class id {label}, but {task.name} has ids 0 to {task.classes - 1}", number, "class_id"
             )
         return Row(video_id, imdb_id, label, " ".join(items[1:-2]))
-    counts = [
-        _count(path, number, item, column) for item, column in zip(items, task.columns[:-2], strict=False)
-    ]
+    counts = [_count(path, number, item, column) for item, column in zip(items, task.columns[:-2], strict=False)]
     return Row(video_id, imdb_id, _regression_label(path, number, task, counts))
 
 
@@ -179,9 +171,7 @@ def _check_unique(path: Path, rows: list[Row]) -> None:
     names: dict[int | float, str | None] = {}
     for row in rows:
         if row.video_id in seen:
-            raise FormatError(
-                path, f"video {row.video_id} occurs twice", record=row.video_id, field="youtube_id"
-            )
+            raise FormatError(path, f"video {row.video_id} occurs twice", record=row.video_id, field="youtube_id")
         seen.add(row.video_id)
         if row.class_name is not None and names.setdefault(row.label, row.class_name) != row.class_name:
             both = f"{names[row.label]!r} and {row.class_name!r}"

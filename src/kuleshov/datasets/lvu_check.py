@@ -117,17 +117,7 @@ def _disjoint(rows: dict[str, list[Row]]) -> bool:
 
 def table(report: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     """The report as a header and rows of text, a row a task, for printing."""
-    header = [
-        "task",
-        "metric",
-        "classes",
-        "train",
-        "val",
-        "test",
-        "trivial (test)",
-        "best constant",
-        "films apart",
-    ]
+    header = ["task", "metric", "classes", "train", "val", "test", "trivial (test)", "best constant", "films apart"]
     rows = []
     for name, task in report["tasks"].items():
         splits = [f"{task['splits'][s]['present']} of {task['splits'][s]['rows']}" for s in SPLITS]
@@ -135,7 +125,5 @@ def table(report: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         digits = 2 if task["kind"] == "classification" else 4
         classes = f"{occurring} of {task['outputs']}" if task["kind"] == "classification" else "-"
         scores = [f"{task['trivial'][key]:.{digits}f}" for key in ("score", "best_constant_score")]
-        rows.append(
-            [name, task["metric"], classes, *splits, *scores, "yes" if task["movie_disjoint"] else "no"]
-        )
+        rows.append([name, task["metric"], classes, *splits, *scores, "yes" if task["movie_disjoint"] else "no"])
     return header, rows

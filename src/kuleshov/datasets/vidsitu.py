@@ -27,9 +27,7 @@ SPLITS = ("train", "valid", "testvb", "testsrl", "testevrel")
 _ALIASES = {"val": "valid", "test_verb": "testvb", "test_srl": "testsrl", "test_evrel": "testevrel"}
 CONTAINERS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".mpg", ".mpeg", ".ts", ".wmv")
 _TREES = ("", "vidsitu_annotations", "data/vidsitu_annotations")
-_HOW = (
-    "see github.com/TheShadow29/VidSitu for the annotations, or write the generated world (`kuleshov world`)"
-)
+_HOW = "see github.com/TheShadow29/VidSitu for the annotations, or write the generated world (`kuleshov world`)"
 
 
 def split_named(name: str) -> str:
@@ -115,9 +113,7 @@ class VidSitu:
         split = split_named(split)
         found = self.annotations(split)
         if found and not any(event.arguments for many in found.values() for one in many for event in one):
-            raise KuleshovError(
-                f"{self.annotation_file(split)}: {split} has no role texts (they are withheld)"
-            )
+            raise KuleshovError(f"{self.annotation_file(split)}: {split} has no role texts (they are withheld)")
         require_fields(self.annotation_file(split), found, verbs=True)
         return {segment: many[:1] if split == "train" else many for segment, many in found.items()}
 
@@ -135,12 +131,8 @@ class VidSitu:
             segment: [[one[i].relation or NO_RELATION_GIVEN for i in places] for one in many]
             for segment, many in self.annotations(split).items()
         }
-        if found and all(
-            label == NO_RELATION_GIVEN for many in found.values() for one in many for label in one
-        ):
-            raise KuleshovError(
-                f"{self.annotation_file(split)}: {split} has no relations (they are withheld)"
-            )
+        if found and all(label == NO_RELATION_GIVEN for many in found.values() for one in many for label in one):
+            raise KuleshovError(f"{self.annotation_file(split)}: {split} has no relations (they are withheld)")
         return {segment: many[:1] if split == "train" else many for segment, many in found.items()}
 
     def vocabulary_file(self) -> Path | None:
@@ -173,9 +165,7 @@ class VidSitu:
             valid = self.annotations("valid").values()
             known.update(event.verb for many in valid for one in many for event in one)
         if self.has_verbs("valid"):
-            known.update(
-                verb for events in self.verbs("valid").values() for event in events for verb in event
-            )
+            known.update(verb for events in self.verbs("valid").values() for event in events for verb in event)
         return known
 
     def has(self, split: str) -> bool:

@@ -23,13 +23,7 @@ ROLES = ("Arg0", "Arg1", "Arg2", "Arg3", "Arg4", "Arg5", "ADir", "APrp", "AMnr",
 SPECIAL_SYMBOLS = ("<s>", "<pad>", "</s>", "<unk>")
 
 _SEGMENT = re.compile(r"v_(.{11})_seg_(\d+)_(\d+)")
-_MODIFIERS = {
-    "direction": "ADir",
-    "purpose": "APrp",
-    "manner": "AMnr",
-    "location": "ALoc",
-    "goal": "AGol",
-}
+_MODIFIERS = {"direction": "ADir", "purpose": "APrp", "manner": "AMnr", "location": "ALoc", "goal": "AGol"}
 
 
 @dataclass(frozen=True)
@@ -187,9 +181,7 @@ def _order(path: str | Path, where: str, name: str, arguments: dict, positions: 
     try:
         return tuple(sorted(positions, key=lambda argument: int(positions[argument])))
     except (TypeError, ValueError) as error:
-        raise FormatError(
-            path, f"positions must be whole numbers ({error})", where, f"{name}.Arg_List"
-        ) from error
+        raise FormatError(path, f"positions must be whole numbers ({error})", where, f"{name}.Arg_List") from error
 
 
 def read_verbs(path: str | Path, least: int = 9) -> dict[str, list[list[str]]]:

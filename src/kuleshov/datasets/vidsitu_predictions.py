@@ -76,9 +76,7 @@ def write_predictions(
     places = {segment: number for number, segment in enumerate(segments)}
     unknown = [segment for segment in predictions if segment not in places]
     if unknown:
-        raise KuleshovError(
-            f"prediction for {unknown[0]}, which is not in the split of {len(places)} segments"
-        )
+        raise KuleshovError(f"prediction for {unknown[0]}, which is not in the split of {len(places)} segments")
     records = []
     for segment in sorted(predictions, key=places.__getitem__):
         value = predictions[segment]

@@ -19,11 +19,7 @@ from kuleshov.video.video_file import Video
 
 
 def encode(
-    items: Iterable[MovieClip | Unreadable],
-    network: nn.Module,
-    clip: ClipFormat,
-    batch_size: int,
-    device: torch.device,
+    items: Iterable[MovieClip | Unreadable], network: nn.Module, clip: ClipFormat, batch_size: int, device: torch.device
 ) -> Iterator[tuple[Video, Tensor | str]]:
     """Run clips through the backbone in batches that reach across movies.
 
@@ -99,6 +95,4 @@ def extract_share(
     try:
         write_json(writer.pending / f"rank-{rank:05d}.json", failures)
     except OSError as error:
-        raise StoreError(
-            f"cannot write to {writer.folder} ({error.strerror}): make room and go on"
-        ) from error
+        raise StoreError(f"cannot write to {writer.folder} ({error.strerror}): make room and go on") from error

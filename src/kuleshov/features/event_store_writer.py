@@ -86,8 +86,7 @@ class StoreWriter:
         for key, value in self.settings.items():
             if found.get(key) != value:
                 raise StoreError(
-                    f"{self.folder} was written with {key}={found.get(key)}, now it is {value}: "
-                    "name another folder"
+                    f"{self.folder} was written with {key}={found.get(key)}, now it is {value}: name another folder"
                 )
         self.pending.mkdir(exist_ok=True)
         # packing keeps its own index until it is done; it supersedes the finished one
@@ -115,8 +114,7 @@ class StoreWriter:
         """
         if features.ndim != 2 or features.shape[1] != self._index.width or not features.shape[0]:
             raise StoreError(
-                f"features of {movie_id} have shape {tuple(features.shape)}, "
-                f"the store needs (n, {self._index.width})"
+                f"features of {movie_id} have shape {tuple(features.shape)}, the store needs (n, {self._index.width})"
             )
         rows = features.detach().to("cpu", TORCH[self.dtype]).contiguous()
         if not self.finite(rows):
@@ -175,11 +173,7 @@ class StoreWriter:
             row += events
         write_atomic(self.folder / name, save({"features": torch.cat(rows)}))
         part = Part(row, sha256_file(self.folder / name))
-        grown = replace(
-            self._index,
-            parts={**self._index.parts, name: part},
-            movies={**self._index.movies, **movies},
-        )
+        grown = replace(self._index, parts={**self._index.parts, name: part}, movies={**self._index.movies, **movies})
         write_index(self.pending, grown)
         self._index = grown
         for _, path, _ in group:

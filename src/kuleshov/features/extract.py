@@ -88,16 +88,7 @@ def extract(
     grid = Grid(window, stride, trim)
     settings = {"trim": sha256_file(durations) if durations else None}
     job = _Job(
-        Path(weights),
-        Path(output),
-        grid,
-        dtype,
-        settings,
-        tuple(absent),
-        batch_size,
-        threads,
-        backend,
-        accelerator,
+        Path(weights), Path(output), grid, dtype, settings, tuple(absent), batch_size, threads, backend, accelerator
     )
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if world > 1:
@@ -151,9 +142,7 @@ class _Job:
         width = int(facts["feature_width"])
         return StoreWriter(self.output, width, self.grid.window, self.grid.stride, self.dtype, settings)
 
-    def run(
-        self, rank: int, world: int, videos: Sequence[Video], writer: "StoreWriter", progress: bool
-    ) -> None:
+    def run(self, rank: int, world: int, videos: Sequence[Video], writer: "StoreWriter", progress: bool) -> None:
         """Do the share of one rank."""
         from kuleshov.features.clip_encoding import extract_share
 

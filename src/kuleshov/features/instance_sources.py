@@ -36,9 +36,7 @@ def read_boxes(path: str | Path, min_score: float = 0.0) -> dict[str, Boxes]:
     """
     path = Path(path)
     if not path.is_file():
-        raise MissingDataError(
-            "boxes", path.absolute(), f"name a CSV with the columns {','.join(COLUMNS)}[,score]"
-        )
+        raise MissingDataError("boxes", path.absolute(), f"name a CSV with the columns {','.join(COLUMNS)}[,score]")
     rows: dict[str, list[list[float]]] = defaultdict(list)
     with path.open(newline="", encoding="utf-8") as file:
         lines = csv.reader(file)
@@ -62,9 +60,7 @@ def _box_row(path: Path, number: int, cells: list[str], width: int) -> list[floa
         raise FormatError(path, f"numbers expected after the video ({error})", number) from error
     second, x1, y1, x2, y2, track = values[:6]
     if not all(map(math.isfinite, values)) or second < 0 or not second.is_integer() or not track.is_integer():
-        raise FormatError(
-            path, "second and track must be whole numbers, second not negative, all finite", number
-        )
+        raise FormatError(path, "second and track must be whole numbers, second not negative, all finite", number)
     if x2 <= x1 or y2 <= y1:
         raise FormatError(path, f"a box needs x1 < x2 and y1 < y2, found {x1:g},{y1:g},{x2:g},{y2:g}", number)
     return [*values[:6], values[6] if len(values) > 6 else 1.0]
@@ -73,12 +69,7 @@ def _box_row(path: Path, number: int, cells: list[str], width: int) -> list[floa
 def _columns(rows: NDArray) -> Boxes:
     order = np.argsort(rows[:, 0], kind="stable")
     rows = rows[order]
-    return {
-        "seconds": rows[:, 0].astype(np.int64),
-        "boxes": rows[:, 1:5],
-        "tracks": rows[:, 5],
-        "scores": rows[:, 6],
-    }
+    return {"seconds": rows[:, 0].astype(np.int64), "boxes": rows[:, 1:5], "tracks": rows[:, 5], "scores": rows[:, 6]}
 
 
 class RegionExtractor:
@@ -124,9 +115,7 @@ class RegionExtractor:
         boxes = np.clip(found["boxes"] / frame, 0, 1)
         kept = (boxes[:, 2] - boxes[:, 0] > 1e-4) & (boxes[:, 3] - boxes[:, 1] > 1e-4)
         if not kept.any():
-            raise VideoError(
-                path, f"none of its {len(kept)} boxes lies in the frame of {info.width}x{info.height}"
-            )
+            raise VideoError(path, f"none of its {len(kept)} boxes lies in the frame of {info.width}x{info.height}")
         found, boxes = {name: column[kept] for name, column in found.items()}, boxes[kept]
         seconds = np.unique(found["seconds"])
         features = torch.zeros(len(boxes), self.network.feature_width)
@@ -215,9 +204,7 @@ def add_videos(
     return missing
 
 
-def from_official(
-    meta: str | Path, features: str | Path, output: str | Path, dtype: str = "fp16"
-) -> dict[str, Any]:
+def from_official(meta: str | Path, features: str | Path, output: str | Path, dtype: str = "fp16") -> dict[str, Any]:
     """Write an instance store from LVU's `instance_meta_<task>.pkl` and its folder of `<video>.npz`.
 
     Nothing in these files is run: both are read by the restricted unpickler.
@@ -265,9 +252,7 @@ def official_movie(meta: str | Path, movie_id: str, seconds: dict, path: Path) -
                 rows.append([int(second), int(shot), int(track), *corners])
         table, stacked = np.array(rows, dtype=np.float64), np.stack(vectors)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise FormatError(
-            meta, f"not as LVU's files are ({type(error).__name__}: {error})", movie_id
-        ) from error
+        raise FormatError(meta, f"not as LVU's files are ({type(error).__name__}: {error})", movie_id) from error
     return instances(stacked, table[:, 3:7], table[:, 0], table[:, 2], table[:, 1])
 
 

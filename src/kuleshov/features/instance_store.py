@@ -28,13 +28,7 @@ from kuleshov.core.files import read_json, sha256_file, write_json, write_throug
 
 FORMAT = 1
 PART_BYTES = 256_000_000
-COLUMNS = {
-    "boxes": np.float32,
-    "seconds": np.int32,
-    "tracks": np.int32,
-    "shots": np.int32,
-    "scores": np.float32,
-}
+COLUMNS = {"boxes": np.float32, "seconds": np.int32, "tracks": np.int32, "shots": np.int32, "scores": np.float32}
 
 
 @dataclass(frozen=True)
@@ -152,19 +146,13 @@ class InstanceWriter:
         write_json(self.folder / "index.json", index, indent=None)
         shutil.rmtree(self.pending)
 
-    def _pack(
-        self, group: list[tuple[str, Instances]], parts: dict[str, Any], movies: dict[str, Any]
-    ) -> None:
+    def _pack(self, group: list[tuple[str, Instances]], parts: dict[str, Any], movies: dict[str, Any]) -> None:
         name = f"part-{len(parts):05d}.safetensors"
         widths = {movie.features.shape[1] for _, movie in group}
         widths |= {part["width"] for part in parts.values()}
         if len(widths) != 1:
-            raise StoreError(
-                f"{self.folder}: features of different widths {sorted(widths)} do not go into one store"
-            )
-        joined = {
-            f.name: np.concatenate([getattr(movie, f.name) for _, movie in group]) for f in fields(Instances)
-        }
+            raise StoreError(f"{self.folder}: features of different widths {sorted(widths)} do not go into one store")
+        joined = {f.name: np.concatenate([getattr(movie, f.name) for _, movie in group]) for f in fields(Instances)}
         write_through(self.folder / name, lambda path: save_file(joined, path))
         row = 0
         for movie_id, movie in group:
@@ -189,14 +177,10 @@ class InstanceStore:
         path = self.folder / "index.json"
         if not path.is_file():
             state = "an unfinished" if (self.folder / "pending").is_dir() else "no"
-            raise StoreError(
-                f"{state} instance store at {self.folder.absolute()}: make it with `kuleshov instances`"
-            )
+            raise StoreError(f"{state} instance store at {self.folder.absolute()}: make it with `kuleshov instances`")
         index = read_json(path)
         if not isinstance(index, dict) or index.get("format") != FORMAT or "parts" not in index:
-            raise StoreError(
-                f"{path} is not an instance store's index of format {FORMAT}: write the store again"
-            )
+            raise StoreError(f"{path} is not an instance store's index of format {FORMAT}: write the store again")
         self.width: int = index["width"]
         self._movies: dict[str, dict[str, Any]] = index["movies"]
         for name, part in index["parts"].items():
@@ -207,13 +191,9 @@ class InstanceStore:
     def _check(self, name: str, part: Mapping[str, Any], verify: bool) -> None:
         path = self.folder / name
         if not path.is_file():
-            raise StoreError(
-                f"{self.folder}: the index names {name}, which is not there: write the store again"
-            )
+            raise StoreError(f"{self.folder}: the index names {name}, which is not there: write the store again")
         if verify and sha256_file(path) != part["sha256"]:
-            raise StoreError(
-                f"{path} differs from the checksum in the index: it is damaged, write the store again"
-            )
+            raise StoreError(f"{path} differs from the checksum in the index: it is damaged, write the store again")
 
     def __contains__(self, movie_id: object) -> bool:
         return movie_id in self._movies

@@ -25,15 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "CSV to --output",
     )
     parser.add_argument("--output", required=True, help="the instance store's folder, or --detector's CSV")
-    parser.add_argument(
-        "--min-score", type=float, default=0.0, help="leave out boxes below (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--pool", default="max", choices=("max", "mean"), help="over a region (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--dtype", default="fp16", choices=("fp16", "fp32"), help="on disk (default: %(default)s)"
-    )
+    parser.add_argument("--min-score", type=float, default=0.0, help="leave out boxes below (default: %(default)s)")
+    parser.add_argument("--pool", default="max", choices=("max", "mean"), help="over a region (default: %(default)s)")
+    parser.add_argument("--dtype", default="fp16", choices=("fp16", "fp32"), help="on disk (default: %(default)s)")
     parser.add_argument("--batch-size", type=int, default=8, help="clips in a pass (default: %(default)s)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print the manifest as JSON")
@@ -68,9 +62,7 @@ def main(arguments: argparse.Namespace) -> int:
     elif all(official) and not any(boxes):
         manifest = instance_sources.from_official(*official, arguments.output, arguments.dtype)
     else:
-        raise KuleshovError(
-            "give --boxes, --weights and --videos, or --official-meta and --official-features"
-        )
+        raise KuleshovError("give --boxes, --weights and --videos, or --official-meta and --official-features")
     print(json.dumps(manifest, indent=1, sort_keys=True) if arguments.json else said(manifest))
     return 0
 

@@ -99,12 +99,7 @@ def center_crop(frames: np.ndarray, size: int) -> np.ndarray:
 
 
 def decode_movies(
-    videos: Sequence[Video],
-    grid: Grid,
-    clip: ClipFormat,
-    threads: int = 1,
-    ahead: int = 64,
-    backend: Backend = "auto",
+    videos: Sequence[Video], grid: Grid, clip: ClipFormat, threads: int = 1, ahead: int = 64, backend: Backend = "auto"
 ) -> Iterator[MovieClip | Unreadable]:
     """Decode movies in `threads` threads, at most `ahead` clips ahead of whoever takes them.
 
@@ -116,9 +111,7 @@ def decode_movies(
     ready: queue.Queue[MovieClip | Unreadable | BaseException | None] = queue.Queue(ahead)
     stop = threading.Event()
     workers = [
-        threading.Thread(
-            target=_work, args=(waiting, ready, stop, grid, clip, VideoReader(backend)), daemon=True
-        )
+        threading.Thread(target=_work, args=(waiting, ready, stop, grid, clip, VideoReader(backend)), daemon=True)
         for _ in range(max(1, threads))
     ]
     for worker in workers:

@@ -28,9 +28,7 @@ def roi_align(maps: Tensor, boxes: Tensor, owner: Tensor, size: int = 7, samples
     if size < 1 or samples < 1:
         raise KuleshovError(f"roi_align needs size and samples of at least 1, got {size} and {samples}")
     if boxes.ndim != 2 or boxes.shape[1] != 4 or owner.shape != boxes.shape[:1]:
-        raise KuleshovError(
-            f"boxes (R, 4) and owner (R,) expected, got {tuple(boxes.shape)} and {tuple(owner.shape)}"
-        )
+        raise KuleshovError(f"boxes (R, 4) and owner (R,) expected, got {tuple(boxes.shape)} and {tuple(owner.shape)}")
     x = sampling_points(boxes[:, 0], boxes[:, 2], size, samples)  # (R, size * samples)
     y = sampling_points(boxes[:, 1], boxes[:, 3], size, samples)
     sampled = bilinear(maps, owner, x, y)  # (R, C, size * samples, size * samples)

@@ -37,9 +37,7 @@ def lea_counts(clusters: Clusters, others: Clusters) -> tuple[float, float]:
     )
 
 
-def soft_precision_counts(
-    clusters: Clusters, others: Clusters, weights: Mapping[str, float]
-) -> tuple[float, float]:
+def soft_precision_counts(clusters: Clusters, others: Clusters, weights: Mapping[str, float]) -> tuple[float, float]:
     """Numerator and denominator of soft LEA's precision.
 
     A cluster weighs its size squared times its mentions' mean weight, so the figure can exceed 1.
@@ -51,8 +49,7 @@ def soft_precision_counts(
     """
     shares = resolved_links(clusters, others)
     numerator = sum(
-        sum(weights[mention] for mention in c) * len(c) * share
-        for c, share in zip(clusters, shares, strict=True)
+        sum(weights[mention] for mention in c) * len(c) * share for c, share in zip(clusters, shares, strict=True)
     )
     return numerator, float(sum(len(c) ** 2 for c in clusters))
 

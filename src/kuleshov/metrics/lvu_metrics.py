@@ -52,9 +52,7 @@ def top1(predicted: NDArray, labels: NDArray) -> float:
 def balanced_top1(predicted: NDArray, labels: NDArray) -> float:
     """Mean over the labels' classes of the per cent that are right: chance for any constant answer."""
     predicted, labels = _paired(predicted, labels)
-    return 100.0 * float(
-        np.mean([np.mean(predicted[labels == label] == label) for label in np.unique(labels)])
-    )
+    return 100.0 * float(np.mean([np.mean(predicted[labels == label] == label) for label in np.unique(labels)]))
 
 
 def mean_squared_error(predicted: Array, labels: Array) -> float:

@@ -61,12 +61,7 @@ def ngram_table(texts: Iterable[str]) -> NgramTable:
     order = np.fromiter((len(ngram) - 1 for ngram in numbers), np.int64, len(numbers))
     start = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]).astype(np.int64)
     return NgramTable(
-        index,
-        start,
-        np.array(ids, np.int64),
-        np.array(counts, np.int64),
-        order,
-        np.array(lengths, np.int64),
+        index, start, np.array(ids, np.int64), np.array(counts, np.int64), order, np.array(lengths, np.int64)
     )
 
 

@@ -27,9 +27,7 @@ class Standing:
     ranks: dict[str, int]
 
 
-def standings(
-    table: Mapping[str, Mapping[str, float]], higher_is_better: Mapping[str, bool]
-) -> dict[str, Standing]:
+def standings(table: Mapping[str, Mapping[str, float]], higher_is_better: Mapping[str, bool]) -> dict[str, Standing]:
     """Rank the rows of a table on every task.
 
     Args:

@@ -58,9 +58,7 @@ class Item:
     texts: list[str]
 
 
-def choose_references(
-    segments: Sequence[str], annotations: Mapping[str, Sequence[Annotation]]
-) -> list[References]:
+def choose_references(segments: Sequence[str], annotations: Mapping[str, Sequence[Annotation]]) -> list[References]:
     """The official choice of references, for segments in split order.
 
     Args:
@@ -106,9 +104,7 @@ def role_items(references: Sequence[References]) -> list[Item]:
                 texts = [other[place].arguments[name] for other in one.annotations]
                 items.append(Item(number, event, role_of(name), first.verb, texts))
         if len(items) == before:
-            raise KuleshovError(
-                f"segment {one.segment}: reference 0 has none of the roles {', '.join(SCORED_ROLES)}"
-            )
+            raise KuleshovError(f"segment {one.segment}: reference 0 has none of the roles {', '.join(SCORED_ROLES)}")
     return items
 
 
@@ -144,10 +140,7 @@ def score_roles(predictions: Sequence[Prediction], references: Sequence[Referenc
 
 
 def coreference_figures(
-    predictions: Sequence[Prediction],
-    references: Sequence[References],
-    items: Sequence[Item],
-    item_cider: np.ndarray,
+    predictions: Sequence[Prediction], references: Sequence[References], items: Sequence[Item], item_cider: np.ndarray
 ) -> dict[str, float]:
     """`lea`, `lea_soft` and the older figures: the mean over the references of the F1 over all segments.
 

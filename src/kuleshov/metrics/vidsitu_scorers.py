@@ -10,13 +10,7 @@ from typing import Any, ClassVar
 
 from kuleshov.core.errors import FormatError, KuleshovError
 from kuleshov.datasets.vidsitu import VidSitu
-from kuleshov.datasets.vidsitu_format import (
-    EVENTS,
-    NO_RELATION_GIVEN,
-    RELATED_EVENTS,
-    RELATIONS,
-    SPECIAL_SYMBOLS,
-)
+from kuleshov.datasets.vidsitu_format import EVENTS, NO_RELATION_GIVEN, RELATED_EVENTS, RELATIONS, SPECIAL_SYMBOLS
 from kuleshov.metrics import relation_metrics as relations
 from kuleshov.metrics import role_metrics as roles
 from kuleshov.metrics import verb_metrics as verbs
@@ -76,9 +70,7 @@ class VerbScorer(Scorer):
 
     task = "verbs"
 
-    def __init__(
-        self, data: VidSitu, split: str, segments: Sequence[str], annotators: int = verbs.ANNOTATORS
-    ) -> None:
+    def __init__(self, data: VidSitu, split: str, segments: Sequence[str], annotators: int = verbs.ANNOTATORS) -> None:
         super().__init__(data, split, segments)
         self.annotators = annotators
         self.annotations = data.verbs(split)
@@ -152,8 +144,7 @@ class RoleScorer(Scorer):
         for number, one in enumerate(self.references):
             asked = roles.as_prediction(one.annotations[0])
             answers[number] = {
-                event: {role: texts[role] for role in given if role in texts}
-                for event, given in asked.items()
+                event: {role: texts[role] for role in given if role in texts} for event, given in asked.items()
             }
         return answers, f"each role's most frequent text of {source}: {words}"
 
@@ -187,9 +178,7 @@ class RelationScorer(Scorer):
             for one in self._of_segment(found, number):
                 for name, place in zip(RELATED_EVENTS, places, strict=True):
                     if one[place].relation is None:
-                        raise FormatError(
-                            data.annotation_file(split), "the field is missing", segment, f"{name}.EvRel"
-                        )
+                        raise FormatError(data.annotation_file(split), "the field is missing", segment, f"{name}.EvRel")
             self.annotations[segment] = [[one[i].relation for i in places] for one in found[segment]]
 
     def official(self, predictions: Mapping[int, Any]) -> dict[str, Any]:
@@ -232,9 +221,7 @@ class RelationScorer(Scorer):
                 unknown = [label for label in labels if label not in known]
                 if unknown:
                     names = ", ".join(RELATIONS)
-                    raise KuleshovError(
-                        f"unknown relation {unknown[0]!r} (ann_idx {number}, {name}), expected {names}"
-                    )
+                    raise KuleshovError(f"unknown relation {unknown[0]!r} (ann_idx {number}, {name}), expected {names}")
 
     def notes(self, predictions: Mapping[int, Any]) -> list[str]:
         masked = relations.masked_labels([self.annotations[self.segments[number]] for number in predictions])
@@ -245,6 +232,4 @@ class RelationScorer(Scorer):
         ]
 
 
-SCORERS: dict[str, type[Scorer]] = {
-    scorer.task: scorer for scorer in (VerbScorer, RoleScorer, RelationScorer)
-}
+SCORERS: dict[str, type[Scorer]] = {scorer.task: scorer for scorer in (VerbScorer, RoleScorer, RelationScorer)}

@@ -154,9 +154,7 @@ def _plan(request: Request, known: dict[tuple, Planned], above: tuple[str, ...])
         if need.stage == BACKBONE and request.weights is not None:
             continue
         wanted = {"stage": need.stage, "data": need.data.format(data=data), "method": need.method}
-        below = replace(
-            request, **wanted, root=_root(request.root, data, wanted["data"]), tasks=(), overrides=()
-        )
+        below = replace(request, **wanted, root=_root(request.root, data, wanted["data"]), tasks=(), overrides=())
         needs[name] = _plan(below, known, (*above, stage.name))
     known[key] = planned = _resolve(request, stage, data, method, needs)
     return planned
@@ -288,9 +286,7 @@ def _tasks(request: Request, stage: Stage) -> list[str]:
     return stage.default_tasks.get(request.scale, list(stage.tasks))
 
 
-def _words(
-    stage: Stage, configs: list[Path], pairs: dict[str, str], place: Path, seed: int
-) -> tuple[str, ...]:
+def _words(stage: Stage, configs: list[Path], pairs: dict[str, str], place: Path, seed: int) -> tuple[str, ...]:
     words = [stage.command]
     for path in configs:
         words += ["--config", str(path)]

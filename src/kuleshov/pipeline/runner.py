@@ -66,9 +66,7 @@ class Runner:
                 clear(planned.folder)
             started = time.monotonic()
             waiting = [job for job in planned.jobs if not job.done]
-            self.console.print(
-                f"[bold]run[/]   {planned.folder}  ({len(waiting)} of {len(planned.jobs)} jobs)"
-            )
+            self.console.print(f"[bold]run[/]   {planned.folder}  ({len(waiting)} of {len(planned.jobs)} jobs)")
             self._work(planned, waiting)
             close(planned, time.monotonic() - started)
             self.console.print(f"[green]done[/]  {planned.folder}  {time.monotonic() - started:.0f} s")
@@ -146,9 +144,7 @@ def _collect(planned: Planned, running: dict[str, tuple[Job, Running]]) -> None:
             title = planned.stage.name if name == planned.stage.name else f"{planned.stage.name} {name}"
             raise failure(process, title)
         seconds = round(time.monotonic() - process.started, 2)
-        write_json(
-            job.folder / JOB_DONE, {"words": list(job.words), "inputs": inputs(job), "seconds": seconds}
-        )
+        write_json(job.folder / JOB_DONE, {"words": list(job.words), "inputs": inputs(job), "seconds": seconds})
 
 
 def _state(planned: Planned, running: dict[str, tuple[Job, Running]], finished: int) -> str:

@@ -1,13 +1,12 @@
 """What a stage is: the YAML files of `stages/`, read and checked."""
 
-import difflib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError
+from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, nearest
 
 SCALES = ("demo", "gpu", "paper")
 
@@ -143,11 +142,3 @@ def _string(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return "null" if value is None else str(value)
-
-
-def nearest(word: str, known: Any) -> str:
-    """A hint for a word that is not among the known ones: the nearest, then all of them."""
-    names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1)
-    meant = f"; did you mean {close[0]}?" if close else ""
-    return f"{meant} (known: {', '.join(names)})"

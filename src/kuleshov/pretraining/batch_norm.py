@@ -46,9 +46,7 @@ class _Normalize(torch.autograd.Function):
     """(x - mean) * scale * weight + bias per channel, where mean and scale are the global batch's own."""
 
     @staticmethod
-    def forward(
-        ctx, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, scale: Tensor, total: Tensor
-    ) -> Tensor:
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, scale: Tensor, total: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight, mean, scale, total)
         slope = weight.double() * scale  # (C,)
         return torch.addcmul(_per_channel(bias.double() - mean * slope, x), x, _per_channel(slope, x))

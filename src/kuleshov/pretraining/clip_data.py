@@ -19,13 +19,7 @@ from kuleshov.pretraining.video_lists import Kind, evenly, read_videos
 from kuleshov.training.bad_files_monitor import BAD_FILES_FILE
 from kuleshov.video.augmentation import ClipAugmentation, crop_view, cvrl_views, modist_view
 from kuleshov.video.bad_files import BadFiles
-from kuleshov.video.clip_datasets import (
-    ClipDataset,
-    LabeledClip,
-    MotionInput,
-    TwoClips,
-    VisualMotionClips,
-)
+from kuleshov.video.clip_datasets import ClipDataset, LabeledClip, MotionInput, TwoClips, VisualMotionClips
 from kuleshov.video.clip_format import ClipFormat
 from kuleshov.video.frame_source import FrameSource
 from kuleshov.video.optical_flow import MotionMemo, motion_path
@@ -327,6 +321,4 @@ class MotionPairs(PretrainingClips):
             files = FrameSource(paths, None, self.backend, self.cache_bytes)
         shape, view, memo = self.motion_shape, self.motion_view, self.motion_memo
         motion = MotionInput(shape, view, self.motion_maximum, self.motion_folder, files, memo)
-        return VisualMotionClips(
-            videos, source, self.view, self.shape, motion, self.shift, self.seed, bad_files
-        )
+        return VisualMotionClips(videos, source, self.view, self.shape, motion, self.shift, self.seed, bad_files)

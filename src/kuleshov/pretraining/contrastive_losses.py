@@ -37,12 +37,7 @@ def pair_info_nce(first: Tensor, second: Tensor, temperature: float) -> Tensor:
 
 
 def queue_info_nce(
-    queries: Tensor,
-    keys: Tensor,
-    queue: Tensor,
-    temperature: float,
-    batch: Tensor | None = None,
-    first: int = 0,
+    queries: Tensor, keys: Tensor, queue: Tensor, temperature: float, batch: Tensor | None = None, first: int = 0
 ) -> Tensor:
     """InfoNCE of queries against their own keys and the rows of a queue (He et al., MoCo, CVPR 2020).
 
@@ -82,8 +77,6 @@ def queue_chance_loss(filled: int) -> float:
 
 def _check_pair(first: Tensor, second: Tensor, temperature: float) -> None:
     if first.ndim != 2 or first.shape != second.shape or not first.shape[0]:
-        raise KuleshovError(
-            f"two (B, D) embeddings are needed, got {tuple(first.shape)}, {tuple(second.shape)}"
-        )
+        raise KuleshovError(f"two (B, D) embeddings are needed, got {tuple(first.shape)}, {tuple(second.shape)}")
     if temperature <= 0:
         raise KuleshovError(f"the temperature must be positive, got {temperature}")

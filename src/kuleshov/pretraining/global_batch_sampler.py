@@ -32,8 +32,7 @@ class GlobalBatchSampler(DistributedSampler):
     def __init__(self, size: int, batch_size: int, seed: int) -> None:
         if batch_size % world_size():
             raise KuleshovError(
-                f"a global batch of {batch_size} cannot be shared by {world_size()} processes: "
-                "choose a multiple"
+                f"a global batch of {batch_size} cannot be shared by {world_size()} processes: choose a multiple"
             )
         if size < batch_size:
             raise KuleshovError(f"{size} videos are fewer than one batch of {batch_size}: lower batch_size")

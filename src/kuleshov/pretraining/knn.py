@@ -26,9 +26,7 @@ def knn_predict(
         (B,) class indices; ties go to the lowest.
     """
     if bank.shape[0] == 0 or bank.shape[0] != bank_labels.shape[0]:
-        raise KuleshovError(
-            f"k-NN needs labeled features, got {bank.shape[0]} and {bank_labels.shape[0]} labels"
-        )
+        raise KuleshovError(f"k-NN needs labeled features, got {bank.shape[0]} and {bank_labels.shape[0]} labels")
     cosines = F.normalize(queries.float(), dim=1) @ F.normalize(bank.float(), dim=1).T  # (B, M)
     nearest, places = cosines.topk(min(neighbors, bank.shape[0]), dim=1)  # (B, k)
     votes = cosines.new_zeros(queries.shape[0], int(bank_labels.max()) + 1)

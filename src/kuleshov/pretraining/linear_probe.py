@@ -53,9 +53,7 @@ def fit_linear(features: Tensor, labels: Tensor, strengths: tuple[float, ...] = 
     """
     count = features.shape[0]
     if count < 2 or count != labels.shape[0]:
-        raise KuleshovError(
-            f"a linear probe needs labeled features, got {count} and {labels.shape[0]} labels"
-        )
+        raise KuleshovError(f"a linear probe needs labeled features, got {count} and {labels.shape[0]} labels")
     x = features.double()
     mean, scale = x.mean(dim=0), x.std(dim=0)
     # a unit that never changes says nothing

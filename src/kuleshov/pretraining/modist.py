@@ -217,8 +217,5 @@ class MoDist(Pretraining):
         """The visual network, and the motion network beside it."""
         return {
             "backbone": (self.backbone, self.exported(self.backbone)),
-            "motion": (
-                self.motion,
-                self.exported(self.motion, self.trainer.datamodule.motion_format),
-            ),
+            "motion": (self.motion, self.exported(self.motion, self.trainer.datamodule.motion_format)),
         }

@@ -21,7 +21,6 @@ from kuleshov.pretraining.knn import knn_predict, majority_accuracy
 from kuleshov.pretraining.representation_health import collapse_reason, effective_rank
 from kuleshov.training.bad_files_monitor import BadFilesMonitor
 from kuleshov.training.optimization import parameter_groups, warmup_cosine
-from kuleshov.training.throughput import Throughput
 from kuleshov.video.clip_format import ClipFormat
 
 Optimizer = Literal["sgd", "adamw"]
@@ -66,8 +65,7 @@ class Pretraining(pl.LightningModule):
 
     def configure_callbacks(self) -> list[pl.Callback]:
         """Watch the speed and the unreadable files, wherever the training runs."""
-        data = self.trainer.datamodule
-        return [Throughput(data.global_batch * data.clips_per_sample), BadFilesMonitor()]
+        return [BadFilesMonitor()]
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Decay on kernels only, linear warm-up, then half a cosine to zero, every step."""

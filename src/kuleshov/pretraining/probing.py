@@ -90,8 +90,7 @@ def labeled_features(
         middle = clips.shape[2] // 2
         held = clips[:, :, middle : middle + 1].expand_as(clips)
         moving, still = (
-            network(one.contiguous(memory_format=torch.channels_last_3d)).float().cpu()
-            for one in (clips, held)
+            network(one.contiguous(memory_format=torch.channels_last_3d)).float().cpu() for one in (clips, held)
         )
         found.append((moving, still, batch["label"]))
         advance()
@@ -99,9 +98,7 @@ def labeled_features(
     return Labeled(moving, still, labels, [video.id for video in loader.dataset.videos])
 
 
-def scores(
-    bank: Labeled, queries: Labeled, groups: Mapping[str, Sequence[int]], neighbors: int
-) -> list[Result]:
+def scores(bank: Labeled, queries: Labeled, groups: Mapping[str, Sequence[int]], neighbors: int) -> list[Result]:
     """k-NN and linear accuracies in per cent: of all queries, of each group of classes, of still frames.
 
     Both are fitted on all of the bank; a group only chooses the queries that are counted. The linear probe's

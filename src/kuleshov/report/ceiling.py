@@ -35,9 +35,7 @@ def measure(root: Path, split: str = "valid", keep: Path | None = None) -> list[
             write_json(path, records)
             found.append(evaluate(task, path, annotations, split))
     results = [
-        _result(report, metric, value, report["n"])
-        for report in found
-        for metric, value in report["metrics"].items()
+        _result(report, metric, value, report["n"]) for report in found for metric, value in report["metrics"].items()
     ]
     return results + _by_visibility(annotations, split, verbs, found[0])
 

@@ -79,9 +79,7 @@ def print_report(data: str, report: Mapping[str, Any], console: Console) -> None
     elif data == "lvu":
         header, rows = lvu_check.table(dict(report))
         _print_table(console, header, rows)
-        console.print(
-            f"movies: {report['movies_present']} of {report['movies']} in {report['videos']}", markup=False
-        )
+        console.print(f"movies: {report['movies_present']} of {report['movies']} in {report['videos']}", markup=False)
         if report["missing_tasks"]:
             console.print(f"tasks without a folder: {', '.join(report['missing_tasks'])}", markup=False)
     else:
@@ -90,10 +88,7 @@ def print_report(data: str, report: Mapping[str, Any], console: Console) -> None
 
 def _print_vidsitu(report: Mapping[str, Any], console: Console) -> None:
     columns = list(dict.fromkeys(name for counts in report["splits"].values() for name in counts))
-    rows = [
-        [split, *(str(counts.get(name, "")) for name in columns)]
-        for split, counts in report["splits"].items()
-    ]
+    rows = [[split, *(str(counts.get(name, "")) for name in columns)] for split, counts in report["splits"].items()]
     _print_table(console, ["split", *(name.replace("_", " ") for name in columns)], rows)
     for name, shared in report["overlap"].items():
         console.print(

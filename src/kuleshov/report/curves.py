@@ -89,11 +89,7 @@ def curves_of(run: Run) -> dict[str, list[Curve]]:
 def row_of(job: str) -> str:
     """The row in a job folder's name, `<task>-<row>-seed<k>`; empty where there is none."""
     parts = job.split("-")
-    return (
-        next((row for row in _ROW_COLOURS if row and row in parts), "")
-        if parts[-1].startswith("seed")
-        else ""
-    )
+    return next((row for row in _ROW_COLOURS if row and row in parts), "") if parts[-1].startswith("seed") else ""
 
 
 def group_of(job: str, row: str) -> str:

@@ -54,9 +54,7 @@ def describe(video: str | Path, hierarchy: Hierarchy, verbs: int = 3) -> list[Ev
     events = event_features(video, hierarchy)
     named = hierarchy.verbs.name_events(events, verbs)
     best = [ranked[0][0] for ranked in named]
-    roles = (
-        write_roles(hierarchy.roles, events, best) if hierarchy.roles is not None else [None] * len(events)
-    )
+    roles = write_roles(hierarchy.roles, events, best) if hierarchy.roles is not None else [None] * len(events)
     related = relate_neighbors(hierarchy.relations, events) if hierarchy.relations is not None else []
     related += [None] * (len(events) - len(related))
     return [

@@ -82,9 +82,7 @@ def filmstrips(runs: Iterable[Run], count: int = 3) -> tuple[list[Strip], list[s
     Returns:
         The strips, and sentences on what could not be shown.
     """
-    jobs = [
-        job for run in runs if run.stage.startswith("train-") for job in run.job_folders if _first_seed(job)
-    ]
+    jobs = [job for run in runs if run.stage.startswith("train-") for job in run.job_folders if _first_seed(job)]
     notes: list[str] = []
     found: list[Predictions] = []
     chosen: tuple[Path, str, str | None] | None = None

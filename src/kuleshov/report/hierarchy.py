@@ -8,7 +8,7 @@ from torch import nn
 from kuleshov import backbones
 from kuleshov.core.errors import KuleshovError, MissingDataError, WeightsError
 from kuleshov.report.lineage import Run, ancestors, lineage, named
-from kuleshov.tasks.event_task import ContextTask, load
+from kuleshov.tasks.context_task import ContextTask, load
 from kuleshov.tasks.relations.events import RelationsFromEvents
 from kuleshov.tasks.roles.module import RolesFromEvents
 from kuleshov.tasks.verbs.events import VerbsFromEvents
@@ -89,7 +89,5 @@ def backbone_weights(runs: list[Run]) -> Path:
     verbs = next(run for run in reversed(runs) if run.stage == "train-verbs")
     made = [run for run in ancestors(verbs, runs) if run.stage == "pretrain-backbone"]
     if not made:
-        raise KuleshovError(
-            f"{verbs.folder} was made from no run of pretrain-backbone: its backbone is not known"
-        )
+        raise KuleshovError(f"{verbs.folder} was made from no run of pretrain-backbone: its backbone is not known")
     return made[0].outputs.get("weights", made[0].folder / "weights" / "backbone.safetensors")

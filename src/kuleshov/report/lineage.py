@@ -84,9 +84,7 @@ def read_run(folder: str | Path) -> Run:
 
 def _without_stage(folder: Path) -> Run:
     if not folder.is_dir():
-        raise MissingDataError(
-            "run folder", folder.absolute(), "name a folder that `kuleshov run` has printed"
-        )
+        raise MissingDataError("run folder", folder.absolute(), "name a folder that `kuleshov run` has printed")
     jobs = tuple(sorted(path.parent.name for path in folder.glob(f"*/{JOB_DONE}")))
     own = [name for name in (RESULTS, "config.yaml", JOB_DONE, "tensorboard") if (folder / name).exists()]
     if not jobs and not own:

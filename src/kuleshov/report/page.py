@@ -39,11 +39,7 @@ class StageCurves:
 
 
 def write_page(
-    path: str | Path,
-    runs: Sequence[Run],
-    measured: Sequence[tuple[Source, Result]],
-    table: Table,
-    strips: int = 3,
+    path: str | Path, runs: Sequence[Run], measured: Sequence[tuple[Source, Result]], table: Table, strips: int = 3
 ) -> None:
     """Write the page by an atomic rename.
 
@@ -57,9 +53,7 @@ def write_page(
     write_atomic(path, page(runs, measured, table, strips))
 
 
-def page(
-    runs: Sequence[Run], measured: Sequence[tuple[Source, Result]], table: Table, strips: int = 3
-) -> str:
+def page(runs: Sequence[Run], measured: Sequence[tuple[Source, Result]], table: Table, strips: int = 3) -> str:
     """The page's HTML."""
     shown, strip_notes = filmstrips(runs, strips) if strips else ([], [])
     environment = Environment(

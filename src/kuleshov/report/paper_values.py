@@ -115,9 +115,7 @@ _METHODS = {"cvrl": "CVRL", "modist": "MoDist", "supervised": "Sup"}
 _CONTEXT_DATA = {"k400": "K400", "vidsitu": "VS", "lvu": "LVU"}
 
 
-def paper_value(
-    task: str, metric: str, row: str, method: str = "cvrl", context_data: str = "lvu"
-) -> PaperValue | None:
+def paper_value(task: str, metric: str, row: str, method: str = "cvrl", context_data: str = "lvu") -> PaperValue | None:
     """The printed number of the nearest of the paper's rows, None where it prints none.
 
     Args:
@@ -171,11 +169,7 @@ def _relation_row(row: str, method: str) -> str | None:
 
 
 def _pick(
-    number: int,
-    table: dict[str, tuple[Cell, ...]],
-    columns: tuple[str, ...],
-    column: str,
-    row: str | None,
+    number: int, table: dict[str, tuple[Cell, ...]], columns: tuple[str, ...], column: str, row: str | None
 ) -> PaperValue | None:
     if row not in table or column not in columns:
         return None

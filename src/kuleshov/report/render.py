@@ -49,9 +49,7 @@ def rich_table(table: Table, columns: list[ColumnKey], title: str = "") -> RichT
         shown.add_column(escape(heading(table, column)), justify="right", no_wrap=True)
     for row, cells in table.rows.items():
         if any(column in cells for column in columns):
-            shown.add_row(
-                escape(row_title(row)), *(_cell_text(cells.get(column), column) for column in columns)
-            )
+            shown.add_row(escape(row_title(row)), *(_cell_text(cells.get(column), column) for column in columns))
     shown.add_section()
     for row, found in differences(table).items():
         if any(column in found for column in columns):

@@ -73,8 +73,6 @@ def incomplete(measured: Iterable[tuple[Source, Result]]) -> list[str]:
     for source, result in measured:
         if result.n < result.of and not result.metric.startswith("acc1_"):
             missing = result.of - result.n
-            sentence = (
-                f"{source.name}: {result.task} {result.split} is scored on {result.n} of {result.of} samples"
-            )
+            sentence = f"{source.name}: {result.task} {result.split} is scored on {result.n} of {result.of} samples"
             found[f"{sentence}, {missing} are missing"] = None
     return list(found)

@@ -164,10 +164,7 @@ def _standing_lines(lvu: LvuTable) -> list[list[Shown]]:
     ranked = lvu.table.standings if len(lvu.table.standings) > 1 else {}
     standing = [ranked.get(row) for row in lvu.rows]
     cells = [lvu.table.cells[row].values() for row in lvu.rows]
-    seeds = [
-        "" if row == TRIVIAL else str(min(c.seeds for c in own))
-        for row, own in zip(lvu.rows, cells, strict=True)
-    ]
+    seeds = ["" if row == TRIVIAL else str(min(c.seeds for c in own)) for row, own in zip(lvu.rows, cells, strict=True)]
     made = [
         ["#top-1", *("" if one is None else str(one.top1) for one in standing)],
         ["mean rank", *("" if one is None else f"{one.mean_rank:.2f}" for one in standing)],
@@ -211,13 +208,10 @@ def as_json(tables: Sequence[LvuTable]) -> list[dict[str, Any]]:
         {
             "variant": lvu.variant,
             "method": lvu.method,
-            "rows": {
-                row: {task: _plain(cell) for task, cell in lvu.table.cells[row].items()} for row in lvu.rows
-            },
+            "rows": {row: {task: _plain(cell) for task, cell in lvu.table.cells[row].items()} for row in lvu.rows},
             "standings": {row: asdict(one) for row, one in lvu.table.standings.items()},
             "context": {
-                task: {key: finite(value) for key, value in asdict(one).items()}
-                for task, one in lvu.context.items()
+                task: {key: finite(value) for key, value in asdict(one).items()} for task, one in lvu.context.items()
             },
             "warnings": lvu.table.warnings,
         }

@@ -10,14 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from kuleshov.core.results import Result
 from kuleshov.metrics.statistics import mean_and_error
-from kuleshov.report.columns import (
-    HEADLINE,
-    ColumnKey,
-    column_order,
-    column_title,
-    higher_is_better,
-    row_order,
-)
+from kuleshov.report.columns import HEADLINE, ColumnKey, column_order, column_title, higher_is_better, row_order
 from kuleshov.report.paper_values import PaperValue, paper_value
 
 MARKS = "†‡§¶‖"
@@ -171,9 +164,7 @@ def _cell(row: str, column: ColumnKey, lines: _Lines, notes: list[str]) -> Cell:
     chosen = [(s, r) for s, r in lines if Samples(r.n, r.of, r.sample_ids_sha256) == samples]
     title = f"{row}, {column_title(column)}"
     if len(chosen) < len(lines):
-        notes.append(
-            f"{title}: {len(lines) - len(chosen)} results over other samples are left out of the mean"
-        )
+        notes.append(f"{title}: {len(lines) - len(chosen)} results over other samples are left out of the mean")
     by_seed: dict[int | None, float] = {}
     replaced = set()
     for _, result in chosen:
@@ -201,9 +192,7 @@ def _mark(table: Table, column: ColumnKey) -> None:
             table.rows[row][column] = replace(cell, mark=mark)
     for number, samples in enumerate(others):
         mark = MARKS[number % len(MARKS)]
-        table.notes.append(
-            f"{mark} {column_title(column)}: over {samples}, not comparable with the column's {common}"
-        )
+        table.notes.append(f"{mark} {column_title(column)}: over {samples}, not comparable with the column's {common}")
 
 
 def _judge(table: Table) -> None:
@@ -280,11 +269,7 @@ def _words(table: Table) -> list[str]:
         if not one.gain:
             said.append(f"{column_title(one.column)}: {one.better} is worse than {one.base}")
     for column in table.columns:
-        weak = [
-            row
-            for row, cells in table.rows.items()
-            if column in cells and cells[column].beats_trivial is False
-        ]
+        weak = [row for row, cells in table.rows.items() if column in cells and cells[column].beats_trivial is False]
         if weak:
             said.append(f"{column_title(column)}: not clearly better than the trivial row: {', '.join(weak)}")
     return said

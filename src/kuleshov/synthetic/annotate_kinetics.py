@@ -15,9 +15,7 @@ def write_kinetics(root: Path, movies: list[Movie]) -> dict[str, int]:
     chosen = sorted((m for m in movies if m.story.kind == KINETICS), key=lambda movie: movie.story.id)
     for split in ("train", "val"):
         rows = [
-            f"clips/{movie.story.id}.mp4 {movie.story.events[0].verb}\n"
-            for movie in chosen
-            if movie.split == split
+            f"clips/{movie.story.id}.mp4 {movie.story.events[0].verb}\n" for movie in chosen if movie.split == split
         ]
         write_atomic(home / f"{split}.csv", "".join(rows))
         counts[split] = len(rows)

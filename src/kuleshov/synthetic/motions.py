@@ -248,9 +248,7 @@ MOTIONS: dict[str, Callable[[np.ndarray, Scene], None]] = {
 }
 
 
-def choreograph(
-    verb: str, frames: int, draw: np.random.Generator, speed: int, place: int, mirrored: bool
-) -> Scene:
+def choreograph(verb: str, frames: int, draw: np.random.Generator, speed: int, place: int, mirrored: bool) -> Scene:
     """The motion of one on-screen event.
 
     Args:

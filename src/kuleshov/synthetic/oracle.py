@@ -11,16 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kuleshov.synthetic.grammar import (
-    GENRES,
-    RELATIONS,
-    VERB_IDS,
-    WRITERS,
-    Grammar,
-    grammar,
-    relation,
-    successors,
-)
+from kuleshov.synthetic.grammar import GENRES, RELATIONS, VERB_IDS, WRITERS, Grammar, grammar, relation, successors
 from kuleshov.synthetic.truth import Segment, read_segments
 
 RANKED = 5
@@ -35,9 +26,7 @@ def styles() -> tuple[Grammar, ...]:
     return tuple(grammar(writer, genre) for writer in range(WRITERS) for genre in range(GENRES))
 
 
-def pair_posteriors(
-    seen: Sequence[int | None], chains: Sequence[Grammar], first: int, second: int
-) -> np.ndarray:
+def pair_posteriors(seen: Sequence[int | None], chains: Sequence[Grammar], first: int, second: int) -> np.ndarray:
     """P(style, verb of event `first`, verb of event `second` | what was seen), (S, V, V).
 
     Args:

@@ -86,10 +86,7 @@ def _actors(story: Story, index: int) -> tuple[list[Actor], Scene | None]:
     scene = choreograph(VERBS[event.verb], EVENT_FRAMES, draw, event.speed, event.place, event.mirrored)
     depths = draw.uniform(-1.0, 2.0, size=2)
     actors = []
-    for member, pose, depth in (
-        (event.patient, scene.patient, depths[1]),
-        (event.agent, scene.agent, depths[0]),
-    ):
+    for member, pose, depth in ((event.patient, scene.patient, depths[1]), (event.agent, scene.agent, depths[0])):
         scale = CHARACTERS[story.cast[member]].scale
         actors.append(Actor(member, figures.body_points(pose, scale, figures.GROUND + depth)))
     return actors, scene

@@ -37,9 +37,7 @@ def read_stories(root: Path) -> list[dict]:
     path = Path(root) / "truth" / "stories.jsonl"
     if not path.is_file():
         raise MissingDataError(
-            "the world's truth",
-            path,
-            f"make the world with: kuleshov world --root {root} --movies 400 --seed 0",
+            "the world's truth", path, f"make the world with: kuleshov world --root {root} --movies 400 --seed 0"
         )
     stories = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):

@@ -17,31 +17,13 @@ ROLES: dict[str, tuple[tuple[str, str], ...]] = {
     "chase": (("Arg0 (chaser)", AGENT), ("Arg1 (thing chased)", PATIENT), _DIRECTION, _MANNER, _SCENE),
     "fall": (("Arg1 (thing falling)", AGENT), ("ArgM (direction)", DOWN), _MANNER, _WHERE, _SCENE),
     "crawl": (("Arg0 (crawler)", AGENT), _DIRECTION, _MANNER, _WHERE, _SCENE),
-    "hide": (
-        ("Arg0 (hider)", AGENT),
-        ("Arg2 (hidden from)", PATIENT),
-        ("ArgM (location)", CRATE),
-        _MANNER,
-        _SCENE,
-    ),
-    "enter": (
-        ("Arg0 (one entering)", AGENT),
-        ("Arg1 (place entered)", PLACE_NAME),
-        _DIRECTION,
-        _MANNER,
-        _SCENE,
-    ),
+    "hide": (("Arg0 (hider)", AGENT), ("Arg2 (hidden from)", PATIENT), ("ArgM (location)", CRATE), _MANNER, _SCENE),
+    "enter": (("Arg0 (one entering)", AGENT), ("Arg1 (place entered)", PLACE_NAME), _DIRECTION, _MANNER, _SCENE),
     "wave": (("Arg0 (waver)", AGENT), ("Arg2 (waved at)", PATIENT), _MANNER, _WHERE, _SCENE),
     "hug": (("Arg0 (hugger)", AGENT), ("Arg1 (hugged)", PATIENT), _MANNER, _WHERE, _SCENE),
     "dance": (("Arg0 (dancer)", AGENT), ("Arg1 (partner)", PATIENT), _MANNER, _WHERE, _SCENE),
     "push": (("Arg0 (pusher)", AGENT), ("Arg1 (thing pushed)", PATIENT), _DIRECTION, _MANNER, _SCENE),
-    "hit": (
-        ("Arg0 (hitter)", AGENT),
-        ("Arg1 (thing hit)", PATIENT),
-        ("Arg2 (instrument)", FIST),
-        _MANNER,
-        _SCENE,
-    ),
+    "hit": (("Arg0 (hitter)", AGENT), ("Arg1 (thing hit)", PATIENT), ("Arg2 (instrument)", FIST), _MANNER, _SCENE),
     "knock": (
         ("Arg0 (knocker)", AGENT),
         ("Arg1 (thing knocked)", PATIENT),
@@ -83,11 +65,7 @@ _SIDES = (
     ("on the right", "right side", "at the right side"),
 )
 _WAYS = (("to the right", "right", "rightwards"), ("to the left", "left", "leftwards"))
-_MANNERS = (
-    ("slowly", "calmly", "with care"),
-    ("steadily", "as usual", "normally"),
-    ("quickly", "fast", "in a hurry"),
-)
+_MANNERS = (("slowly", "calmly", "with care"), ("steadily", "as usual", "normally"), ("quickly", "fast", "in a hurry"))
 _THINGS = {
     BALL: ("red ball", "ball", "orange ball"),
     FIST: ("fist", "his fist", "bare hands"),

@@ -82,9 +82,7 @@ def _kinetics(seed: int, sizes: Sizes) -> list[Movie]:
 
 def _looks(seed: int, number: int) -> list[dict[str, int]]:
     draw = stream(seed, STYLE, KINETICS, number)
-    return [
-        {name: int(draw.integers(classes)) for name, classes in STYLES.items()} for _ in range(CLIP_EVENTS)
-    ]
+    return [{name: int(draw.integers(classes)) for name, classes in STYLES.items()} for _ in range(CLIP_EVENTS)]
 
 
 def _any_style(seed: int, kind: int, number: int) -> dict[str, int]:

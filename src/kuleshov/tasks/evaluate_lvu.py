@@ -21,11 +21,7 @@ HEADER = ("video_id", "prediction")
 
 
 def evaluate(
-    task: str,
-    predictions_csv: str | Path,
-    annotations: str | Path,
-    split: str = "test",
-    allow_missing: bool = False,
+    task: str, predictions_csv: str | Path, annotations: str | Path, split: str = "test", allow_missing: bool = False
 ) -> dict[str, Any]:
     """Score a file of predictions.
 
@@ -60,9 +56,7 @@ def evaluate(
     return summary(chosen, lvu.rows(chosen.name, "train"), scored, len(rows), predicted)
 
 
-def summary(
-    task: Task, train: list[Row], scored: list[Row], of: int, predicted: Mapping[str, float]
-) -> dict[str, Any]:
+def summary(task: Task, train: list[Row], scored: list[Row], of: int, predicted: Mapping[str, float]) -> dict[str, Any]:
     """Metrics of predictions for some rows, beside those of the trivial predictor on the same rows."""
     labels = np.array([row.label for row in scored])
     values = np.array([predicted[row.video_id] for row in scored])
@@ -88,10 +82,7 @@ def summary(
 
 def _metrics(task: Task, predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     if task.classes:
-        return {
-            "top1": scores.top1(predicted, labels),
-            "balanced_top1": scores.balanced_top1(predicted, labels),
-        }
+        return {"top1": scores.top1(predicted, labels), "balanced_top1": scores.balanced_top1(predicted, labels)}
     return {"mse": scores.mean_squared_error(predicted, labels)}
 
 
@@ -114,9 +105,7 @@ def read_predictions(path: str | Path, task: Task, names: Mapping[int, str]) -> 
                 if not any(cells) or (number == 1 and tuple(cells) == HEADER):
                     continue
                 if len(cells) != 2 or not all(cells):
-                    raise FormatError(
-                        path, f"'video_id,prediction' expected, found {','.join(cells)!r}", number
-                    )
+                    raise FormatError(path, f"'video_id,prediction' expected, found {','.join(cells)!r}", number)
                 if cells[0] in predicted:
                     raise FormatError(path, f"video {cells[0]} occurs twice", number, "video_id")
                 predicted[cells[0]] = _value(path, number, cells[1], task, ids)
@@ -165,9 +154,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--annotations", required=True, help="LVU's root, which holds lvu_1.0/")
     parser.add_argument("--split", default="test", help="train, val or test (default: %(default)s)")
-    parser.add_argument(
-        "--allow-missing", action="store_true", help="score the movies that have a prediction"
-    )
+    parser.add_argument("--allow-missing", action="store_true", help="score the movies that have a prediction")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -95,17 +95,11 @@ def _figures(scorer: Scorer, answers: dict[int, Any]) -> dict[str, Any]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `kuleshov evaluate verbs|roles|relations`."""
-    parser.add_argument(
-        "--predictions", type=Path, help="prediction file in the official structure (JSON, pickle)"
-    )
+    parser.add_argument("--predictions", type=Path, help="prediction file in the official structure (JSON, pickle)")
     parser.add_argument("--annotations", type=Path, required=True, help="root of VidSitu's annotations")
     parser.add_argument("--split", default="valid", help="split (default: %(default)s)")
-    parser.add_argument(
-        "--split-file", type=Path, help="JSON list of segment ids to take instead of the split"
-    )
-    parser.add_argument(
-        "--vocabulary", type=Path, help="official verb vocabulary pickle, if it lies elsewhere"
-    )
+    parser.add_argument("--split-file", type=Path, help="JSON list of segment ids to take instead of the split")
+    parser.add_argument("--vocabulary", type=Path, help="official verb vocabulary pickle, if it lies elsewhere")
     parser.add_argument("--allow-missing", action="store_true", help="score the segments that are predicted")
     parser.add_argument("--human", action="store_true", help="score one annotator against the others")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

@@ -117,13 +117,7 @@ class SegmentTask(pl.LightningModule):
         path = folder / "predictions" / f"{data.split}.json"
         write_predictions(path, self.task, predicted, data.split_ids)
         report = evaluate(
-            self.task,
-            path,
-            data.root,
-            data.split,
-            data.split_file,
-            allow_missing=True,
-            vocabulary=data.vocabulary_file,
+            self.task, path, data.root, data.split, data.split_file, allow_missing=True, vocabulary=data.vocabulary_file
         )
         append_results(folder / "results.jsonl", self._results(report, predicted))
 
@@ -148,13 +142,9 @@ class SegmentTask(pl.LightningModule):
         extra = self.extra_scores(predicted)
         lines += [Result(metric=name, value=value, n=count, **made) for name, (value, count) in extra.items()]
         trivial = {**common, "row": "trivial"}
-        lines += [
-            Result(metric=name, value=value, n=n, **trivial) for name, value in report["trivial"].items()
-        ]
+        lines += [Result(metric=name, value=value, n=n, **trivial) for name, value in report["trivial"].items()]
         extra = self.extra_scores(self._trivial(predicted)) if extra else {}
-        lines += [
-            Result(metric=name, value=value, n=count, **trivial) for name, (value, count) in extra.items()
-        ]
+        lines += [Result(metric=name, value=value, n=count, **trivial) for name, (value, count) in extra.items()]
         return lines
 
     def _trivial(self, predicted: dict[str, Any]) -> dict[str, Any]:

@@ -7,19 +7,20 @@ class is refused here.
 
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import LightningCLI, SaveConfigCallback
+from pytorch_lightning.loggers import TensorBoardLogger
 
 from kuleshov.core.errors import KuleshovError, UsageError
-from kuleshov.training.export import ExportWeights
-from kuleshov.training.seeding import SeedEveryBatch
-from kuleshov.training.training_progress import Progress
+from kuleshov.training import callbacks
 
-CHECKPOINT = "pytorch_lightning.callbacks.ModelCheckpoint"
+SUBCOMMANDS = ("fit", "validate", "test", "predict")
 
 
 class KuleshovCLI(LightningCLI):
@@ -35,48 +36,65 @@ class KuleshovCLI(LightningCLI):
         )
 
     def before_instantiate_classes(self) -> None:
-        """Refuse a checkpoint of another class before anything is built."""
-        config = self.config[self.subcommand] if self.subcommand else self.config
+        """Find the checkpoint that is to be scored, and refuse one of another class before anything is built."""
+        config = self.config[self.subcommand]
+        if self.subcommand != "fit" and not config.get("ckpt_path"):
+            config.ckpt_path = trained_checkpoint(config.trainer.get("default_root_dir") or os.getcwd())
         if config.get("ckpt_path"):
             guard_checkpoint(config.ckpt_path, config.model.class_path)
-        folder = config.trainer.get("default_root_dir") or os.getcwd()
-        if config.trainer.get("logger") is None:
-            config.trainer.logger = tensorboard(folder)
-        config.trainer.callbacks = in_run_folder(config.trainer.get("callbacks"), folder)
+
+    def instantiate_trainer(self, **options) -> pl.Trainer:
+        """Log to TensorBoard in the run folder itself, so that a run is named by its stage and row."""
+        config: Namespace = self.config_init[self.subcommand].trainer
+        if config.get("logger") is None:
+            folder = config.get("default_root_dir") or os.getcwd()
+            options["logger"] = TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
+        trainer = super().instantiate_trainer(**options)
+        if trainer.loggers:
+            trainer.callbacks.append(LearningRateMonitor("step"))
+        return trainer
 
     def _parse_ckpt_path(self) -> None:
         # the stored hyper-parameters never overwrite the configured ones; guard_checkpoint compares classes
         return
 
     def after_fit(self) -> None:
-        """Score the reporting split with the weights that the fit ended with (see `ExportWeights`)."""
-        if self.config[self.subcommand].score_after_fit and not self.trainer.interrupted:
-            if type(self.model).test_step is not pl.LightningModule.test_step:
-                self.trainer.test(self.model, datamodule=self.datamodule, verbose=False)
+        """Score the reporting split with the best epoch's weights, the last one's where no metric is monitored."""
+        testable = type(self.model).test_step is not pl.LightningModule.test_step
+        if testable and self.config[self.subcommand].score_after_fit and not self.trainer.interrupted:
+            best = "best" if callbacks.best_checkpoint(self.trainer) else None
+            self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False)
 
 
-def tensorboard(folder: str) -> Namespace:
-    """Configuration of the TensorBoard logger that writes to `<folder>/tensorboard`."""
-    arguments = Namespace(save_dir=folder, name="", version="tensorboard", default_hp_metric=False)
-    return Namespace(class_path="pytorch_lightning.loggers.TensorBoardLogger", init_args=arguments)
+def default_callbacks() -> list[pl.Callback]:
+    """The callbacks of every training, after those that the configuration names."""
+    return [
+        callbacks.SeedEveryBatch(),
+        callbacks.LastCheckpoint(),
+        callbacks.ExportWeights(),
+        callbacks.WriteResults(),
+        callbacks.WritePredictions(),
+        callbacks.GradientNorm(),
+        callbacks.DataWait(),
+        callbacks.EpochLines(),
+    ]
 
 
-def in_run_folder(callbacks: list | None, folder: str) -> list:
-    """Let checkpoints go to `<folder>/checkpoints`, with a `last.ckpt` to resume from.
+def trained_checkpoint(folder: str | Path) -> str:
+    """The checkpoint of a run folder: the best epoch's, else the last one's.
 
-    Args:
-        callbacks: the configured ones; one that writes `last.ckpt` every epoch is added.
-        folder: the run folder.
+    Raises:
+        KuleshovError: the folder has none: weights at random are not worth a score.
     """
-    # one that monitors a metric writes only when an epoch is the best so far
-    every_epoch = Namespace(filename="last", save_on_train_epoch_end=True)
-    configured = [*(callbacks or []), Namespace(class_path=CHECKPOINT, init_args=every_epoch)]
-    for callback in configured:
-        if callback.class_path.endswith("ModelCheckpoint"):
-            callback.init_args.dirpath = callback.init_args.get("dirpath") or f"{folder}/checkpoints"
-            # a continued training goes on in its own file instead of beginning last-v1.ckpt
-            callback.init_args.enable_version_counter = False
-    return configured
+    for name in ("best.ckpt", "last.ckpt"):
+        path = Path(folder) / callbacks.CHECKPOINTS / name
+        if path.is_file():
+            print(f"weights of {path}", file=sys.stderr)
+            return str(path)
+    raise KuleshovError(
+        f"no checkpoint in {Path(folder).absolute()}: name a trained run's folder with --trainer.default_root_dir, "
+        "or a checkpoint with --ckpt_path"
+    )
 
 
 def guard_checkpoint(path: str | Path, class_path: str) -> None:
@@ -105,8 +123,8 @@ class RunConfig(SaveConfigCallback):
         """Nothing beyond the file that the base class writes."""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Write the file on rank 0 in the run folder, over an older one of the same run."""
-        if self.already_saved or trainer.fast_dev_run:
+        """Write the file on rank 0 in the run folder when a fit begins, over an older one of the same run."""
+        if self.already_saved or trainer.fast_dev_run or stage != "fit":
             return
         if trainer.is_global_zero:
             folder = Path(trainer.default_root_dir)
@@ -127,9 +145,7 @@ def said_by_a_class(error: BaseException | None) -> KuleshovError | None:
 def shortened(text: str) -> str:
     """The part of jsonargparse's message on a class that names the wrong value; any other message as it is."""
     found = re.search(
-        r"Problem with given class_path '([^']+)':\s*(.*?)\s*(?:- Expected a <|Given value type|$)",
-        text,
-        re.S,
+        r"Problem with given class_path '([^']+)':\s*(.*?)\s*(?:- Expected a <|Given value type|$)", text, re.S
     )
     return f"{found[1]}: {' '.join(found[2].split())}" if found else text
 
@@ -144,7 +160,6 @@ def main(arguments: list[str] | None = None) -> KuleshovCLI:
         KuleshovError: a mistake that a user can mend, in one line.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    subcommands = ("fit", "validate", "test", "predict")
     options = {"prog": "kuleshov", "exit_on_error": False}
     try:
         return KuleshovCLI(
@@ -154,11 +169,8 @@ def main(arguments: list[str] | None = None) -> KuleshovCLI:
             subclass_mode_data=True,
             seed_everything_default=0,
             save_config_callback=RunConfig,
-            trainer_defaults={
-                "callbacks": [SeedEveryBatch(), ExportWeights(), Progress()],
-                "enable_progress_bar": False,
-            },
-            parser_kwargs={**options, **{name: options for name in subcommands}},
+            trainer_defaults={"callbacks": default_callbacks(), "enable_progress_bar": False},
+            parser_kwargs={**options, **{name: options for name in SUBCOMMANDS}},
             auto_configure_optimizers=False,
             args=arguments,
         )

@@ -60,9 +60,7 @@ class OptimizedModule(pl.LightningModule):
         """Parameter groups of the children, each with its rate; kernels decay."""
         decay = self.hparams.weight_decay
         return [
-            {**group, "lr": self.lr_of(child)}
-            for child in self.children()
-            for group in parameter_groups(child, decay)
+            {**group, "lr": self.lr_of(child)} for child in self.children() for group in parameter_groups(child, decay)
         ]
 
     def configure_optimizers(self) -> dict[str, Any]:
@@ -117,9 +115,7 @@ def lr_schedule(
         KuleshovError: the warm-up is longer than the training.
     """
     if warmup_steps > total_steps:
-        raise KuleshovError(
-            f"warm-up of {warmup_steps} steps exceeds the {total_steps} of training: shorten it"
-        )
+        raise KuleshovError(f"warm-up of {warmup_steps} steps exceeds the {total_steps} of training: shorten it")
 
     def factor(step: int) -> float:
         if step < warmup_steps:
@@ -132,3 +128,8 @@ def lr_schedule(
         return final_factor + (1 - final_factor) * 0.5 * (1 + math.cos(math.pi * progress))
 
     return LambdaLR(optimizer, factor)
+
+
+def warmup_cosine(optimizer: Optimizer, warmup_steps: int, total_steps: int, final_factor: float = 0.0) -> LambdaLR:
+    """To be removed when every module is an `OptimizedModule`."""
+    return lr_schedule(optimizer, "cosine", warmup_steps, total_steps, final_factor)

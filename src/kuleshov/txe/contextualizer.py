@@ -206,7 +206,6 @@ def load_matching(path: str, input_width: int, given: dict[str, int], dropout: f
     for name, value in {"input_width": input_width, **given}.items():
         if txe.arguments[name] != value:
             raise KuleshovError(
-                f"{path} was trained with {name}={txe.arguments[name]}, the configuration has {value}: "
-                "make them agree"
+                f"{path} was trained with {name}={txe.arguments[name]}, the configuration has {value}: make them agree"
             )
     return txe

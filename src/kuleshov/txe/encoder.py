@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kuleshov.core.errors import KuleshovError, WeightsError
-from kuleshov.core.weights import load_weights, save_weights
-from kuleshov.training.export import load_into
+from kuleshov.core.weights import load_into, load_weights, save_weights
 from kuleshov.txe.feature_normalizer import FeatureNormalizer, Normalization
 
 Positions = Literal["learned", "sinusoidal"]
@@ -197,7 +196,7 @@ def load(path: str | Path, dropout: float | None = None) -> TxE:
     Raises:
         WeightsError: the file holds something else.
     """
-    _, manifest = load_weights(path)
+    tensors, manifest = load_weights(path)
     if manifest.get("architecture") != "txe":
         raise WeightsError(
             f"{path} holds {manifest.get('architecture', 'unnamed')} weights, not a TxE: "
@@ -207,5 +206,5 @@ def load(path: str | Path, dropout: float | None = None) -> TxE:
     if dropout is not None:
         arguments["dropout"] = dropout
     txe = TxE(**arguments)
-    load_into(txe, path)
+    load_into(txe, tensors, str(path))
     return txe.eval()

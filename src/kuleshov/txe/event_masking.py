@@ -23,11 +23,7 @@ def allowed_sizes(events: int, ratio: float = 0.6, sizes: Sequence[int] | None =
         KuleshovError: no size is left, or one hides the whole window.
     """
     # 0.7 * 10 is a little more than 7 and 0.29 * 100 a little less than 29 in floating point
-    chosen = (
-        tuple(sorted(set(sizes)))
-        if sizes is not None
-        else tuple(range(1, math.floor(ratio * events + 1e-9) + 1))
-    )
+    chosen = tuple(sorted(set(sizes))) if sizes is not None else tuple(range(1, math.floor(ratio * events + 1e-9) + 1))
     if not chosen or chosen[0] < 1 or chosen[-1] >= events:
         raise KuleshovError(
             f"mask sizes {list(chosen)} do not fit windows of {events} events: use sizes from 1 to {events - 1}"

@@ -127,6 +127,4 @@ def check_alike(first: EventStore, second: EventStore) -> None:
     for what in ("width", "window", "stride", "backbone_sha256"):
         one, other = getattr(first, what), getattr(second, what)
         if one != other:
-            raise StoreError(
-                f"{first.folder} has {what} {one}, {second.folder} has {other}: extract both alike"
-            )
+            raise StoreError(f"{first.folder} has {what} {one}, {second.folder} has {other}: extract both alike")

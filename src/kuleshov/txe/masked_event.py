@@ -100,9 +100,7 @@ class MaskedEventPretraining(pl.LightningModule):
             # row numbers are exact in float64; a step's events are known by them
             self.queue_rows = FeatureQueue(given.queue_size, 1).double()
         # DDP would send the queues, equal on all ranks, from rank 0 at every step
-        self._ddp_params_and_buffers_to_ignore = [
-            name for name, _ in self.named_buffers() if name.startswith("queue")
-        ]
+        self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers() if name.startswith("queue")]
         self.hparams["input_width"], self.hparams["max_events"] = input_width, max_events
 
     def setup(self, stage: str) -> None:
@@ -142,9 +140,7 @@ class MaskedEventPretraining(pl.LightningModule):
         total = gather_rows(losses.new_full((1,), losses.numel())).sum()
         loss = losses.sum() * (world_size() / total)
         self._fresh = (targets.flatten(0, 1), batch["rows"].flatten().unsqueeze(1).double())
-        self.log(
-            "train/loss", loss.detach(), on_step=False, on_epoch=True, sync_dist=True, batch_size=len(events)
-        )
+        self.log("train/loss", loss.detach(), on_step=False, on_epoch=True, sync_dist=True, batch_size=len(events))
         return loss
 
     def on_after_backward(self) -> None:
@@ -158,9 +154,7 @@ class MaskedEventPretraining(pl.LightningModule):
         if self.hparams.loss == "l2":
             return masked_event_l2(predictions, targets)
         own = self.own_events(rows.double()) if self.hparams.skip_own_event else None
-        return masked_event_infonce(
-            predictions, targets, self.queue.filled(), self.hparams.temperature, ignored=own
-        )
+        return masked_event_infonce(predictions, targets, self.queue.filled(), self.hparams.temperature, ignored=own)
 
     def own_events(self, rows: Tensor) -> Tensor:
         """Pairs (hidden event, queue entry) that are the same event, int64 (2, P); `rows` (M,) float64."""
@@ -199,10 +193,7 @@ class MaskedEventPretraining(pl.LightningModule):
         seen = gather_rows(torch.cat(self.seen)) if self.seen else torch.zeros(0, 1, device=self.device)
         if len(seen) > 1:
             few = seen[:512]
-            values |= {
-                "ssl/embed_std": float(embedding_std(seen)),
-                "ssl/eff_rank": float(effective_rank(few)),
-            }
+            values |= {"ssl/embed_std": float(embedding_std(seen)), "ssl/eff_rank": float(effective_rank(few))}
         self.log_dict(values, sync_dist=True)
 
     def configure_optimizers(self) -> dict[str, Any]:

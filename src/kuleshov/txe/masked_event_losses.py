@@ -5,11 +5,7 @@ from torch import Tensor
 
 
 def masked_event_infonce(
-    predictions: Tensor,
-    targets: Tensor,
-    distractors: Tensor,
-    temperature: float = 0.1,
-    ignored: Tensor | None = None,
+    predictions: Tensor, targets: Tensor, distractors: Tensor, temperature: float = 0.1, ignored: Tensor | None = None
 ) -> Tensor:
     """Equation 1 of the paper for each hidden event: (M, D) -> (M,).
 
@@ -39,9 +35,7 @@ def masked_event_l2(predictions: Tensor, targets: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def nearest_is_true(
-    predictions: Tensor, targets: Tensor, distractors: Tensor, ignored: Tensor | None = None
-) -> Tensor:
+def nearest_is_true(predictions: Tensor, targets: Tensor, distractors: Tensor, ignored: Tensor | None = None) -> Tensor:
     """Whether a prediction is nearer (cosine) to its true event than to every distractor: bool (M,).
 
     A tie counts as a miss, so that collapsed predictions score nothing.

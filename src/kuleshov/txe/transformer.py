@@ -83,11 +83,7 @@ class TransformerLayer(nn.Module):
         return self.feedforward_norm(x + self.drop(changed))
 
     def forward(
-        self,
-        x: Tensor,
-        keep: Tensor | None = None,
-        causal: bool = False,
-        memory_keys_values: Tensor | None = None,
+        self, x: Tensor, keep: Tensor | None = None, causal: bool = False, memory_keys_values: Tensor | None = None
     ) -> Tensor:
         """Attend over the N tokens, then transform each.
 

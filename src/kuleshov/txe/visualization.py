@@ -96,17 +96,13 @@ def attention_figure(txe: TxE, windows: Tensor) -> Figure:
     return figure
 
 
-def movie_discrepancies(
-    txe: TxE, data: EventWindows, device: torch.device
-) -> tuple[str, np.ndarray, np.ndarray]:
+def movie_discrepancies(txe: TxE, data: EventWindows, device: torch.device) -> tuple[str, np.ndarray, np.ndarray]:
     """A held-out movie, its events' seconds and their discrepancies, each in its most central window.
 
     The movie is the longest one, the first by id of several.
     """
     windows = data.val_windows or data.train_windows
-    number = min(
-        range(len(windows.movies.ids)), key=lambda i: (-windows.movies.count[i], windows.movies.ids[i])
-    )
+    number = min(range(len(windows.movies.ids)), key=lambda i: (-windows.movies.count[i], windows.movies.ids[i]))
     first, count = int(windows.movies.first[number]), int(windows.movies.count[number])
     step, middle = windows.step, windows.events // 2
     # windows through event p begin at p, p - step, ...; the last possible beginning is `last`

@@ -116,9 +116,7 @@ class EventWindows(pl.LightningDataModule):
         short = self.train_windows.too_short + (self.val_windows.too_short if self.val_windows else [])
         if short:
             whole = len(train.ids) + len(held.ids)
-            logger.warning(
-                "%d of %d movies are too short for a window (first %s)", len(short), whole, short[0]
-            )
+            logger.warning("%d of %d movies are too short for a window (first %s)", len(short), whole, short[0])
         self._others = self._draw_others(train, held)
         self._flags = self._read_offscreen(held)
 
@@ -144,9 +142,7 @@ class EventWindows(pl.LightningDataModule):
         windows = self.val_windows
         owner = np.full(len(self.table), -1)
         if windows is not None:
-            for number, (first, count) in enumerate(
-                zip(windows.movies.first, windows.movies.count, strict=True)
-            ):
+            for number, (first, count) in enumerate(zip(windows.movies.first, windows.movies.count, strict=True)):
                 owner[first : first + count] = number
         return rows[drawn], owner[rows[drawn]]
 

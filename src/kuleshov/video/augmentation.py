@@ -86,14 +86,7 @@ def cvrl_views(
 def modist_view(size: int, jitter: float = 0.8, gray: float = 0.2, blur: float = 0.5) -> ViewPolicy:
     """MoDist's visual view: magnitudes of the official code; its probabilities are not known and chosen here."""
     return ViewPolicy(
-        size,
-        log_aspect=True,
-        jitter=jitter,
-        brightness=0.4,
-        contrast=0.4,
-        saturation=0.4,
-        gray=gray,
-        blur=blur,
+        size, log_aspect=True, jitter=jitter, brightness=0.4, contrast=0.4, saturation=0.4, gray=gray, blur=blur
     )
 
 
@@ -143,9 +136,7 @@ class ViewParameters:
 NUM_PARAMETERS = len(ViewParameters.__dataclass_fields__)
 
 
-def draw_crop(
-    generator: np.random.Generator, height: int, width: int, policy: ViewPolicy
-) -> tuple[int, int, int, int]:
+def draw_crop(generator: np.random.Generator, height: int, width: int, policy: ViewPolicy) -> tuple[int, int, int, int]:
     """Draw (top, left, height, width) in pixels; the whole frame when no attempt of 100 fits into it."""
     low, high = policy.aspect
     for _ in range(_ATTEMPTS):

@@ -32,11 +32,7 @@ class ClipDataset(Dataset):
     """
 
     def __init__(
-        self,
-        videos: Sequence[Video],
-        source: FrameSource,
-        seed: int = 0,
-        bad_files: BadFiles | None = None,
+        self, videos: Sequence[Video], source: FrameSource, seed: int = 0, bad_files: BadFiles | None = None
     ) -> None:
         if not videos:
             raise KuleshovError("a data set of clips needs at least one video")
@@ -65,9 +61,7 @@ class ClipDataset(Dataset):
                 continue
             read = torch.tensor(time.perf_counter() - started)
             return {**sample, "index": torch.tensor(chosen), "read_s": read}
-        raise KuleshovError(
-            f"no readable video in {_ATTEMPTS} draws for sample {index}: {self.bad_files.summary()}"
-        )
+        raise KuleshovError(f"no readable video in {_ATTEMPTS} draws for sample {index}: {self.bad_files.summary()}")
 
     def sample(self, index: int, epoch: int) -> dict[str, Tensor]:
         """Read one sample; each data set has its own.

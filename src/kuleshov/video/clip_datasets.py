@@ -18,14 +18,7 @@ from kuleshov.video.frame_source import FrameSource
 from kuleshov.video.optical_flow import MotionMemo, motion_frames, motion_path
 from kuleshov.video.video_file import Video
 
-__all__ = [
-    "ClipDataset",
-    "EventClips",
-    "LabeledClip",
-    "MotionInput",
-    "TwoClips",
-    "VisualMotionClips",
-]
+__all__ = ["ClipDataset", "EventClips", "LabeledClip", "MotionInput", "TwoClips", "VisualMotionClips"]
 
 
 class TwoClips(ClipDataset):

@@ -80,7 +80,5 @@ class ClipFormat:
         expected = {field.name for field in fields(cls)}
         if set(values) != expected:
             wrong = sorted(expected.symmetric_difference(values))
-            raise WeightsError(
-                f"clip format with missing or unknown fields {wrong}: export the weights again"
-            )
+            raise WeightsError(f"clip format with missing or unknown fields {wrong}: export the weights again")
         return cls(**values)

@@ -55,9 +55,7 @@ def adjust_hue(clips: Tensor, shift: Tensor) -> Tensor:
     value = torch.maximum(torch.maximum(red, green), blue)
     chroma = value - torch.minimum(torch.minimum(red, green), blue)
     # hue in sixths of the circle; gray pixels have chroma 0 and any hue
-    below = torch.where(
-        value == green, (blue - red).add_(chroma, alpha=2), (red - green).add_(chroma, alpha=4)
-    )
+    below = torch.where(value == green, (blue - red).add_(chroma, alpha=2), (red - green).add_(chroma, alpha=4))
     hue = torch.where(value == red, green - blue, below)
     hue.div_(chroma.clamp_min(1e-12)).add_(6 * shift.reshape(-1, 1, 1, 1))
     turned = torch.empty_like(clips)

@@ -223,9 +223,7 @@ class DecordDecoder:
         if (height, width) == image.shape[:2]:
             return image
         shrinks = width * height < image.shape[0] * image.shape[1]
-        return cv2.resize(
-            image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        )
+        return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
 def import_decord() -> ModuleType | None:

@@ -198,9 +198,7 @@ def _index_varies(stream: av.VideoStream) -> bool:
     return _varies(np.diff(np.asarray(stamps, dtype=np.int64)))
 
 
-def first_frame(
-    path: str | Path, container: av.container.InputContainer, stream: av.VideoStream
-) -> av.VideoFrame:
+def first_frame(path: str | Path, container: av.container.InputContainer, stream: av.VideoStream) -> av.VideoFrame:
     """Decode a freshly opened video's first frame.
 
     Raises:

@@ -165,9 +165,7 @@ def _claim(output: Path, settings: MotionSettings) -> None:
     if not path.exists():
         write_json(path, described)
     elif any(read_json(path).get(key) != described[key] for key in vars(settings)):
-        raise KuleshovError(
-            f"{path} was made with other settings: choose another folder or the same settings"
-        )
+        raise KuleshovError(f"{path} was made with other settings: choose another folder or the same settings")
 
 
 def _work(
@@ -193,9 +191,7 @@ def _write_motion(video: Video, output: Path, settings: MotionSettings) -> tuple
         windows = ([start, start + 1 / settings.fps] for start in starts)
         pairs = VideoReader().stream(video.path, windows, settings.short_side)
         frames = (motion_frames(pair[None], settings.maximum)[0] for _, pair in pairs)
-        write_through(
-            motion_path(output, video.id), lambda temporary: _encode(temporary, frames, settings.fps)
-        )
+        write_through(motion_path(output, video.id), lambda temporary: _encode(temporary, frames, settings.fps))
     except VideoError as error:
         return video.id, error.reason
     return video.id, None

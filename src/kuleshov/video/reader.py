@@ -37,9 +37,7 @@ class VideoReader:
         """A video's properties, from its header and its first frame."""
         return probe(path)
 
-    def read(
-        self, path: str | Path, times: Sequence[float] | np.ndarray, short_side: int | None = None
-    ) -> np.ndarray:
+    def read(self, path: str | Path, times: Sequence[float] | np.ndarray, short_side: int | None = None) -> np.ndarray:
         """The frames shown at `times`, in any order and with repetitions, in one pass over the file.
 
         Args:

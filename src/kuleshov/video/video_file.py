@@ -23,9 +23,7 @@ class Video:
     label: int | None = None
 
 
-VIDEO_SUFFIXES = frozenset(
-    ".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split()
-)
+VIDEO_SUFFIXES = frozenset(".3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv".split())
 # of several files of one name, the container that is taken
 _PREFERRED = ".mp4 .mkv .webm .avi .mov".split()
 

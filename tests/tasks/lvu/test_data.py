@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from kuleshov.training.callbacks import SeedEveryBatch
 
 from kuleshov.core.errors import KuleshovError
 from kuleshov.core.results import read_results
 from kuleshov.tasks.lvu.instance_pretraining import InstanceSpans
 from kuleshov.tasks.lvu.lvu_data import EpochSampler, LvuData, RandomSpans
 from kuleshov.tasks.lvu.scene_head import SceneHead
-from kuleshov.training.seeding import SeedEveryBatch
 
 SIZES = {"train": 9, "val": 5, "test": 7}
 

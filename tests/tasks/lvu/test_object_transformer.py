@@ -36,9 +36,7 @@ def encoder(kit, instances=True, scene=True):
     return ObjectTransformerEncoder(*widths, **SMALL).eval()
 
 
-@pytest.mark.parametrize(
-    ("instances", "scene", "tokens"), [(True, False, 122), (False, True, 32), (True, True, 152)]
-)
+@pytest.mark.parametrize(("instances", "scene", "tokens"), [(True, False, 122), (False, True, 32), (True, True, 152)])
 def test_every_row_of_table_five_has_its_tokens(stores, kit, instances, scene, tokens):
     batch = batch_of(stores, events=scene, instances=instances)
     states, pooled = encoder(kit, instances, scene)(batch, batch.get("events"))
@@ -58,9 +56,7 @@ def test_the_sum_of_embeddings_is_that_of_the_ids(stores, kit):
     number = int(np.flatnonzero(movie.seconds == 60)[0])  # the span's first token
     box = torch.tensor([*movie.boxes[number], np.prod(movie.boxes[number][2:] - movie.boxes[number][:2])])
     ids = [60 - 1 + 4, 4, 60 - 30 + 129 + 4, 6 - 0 + 4, 4, 6 - 3 + 129 + 4, 4]
-    expected = (
-        net.feature(torch.from_numpy(movie.features[number])) + net.box(box.float()) + net.kind.weight[0]
-    )
+    expected = net.feature(torch.from_numpy(movie.features[number])) + net.box(box.float()) + net.kind.weight[0]
     expected = expected + sum(table.weight[i] for table, i in zip(net.tables, ids, strict=True))
     torch.testing.assert_close(tokens[span, 0], expected)
 
@@ -119,9 +115,7 @@ def slow_divergence(logits, labels):
 def test_soft_label_divergence():
     torch.manual_seed(0)
     logits, labels = torch.randn(7, 5), torch.rand(7, 5)
-    assert float(soft_label_divergence(logits, labels)) == pytest.approx(
-        slow_divergence(logits, labels), rel=1e-5
-    )
+    assert float(soft_label_divergence(logits, labels)) == pytest.approx(slow_divergence(logits, labels), rel=1e-5)
     assert float(soft_label_divergence(logits, torch.sigmoid(logits))) == pytest.approx(0, abs=1e-6)
     assert float(soft_label_divergence(torch.zeros(1, 1), torch.ones(1, 1))) == pytest.approx(np.log(2))
     assert float(soft_label_divergence(torch.zeros(0, 3), torch.zeros(0, 3))) == 0

@@ -21,14 +21,7 @@ SMALL = {"context_hidden": 8, "context_layers": 1, "context_heads": 2, "context_
 def run(configs, root, store, run_folder, task, *extra):
     words = ["fit", "-c", str(configs / "scene-head.yaml"), "-c", str(configs / "scene-head.demo.yaml")]
     words += ["--data.init_args.annotations", str(root), "--data.init_args.events", str(store)]
-    words += [
-        "--data.init_args.task",
-        task,
-        "--trainer.default_root_dir",
-        str(run_folder),
-        "--trainer.logger",
-        "false",
-    ]
+    words += ["--data.init_args.task", task, "--trainer.default_root_dir", str(run_folder), "--trainer.logger", "false"]
     for name, value in SMALL.items():
         words += [f"--model.init_args.{name}", str(value)]
     return main([*words, *extra])
@@ -89,9 +82,7 @@ def test_a_split_without_features_is_one_clear_line(tmp_path, kit):
     hidden = kit.annotations(tmp_path, "genre", SIZES)
     store = kit.events(tmp_path / "events", {m: k for m, k in hidden.items() if not m.startswith("val")})
     data = LvuData(str(tmp_path), "genre", str(store))
-    with pytest.raises(
-        MissingDataError, match=r"features of genre's val split \(0 of 10 movies\) not found at"
-    ):
+    with pytest.raises(MissingDataError, match=r"features of genre's val split \(0 of 10 movies\) not found at"):
         data.setup()
 
 
@@ -148,9 +139,7 @@ def test_a_slice_with_its_margin_has_the_context_of_the_whole_movie(tmp_path, ki
         full = contextualize(contextualizer, whole["events"][None], torch.tensor([150]), step=2)[0]
         for end in (movie.ends[0], movie.ends[40], movie.ends[-1]):
             part = data._maker()(movie, np.array([end]), None, False)
-            got = contextualize(
-                contextualizer, part["events"][None], torch.tensor([len(part["events"])]), step=2
-            )[0]
+            got = contextualize(contextualizer, part["events"][None], torch.tensor([len(part["events"])]), step=2)[0]
             first, count = int(part["event_first"][0]), int(part["event_count"][0])
             assert count == 60 or end == movie.ends[-1]
             start = movie.event_seconds.tolist().index(end - 59)

@@ -23,9 +23,7 @@ def test_table_five_is_four_rows_of_nine_tasks_and_five_seeds(capsys, tmp_path):
     words = ["train-lvu", "--method", "ot-plus-plus", "--task", "all", "--seeds", "5"]
     code, said = planned(words, capsys, tmp_path)
     assert code == 0 and "180/180" in said and "extract-instances" in said
-    request = Request(
-        "train-lvu", ROOT, scale="demo", method="ot-plus-plus", tasks=("all",), seeds=5, runs=tmp_path
-    )
+    request = Request("train-lvu", ROOT, scale="demo", method="ot-plus-plus", tasks=("all",), seeds=5, runs=tmp_path)
     names = {job.name for job in make_plan(request).jobs}
     assert names == {f"{task}-{row}-seed{seed}" for task in TASKS for row in ROWS for seed in range(5)}
 

@@ -20,11 +20,7 @@ def line(row, task, value, metric=None, seed=0, ids="x", split="test"):
 
 
 def lines(rows):
-    return [
-        line(row, task, value)
-        for row, values in rows.items()
-        for task, value in zip(TASKS, values, strict=True)
-    ]
+    return [line(row, task, value) for row, values in rows.items() for task, value in zip(TASKS, values, strict=True)]
 
 
 def test_rows_are_ranked_and_compared_with_the_trivial_row():
@@ -43,14 +39,7 @@ def test_seeds_are_averaged_with_their_error_and_interval():
     made += [line("a", "genre", low, "top1_low95", seed) for seed, low in enumerate((30.0, 32.0))]
     made += [line("a", "genre", 99.0, split="val"), line("a", "verbs-like", 1.0, "top1")]
     cell = table_five(made).cells["a"]["genre"]
-    assert (cell.mean, cell.standard_error, cell.seeds, cell.n, cell.of, cell.low) == (
-        42.0,
-        2.0,
-        2,
-        40,
-        42,
-        31.0,
-    )
+    assert (cell.mean, cell.standard_error, cell.seeds, cell.n, cell.of, cell.low) == (42.0, 2.0, 2, 40, 42, 31.0)
     assert math.isnan(cell.high) and not cell.beats_trivial
 
 

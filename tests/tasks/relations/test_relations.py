@@ -24,9 +24,7 @@ def test_pairs_are_in_time_order():
     for event in range(5):
         moved = events.clone()
         moved[0, event] += 1
-        changed = [
-            not torch.allclose(a, b, atol=1e-6) for a, b in zip(before[0], head(moved)[0], strict=True)
-        ]
+        changed = [not torch.allclose(a, b, atol=1e-6) for a, b in zip(before[0], head(moved)[0], strict=True)]
         assert changed == [event in pair for pair in PAIRS]
     for place, (first, second) in enumerate(PAIRS):
         assert first < second

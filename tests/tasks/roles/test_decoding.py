@@ -15,15 +15,7 @@ END, PAD = 1, 0
 def decoder(vocabulary=6, events=1, memory_width=5, seed=0, end_bias=0.0):
     torch.manual_seed(seed)
     network = RoleDecoder(
-        vocabulary,
-        memory_width,
-        width=16,
-        layers=2,
-        heads=2,
-        feedforward=16,
-        bottleneck=8,
-        longest=32,
-        events=events,
+        vocabulary, memory_width, width=16, layers=2, heads=2, feedforward=16, bottleneck=8, longest=32, events=events
     )
     with torch.no_grad():  # sharper than fresh weights, so that hypotheses differ
         for parameter in network.parameters():
@@ -56,21 +48,9 @@ def test_a_wide_beam_finds_what_exhaustive_search_finds(penalty, seed):
     network = decoder(vocabulary=5, seed=seed)
     memory = network.memories(torch.randn(1, 3, 5))
     first = torch.tensor([2, 3, 4])
-    written = write(
-        network,
-        first,
-        memory,
-        end=END,
-        pad=PAD,
-        never=[PAD],
-        beam=200,
-        longest=4,
-        length_penalty=penalty,
-    )
+    written = write(network, first, memory, end=END, pad=PAD, never=[PAD], beam=200, longest=4, length_penalty=penalty)
     for event in range(3):
-        score, text = exhaustive(
-            network, int(first[event]), memory[event : event + 1], [1, 2, 3, 4], 4, penalty
-        )
+        score, text = exhaustive(network, int(first[event]), memory[event : event + 1], [1, 2, 3, 4], 4, penalty)
         found = [int(token) for token in written.tokens[event] if token != PAD]
         assert found == text
         assert float(written.scores[event]) == pytest.approx(score, abs=1e-5)

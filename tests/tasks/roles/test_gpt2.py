@@ -7,7 +7,7 @@ import torch
 from tokenizers.pre_tokenizers import ByteLevel
 
 from kuleshov.core.results import read_results
-from kuleshov.tasks.event_task import load
+from kuleshov.tasks.context_task import load
 from kuleshov.tasks.roles.decoding import write
 from kuleshov.tasks.roles.gpt2 import Gpt2Writer
 from kuleshov.training.lightning_cli import main

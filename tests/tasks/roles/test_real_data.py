@@ -60,10 +60,7 @@ def test_relations_of_the_first_annotator(sample):
 def test_verbs_of_the_whole_valid_split(vidsitu, tmp_path):
     names = json.loads((vidsitu / "split_files/vseg_split_valid_lb.json").read_text())
     data = VerbData(
-        annotations=str(vidsitu),
-        store=store_of(tmp_path / "s", names[:200]),
-        train_split="valid",
-        allow_missing=True,
+        annotations=str(vidsitu), store=store_of(tmp_path / "s", names[:200]), train_split="valid", allow_missing=True
     )
     data.setup("fit")
     assert len(data.verbs) == 1556 and len(data.test_ids) == 200 and len(data.split_ids) == 1324
@@ -75,11 +72,7 @@ def test_a_training_on_real_roles_is_scored(sample, tmp_path):
     words = ["fit", "-c", "configs/train-roles/roles.yaml", "-c", "configs/train-roles/roles.demo.yaml"]
     words += [f"--data.init_args.annotations={root}", f"--data.init_args.store={store}"]
     words += ["--data.init_args.train_split=valid", f"--trainer.default_root_dir={tmp_path}"]
-    words += [
-        "--trainer.max_epochs=1",
-        "--trainer.check_val_every_n_epoch=1",
-        "--model.init_args.longest_output=6",
-    ]
+    words += ["--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=1", "--model.init_args.longest_output=6"]
     main(words)
     lines = {(line.row, line.metric): line for line in read_results(tmp_path / "results.jsonl")}
     assert lines["backbone", "CIDEr"].n == lines["backbone", "CIDEr"].of >= 100

@@ -71,11 +71,7 @@ def test_gpt2_says_what_it_needs(tmp_path):
 
 @pytest.mark.parametrize("context", ["none", "scratch", "language"])
 def test_the_yamls_run_through_the_command_line(small_vidsitu, tmp_path, context):
-    more = (
-        "--trainer.fast_dev_run=true",
-        f"--model.init_args.context={context}",
-        "--model.init_args.memory_events=5",
-    )
+    more = ("--trainer.fast_dev_run=true", f"--model.init_args.context={context}", "--model.init_args.memory_events=5")
     assert main(arguments(small_vidsitu, tmp_path, *more)).trainer.state.finished
 
 

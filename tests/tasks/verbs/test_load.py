@@ -8,7 +8,7 @@ import torch
 from kuleshov.core.errors import WeightsError
 from kuleshov.core.weights import save_weights
 from kuleshov.features.event_store import EventStore
-from kuleshov.tasks.event_task import load
+from kuleshov.tasks.context_task import load
 from kuleshov.training.lightning_cli import main
 from kuleshov.txe.encoder import TxE, save
 
@@ -24,10 +24,7 @@ def trained(small_vidsitu, tmp_path_factory):
     for task, name in TASKS.items():
         words = ["fit", "-c", f"configs/train-{name}.yaml", "-c", f"configs/train-{name}.demo.yaml"]
         words += [f"--data.init_args.annotations={small_vidsitu}/vidsitu"]
-        words += [
-            f"--data.init_args.store={small_vidsitu}/store",
-            f"--trainer.default_root_dir={runs / task}",
-        ]
+        words += [f"--data.init_args.store={small_vidsitu}/store", f"--trainer.default_root_dir={runs / task}"]
         words += ["--model.init_args.context=pretrained", f"--model.init_args.txe_weights={weights}"]
         sizes = {"hidden": 16, "layers": 1, "heads": 2, "feedforward": 16, "lr": 0.01, "warmup_epochs": 0}
         words += [f"--model.init_args.{name}={value}" for name, value in sizes.items()]

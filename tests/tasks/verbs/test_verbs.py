@@ -27,9 +27,7 @@ def test_head_is_the_official_one():
 def test_loss_is_the_mean_over_known_verbs():
     scores, verbs = torch.randn(2, 5, 7), torch.randint(7, (2, 5))
     verbs[0, 1] = verbs[1, 4] = -1
-    plain = [
-        -scores[b, n].log_softmax(-1)[verbs[b, n]] for b in range(2) for n in range(5) if verbs[b, n] >= 0
-    ]
+    plain = [-scores[b, n].log_softmax(-1)[verbs[b, n]] for b in range(2) for n in range(5) if verbs[b, n] >= 0]
     assert float(verb_loss(scores, verbs)) == pytest.approx(float(sum(plain) / 8), abs=1e-6)
     assert float(verb_loss(scores, torch.full((2, 5), -1))) == 0.0
     assert float(verb_loss(scores, verbs.clamp(min=0))) == pytest.approx(
@@ -90,10 +88,7 @@ def test_offscreen_flags_are_found_beside_the_annotations(small_vidsitu, tmp_pat
 
 def test_data_has_features_and_the_first_annotators_verbs(small_vidsitu):
     data = VerbData(
-        annotations=str(small_vidsitu / "vidsitu"),
-        store=str(small_vidsitu / "store"),
-        batch_size=7,
-        train_segments=20,
+        annotations=str(small_vidsitu / "vidsitu"), store=str(small_vidsitu / "store"), batch_size=7, train_segments=20
     )
     data.setup("fit")
     batches = list(data.train_dataloader())
@@ -144,11 +139,7 @@ def test_the_yamls_run_through_the_command_line(small_vidsitu, tmp_path, context
 def test_a_training_learns_and_its_file_scores_the_same(small_vidsitu, tmp_path):
     main(
         arguments(
-            small_vidsitu,
-            tmp_path,
-            "--seed_everything=5",
-            "--data.init_args.batch_size=8",
-            "--model.init_args.lr=0.02",
+            small_vidsitu, tmp_path, "--seed_everything=5", "--data.init_args.batch_size=8", "--model.init_args.lr=0.02"
         )
     )
     lines = {(line.row, line.metric): line for line in read_results(tmp_path / "results.jsonl")}

@@ -58,9 +58,7 @@ def compatibility_loss(first: Tensor, second: Tensor, temperature: float = 0.2) 
 
 def dense_head(hidden: int, outputs: int) -> nn.Sequential:
     """Linear, GELU, LayerNorm, Linear: (..., H) -> (..., K)."""
-    head = nn.Sequential(
-        nn.Linear(hidden, hidden), nn.GELU(), nn.LayerNorm(hidden), nn.Linear(hidden, outputs)
-    )
+    head = nn.Sequential(nn.Linear(hidden, hidden), nn.GELU(), nn.LayerNorm(hidden), nn.Linear(hidden, outputs))
     return head.apply(initialize)
 
 
@@ -217,12 +215,7 @@ class InstancePretraining(pl.LightningModule):
         self.sizes = {"hidden": hidden, "layers": layers, "heads": heads, "feedforward": feedforward}
         self.dropout, self.normalize, self.temperature = dropout, normalize, temperature
         self.mask_weight, self.compatibility_weight = mask_weight, compatibility_weight
-        self.lr, self.weight_decay, self.schedule, self.warmup_share = (
-            lr,
-            weight_decay,
-            schedule,
-            warmup_share,
-        )
+        self.lr, self.weight_decay, self.schedule, self.warmup_share = (lr, weight_decay, schedule, warmup_share)
         self.encoder: ObjectTransformerEncoder | None = None
 
     def configure_model(self) -> None:

@@ -117,9 +117,7 @@ class LvuData(pl.LightningDataModule):
         super().__init__()
         self.task: Task = task_named(task)
         if events is None and instances is None:
-            raise KuleshovError(
-                "an LVU task needs events or instances: name a store for at least one of them"
-            )
+            raise KuleshovError("an LVU task needs events or instances: name a store for at least one of them")
         self.annotations, self.events_folder, self.instances_folder = annotations, events, instances
         self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size, num_workers
         self.span, self.span_step, self.limit, self.sampling = span, span_step, limit, sampling
@@ -153,9 +151,7 @@ class LvuData(pl.LightningDataModule):
     def _open(self, split: str) -> list[Movie]:
         movies = []
         for row in self.rows[split]:
-            movie = open_movie(
-                row.video_id, row.label, self.events, self.instances, self.span, self.span_step
-            )
+            movie = open_movie(row.video_id, row.label, self.events, self.instances, self.span, self.span_step)
             movies += [movie] if movie is not None else []
         present = {movie.id for movie in movies}
         self.missing[split] = [row.video_id for row in self.rows[split] if row.video_id not in present]
@@ -185,10 +181,7 @@ class LvuData(pl.LightningDataModule):
         seen = Counter(int(movie.label) for movie in train)
         for label in sorted(names.keys() - seen.keys()):
             logger.warning(
-                "%s: class %d (%s) has no training movie: it cannot be learned",
-                self.task.name,
-                label,
-                names[label],
+                "%s: class %d (%s) has no training movie: it cannot be learned", self.task.name, label, names[label]
             )
 
     @property
@@ -222,12 +215,7 @@ class LvuData(pl.LightningDataModule):
 
     def _maker(self) -> SampleMaker:
         return SampleMaker(
-            self._features,
-            self.instances,
-            self.span,
-            self.limit,
-            margin=self.margin,
-            mask_share=self.mask_share,
+            self._features, self.instances, self.span, self.limit, margin=self.margin, mask_share=self.mask_share
         )
 
     def train_dataloader(self) -> DataLoader:
@@ -243,9 +231,7 @@ class LvuData(pl.LightningDataModule):
 
     def _evaluation(self, split: str) -> DataLoader:
         data = AllSpans(self.movies[split], self._maker(), self.seed)
-        return DataLoader(
-            data, self.eval_batch_size, num_workers=self.num_workers, collate_fn=collate, shuffle=False
-        )
+        return DataLoader(data, self.eval_batch_size, num_workers=self.num_workers, collate_fn=collate, shuffle=False)
 
     def val_dataloader(self) -> DataLoader:
         """All spans of the val split: chooses the epoch."""

@@ -123,19 +123,13 @@ class MovieTask(pl.LightningModule):
         """Contextualize a whole movie (L, D) -> (L, W) on the module's device."""
         length = torch.tensor([len(events)])
         events = events.to(self.device).unsqueeze(0)
-        return (
-            contextualize(self.contextualizer, events, length, self.context_windows, self.step)
-            .squeeze(0)
-            .cpu()
-        )
+        return contextualize(self.contextualizer, events, length, self.context_windows, self.step).squeeze(0).cpu()
 
     def scene(self, batch: dict[str, Tensor]) -> Tensor:
         """The batch's contextualized events, (B, L, D) -> (B, L, W)."""
         if self._whole_movies:
             return batch["events"]
-        return contextualize(
-            self.contextualizer, batch["events"], batch["length"], self.context_windows, self.step
-        )
+        return contextualize(self.contextualizer, batch["events"], batch["length"], self.context_windows, self.step)
 
     def build(self, scene_width: int | None, instance_width: int | None, outputs: int) -> None:
         """Make the network for scene tokens of a width, region features of a width, and so many outputs."""
@@ -182,10 +176,7 @@ class MovieTask(pl.LightningModule):
         self._found = []
         if not all(np.isfinite(values).all() for values in found.values()):
             raise KuleshovError("the model's outputs are not finite numbers: lower the learning rate")
-        return {
-            name: int(np.argmax(values)) if self.classes else values[0]
-            for name, values in sorted(found.items())
-        }
+        return {name: int(np.argmax(values)) if self.classes else values[0] for name, values in sorted(found.items())}
 
     def _summary(self, split: str, predicted: dict[str, float]) -> dict[str, Any]:
         data = self.trainer.datamodule
@@ -245,8 +236,7 @@ class MovieTask(pl.LightningModule):
         values = {**report["metrics"], f"{metric}_low95": low, f"{metric}_high95": high}
         lines = [Result(metric=name, value=value, **made) for name, value in values.items()]
         return lines + [
-            Result(metric=name, value=value, row="trivial", **common)
-            for name, value in report["trivial"].items()
+            Result(metric=name, value=value, row="trivial", **common) for name, value in report["trivial"].items()
         ]
 
     @property

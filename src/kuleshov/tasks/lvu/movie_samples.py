@@ -66,12 +66,7 @@ def event_seconds(store: EventStore, movie_id: str) -> NDArray:
 
 
 def open_movie(
-    movie_id: str,
-    label: float,
-    events: EventStore | None,
-    instances: InstanceStore | None,
-    span: int,
-    span_step: int,
+    movie_id: str, label: float, events: EventStore | None, instances: InstanceStore | None, span: int, span_step: int
 ) -> Movie | None:
     """Gather a movie's tokens; None if a store that was asked for has nothing of it.
 
@@ -177,12 +172,7 @@ class SampleMaker:
         }
 
     def _instance_part(
-        self,
-        movie: Movie,
-        ends: NDArray,
-        bounds: list[tuple[int, int]],
-        rng: np.random.Generator | None,
-        augment: bool,
+        self, movie: Movie, ends: NDArray, bounds: list[tuple[int, int]], rng: np.random.Generator | None, augment: bool
     ) -> Sample:
         kept = [spans.tokens_inside(movie.instance_seconds, int(end), self.span, self.limit) for end in ends]
         used = np.unique(np.concatenate(kept)) if kept else np.zeros(0, dtype=np.int64)
@@ -213,9 +203,7 @@ class SampleMaker:
             return Masking(np.zeros(count, dtype=bool), np.zeros(count, dtype=np.int64), np.arange(count))
         return mask_tracks(movie.columns["tracks"][numbers], rng, self.mask_share, self.mask_draws)
 
-    def _ids(
-        self, movie: Movie, numbers: NDArray, low: int, high: int, rng: np.random.Generator | None
-    ) -> NDArray:
+    def _ids(self, movie: Movie, numbers: NDArray, low: int, high: int, rng: np.random.Generator | None) -> NDArray:
         """(T, 7) ids of the tokens in `spans.ID_NAMES`' order."""
         if not len(numbers):
             return np.zeros((0, 7), dtype=np.int64)

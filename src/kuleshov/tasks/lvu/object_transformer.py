@@ -22,9 +22,7 @@ SCENE_KEYS = ("scene.", "kind.")
 class Layer(nn.Module):
     """One post-norm encoder layer with GELU, (S, N, H) -> (S, N, H); padding is never attended to."""
 
-    def __init__(
-        self, hidden: int, heads: int, feedforward: int, dropout: float, attention_dropout: float
-    ) -> None:
+    def __init__(self, hidden: int, heads: int, feedforward: int, dropout: float, attention_dropout: float) -> None:
         super().__init__()
         self.heads, self.attention_dropout = heads, attention_dropout
         self.to_qkv = nn.Linear(hidden, 3 * hidden)
@@ -107,9 +105,7 @@ class ObjectTransformerEncoder(nn.Module):
             self.scene, self.kind = nn.Linear(scene_width, hidden), nn.Embedding(2, hidden)
         self.norm, self.drop = nn.LayerNorm(hidden), nn.Dropout(dropout)
         of_weights = dropout if attention_dropout is None else attention_dropout
-        self.layers = nn.ModuleList(
-            Layer(hidden, heads, feedforward, dropout, of_weights) for _ in range(layers)
-        )
+        self.layers = nn.ModuleList(Layer(hidden, heads, feedforward, dropout, of_weights) for _ in range(layers))
         self.pooler = nn.Linear(hidden, hidden)
         self.apply(initialize)
 
@@ -176,8 +172,7 @@ class ObjectTransformerEncoder(nn.Module):
         spans = len(batch["movie"])
         size = spans_per_pass or spans
         parts = [
-            self._encode(span_slice(batch, start, start + size), instances, scene)
-            for start in range(0, spans, size)
+            self._encode(span_slice(batch, start, start + size), instances, scene) for start in range(0, spans, size)
         ]
         states, pooled = zip(*parts, strict=True)
         return torch.cat(states), torch.cat(pooled)
@@ -201,18 +196,7 @@ class ObjectTransformerEncoder(nn.Module):
         return hidden, torch.tanh(self.pooler(hidden[:, 0]))
 
 
-PER_SPAN = (
-    "movie",
-    "turn",
-    "event_first",
-    "event_count",
-    "event_ids",
-    "row",
-    "boxes",
-    "ids",
-    "action",
-    "other",
-)
+PER_SPAN = ("movie", "turn", "event_first", "event_count", "event_ids", "row", "boxes", "ids", "action", "other")
 
 
 def span_slice(batch: dict[str, Tensor], start: int, stop: int) -> dict[str, Tensor]:

@@ -43,9 +43,7 @@ class ObjectTransformer(MovieTask):
     def build(self, scene_width: int | None, instance_width: int | None, outputs: int) -> None:
         """Make the transformer and its head."""
         self.tokens = "+".join(
-            name
-            for name, width in (("instances", instance_width), ("scene", scene_width))
-            if width is not None
+            name for name, width in (("instances", instance_width), ("scene", scene_width)) if width is not None
         )
         self.encoder = ObjectTransformerEncoder(
             instance_width,

@@ -12,11 +12,7 @@ Windows = Literal["sliding", "blocks"]
 
 
 def contextualize(
-    contextualizer: Contextualizer,
-    events: Tensor,
-    length: Tensor,
-    windows: Windows = "sliding",
-    step: int = 1,
+    contextualizer: Contextualizer, events: Tensor, length: Tensor, windows: Windows = "sliding", step: int = 1
 ) -> Tensor:
     """Contextualize padded sequences: (B, L, D) -> (B, L, W); what lies behind a sequence's length is 0.
 

@@ -61,9 +61,7 @@ class SceneHead(MovieTask):
         if scene_width is None:
             raise KuleshovError("SceneHead needs event features: set --data.init_args.events")
         self.pool = SpanPool(scene_width, self.pooling)
-        self.head = nn.Sequential(
-            nn.LayerNorm(scene_width), nn.Dropout(self.dropout), nn.Linear(scene_width, outputs)
-        )
+        self.head = nn.Sequential(nn.LayerNorm(scene_width), nn.Dropout(self.dropout), nn.Linear(scene_width, outputs))
 
     def span_logits(self, batch: dict[str, Tensor]) -> Tensor:
         """Outputs of every span, (S, outputs)."""

@@ -28,9 +28,7 @@ class Masking:
     other: NDArray[np.int64]
 
 
-def mask_tracks(
-    tracks: NDArray[np.integer], rng: np.random.Generator, share: float = 0.15, draws: int = 1
-) -> Masking:
+def mask_tracks(tracks: NDArray[np.integer], rng: np.random.Generator, share: float = 0.15, draws: int = 1) -> Masking:
     """Draw the masking of one span.
 
     Args:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kuleshov.datasets.vidsitu_format import RELATIONS
-from kuleshov.tasks.event_task import ContextTask
+from kuleshov.tasks.context_task import ContextTask
 from kuleshov.tasks.relations.model import RelationHead, class_weights, relation_loss
 
 

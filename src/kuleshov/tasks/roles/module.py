@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from kuleshov.core.errors import KuleshovError
 from kuleshov.datasets.vidsitu_format import EVENTS
-from kuleshov.tasks.event_task import ContextTask
+from kuleshov.tasks.context_task import ContextTask
 from kuleshov.tasks.roles.decoding import write
 from kuleshov.tasks.roles.gpt2 import Gpt2Writer
 from kuleshov.tasks.roles.tokens import RoleTokens

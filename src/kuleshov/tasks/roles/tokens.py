@@ -49,9 +49,7 @@ class RoleTokens:
         self._role_of = {token: role for role, token in self._tags.items()}
 
     @classmethod
-    def train(
-        cls, texts: Iterable[str], verbs: Iterable[str], roles: Iterable[str], size: int = 8000
-    ) -> "RoleTokens":
+    def train(cls, texts: Iterable[str], verbs: Iterable[str], roles: Iterable[str], size: int = 8000) -> "RoleTokens":
         """Learn the byte pairs of the training texts; verbs and roles become single tokens.
 
         Args:
@@ -64,10 +62,7 @@ class RoleTokens:
         tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
         tokenizer.decoder = ByteLevelDecoder()
         trainer = BpeTrainer(
-            vocab_size=size,
-            min_frequency=2,
-            show_progress=False,
-            initial_alphabet=sorted(ByteLevel.alphabet()),
+            vocab_size=size, min_frequency=2, show_progress=False, initial_alphabet=sorted(ByteLevel.alphabet())
         )
         # training counts are order-free only if the input is: sorted texts give the same file on any machine
         tokenizer.train_from_iterator(sorted(f" {text}" for text in texts), trainer)
@@ -117,11 +112,7 @@ class RoleTokens:
 
     def to_text(self) -> str:
         """The file's text, the same for the same training texts."""
-        stored = {
-            "byte_pairs": json.loads(self._tokenizer.to_str()),
-            "roles": self.roles,
-            "verbs": self.verbs,
-        }
+        stored = {"byte_pairs": json.loads(self._tokenizer.to_str()), "roles": self.roles, "verbs": self.verbs}
         return json.dumps(stored, ensure_ascii=False)
 
     def save(self, path: str | Path) -> None:

@@ -100,9 +100,7 @@ class Layer(nn.Module):
         self.feedforward_norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(
-        self, x: Tensor, keys_values: Tensor | None, past: Tensor | None = None, position: int = 0
-    ) -> Tensor:
+    def forward(self, x: Tensor, keys_values: Tensor | None, past: Tensor | None = None, position: int = 0) -> Tensor:
         """(R, L, width) -> (R, L, width)."""
         x = self.itself_norm(x + self.dropout(self.itself(x, past, position)))
         if self.memory is not None:
@@ -189,9 +187,7 @@ class RoleDecoder(nn.Module):
         self._check(memory)
         made = [layer.memory.keys_values(memory) for layer in self.layers if layer.memory is not None]
         shape = (len(self.layers), 2, rows, self.heads, longest or self.longest, self.width // self.heads)
-        return DecodingState(
-            past=self.output.weight.new_empty(shape), memory=torch.stack(made) if made else None
-        )
+        return DecodingState(past=self.output.weight.new_empty(shape), memory=torch.stack(made) if made else None)
 
     def step(self, tokens: Tensor, state: DecodingState) -> Tensor:
         """Read one token of each sequence (R,) and score the next: (R, V). The state moves on by one."""
@@ -205,9 +201,7 @@ class RoleDecoder(nn.Module):
 
     def _check(self, memory: Tensor | None) -> None:
         if (memory is None) != (self.memory is None):
-            wants = (
-                "needs the memory that `memories` makes" if memory is None else "is blind: give it no memory"
-            )
+            wants = "needs the memory that `memories` makes" if memory is None else "is blind: give it no memory"
             raise KuleshovError(f"this decoder {wants}")
 
 

@@ -109,11 +109,7 @@ class VerbClipData(pl.LightningDataModule):
         self.batch_size, self.num_workers, self.backend = batch_size, num_workers, backend
         self.seed = (global_seed() or 0) if seed is None else seed
         self.train_split, self.split, self.split_file = train_split, split, split_file
-        self.train_segments, self.allow_missing, self.vocabulary_file = (
-            train_segments,
-            allow_missing,
-            vocabulary,
-        )
+        self.train_segments, self.allow_missing, self.vocabulary_file = (train_segments, allow_missing, vocabulary)
         self.offscreen_file, self.unreadable_limit = offscreen_file, unreadable_limit
         self.shape, self.cache_bytes = ClipFormat(num_frames, frame_stride, frame_rate), cache_mb * 10**6
         self.clip_format = ClipFormat(num_frames, frame_stride, frame_rate, crop_size, crop_size)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kuleshov.tasks.event_task import ContextTask
+from kuleshov.tasks.context_task import ContextTask
 from kuleshov.tasks.verbs.model import VerbHead, ranked_verbs, verb_loss
 from kuleshov.tasks.verbs.offscreen import split_accuracy
 

@@ -39,11 +39,7 @@ class VerbsFinetune(SegmentTask):
         **shared,
     ) -> None:
         super().__init__(**shared)
-        self.backbone_weights, self.backbone_lr, self.channels_last = (
-            backbone_weights,
-            backbone_lr,
-            channels_last,
-        )
+        self.backbone_weights, self.backbone_lr, self.channels_last = (backbone_weights, backbone_lr, channels_last)
         self.backbone = build(backbone, width) if backbone_weights is None else load(backbone_weights).train()
         if backbone_weights is not None:
             asked = (backbone, self.backbone.width if width is None else width)

@@ -1,0 +1,238 @@
+"""The callbacks of every training: reproducible draws, what is logged, and what is written when it ends."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import BasePredictionWriter, ModelCheckpoint, RichProgressBar
+from torch import nn
+
+from kuleshov.core.distributed import gather_objects
+from kuleshov.core.files import sha256_file
+from kuleshov.core.results import Report, append_results, global_seed
+from kuleshov.core.weights import save_weights
+
+RESULTS, PREDICTIONS, CHECKPOINTS = "results.jsonl", "predictions", "checkpoints"
+
+
+class SeedEveryBatch(pl.Callback):
+    """Seeds torch's global generators from (seed, epoch, batch, rank) as each training batch begins.
+
+    What is drawn for a sample has its own generator (`core.random`), and the order of samples comes from
+    samplers that have theirs; the global generator is left for dropout. A training that goes on from a
+    checkpoint therefore draws what the uninterrupted one draws.
+    """
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Seed the generators of this rank."""
+        key = (global_seed() or 0, trainer.current_epoch, batch_idx, trainer.global_rank)
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+
+
+class RunCheckpoint(ModelCheckpoint):
+    """A checkpoint in `<run>/checkpoints`; a training that goes on goes on in the same file."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(enable_version_counter=False, **options)
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Take the run's folder."""
+        self.dirpath = str(Path(trainer.default_root_dir) / CHECKPOINTS)
+        super().setup(trainer, pl_module, stage)
+
+
+class BestCheckpoint(RunCheckpoint):
+    """`best.ckpt`, of the epoch with the best value of a metric.
+
+    Args:
+        monitor: the metric.
+        mode: whether greater (`max`) or smaller (`min`) is better.
+    """
+
+    def __init__(self, monitor: str, mode: str = "max") -> None:
+        super().__init__(monitor=monitor, mode=mode, filename="best")
+
+
+class LastCheckpoint(RunCheckpoint):
+    """`last.ckpt`, after every epoch, to go on from."""
+
+    def __init__(self) -> None:
+        super().__init__(filename="last", save_on_train_epoch_end=True)
+
+
+class GradientNorm(pl.Callback):
+    """Logs the gradients' norm over all parameters, `train/grad_norm`, at every step that is logged."""
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Log before the gradients are clipped."""
+        if (trainer.global_step + 1) % trainer.log_every_n_steps == 0:
+            gradients = [p.grad for p in pl_module.parameters() if p.grad is not None]
+            pl_module.log("train/grad_norm", torch.nn.utils.get_total_norm(gradients))
+
+
+class DataWait(pl.Callback):
+    """Logs `data/wait_s`, seconds of a step spent waiting for its batch, averaged over the logged steps."""
+
+    def __init__(self) -> None:
+        self._ended, self._waits = time.perf_counter(), []
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget the time between epochs."""
+        self._ended, self._waits = time.perf_counter(), []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+        """The batch is there: count the time since the last one was done."""
+        self._waits.append(time.perf_counter() - self._ended)
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        """Log every few steps, and at the epoch's end."""
+        self._ended = time.perf_counter()
+        last = batch_idx + 1 == trainer.num_training_batches
+        if last or (batch_idx + 1) % trainer.log_every_n_steps == 0:
+            pl_module.log("data/wait_s", sum(self._waits) / len(self._waits))
+            self._waits = []
+
+
+class EpochLines(pl.Callback):
+    """A line an epoch on stderr with the logged metrics, where stderr is not a terminal.
+
+    At a terminal Lightning's rich bar does it better: it is added there in its place.
+    """
+
+    def __init__(self) -> None:
+        self._started = 0.0
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Add the bar at a terminal."""
+        has_bar = any(isinstance(callback, RichProgressBar) for callback in trainer.callbacks)
+        if sys.stderr.isatty() and not has_bar and not trainer.fast_dev_run:
+            bar = RichProgressBar()
+            trainer.callbacks.append(bar)
+            bar.setup(trainer, pl_module, stage)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Remember when the training began."""
+        self._started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print the epoch's line."""
+        if sys.stderr.isatty() or not trainer.is_global_zero:
+            return
+        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in sorted(values.items()))
+        passed = time.monotonic() - self._started
+        of = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
+        print(f"epoch {trainer.current_epoch + 1}{of}  {passed:.0f} s  {shown}", file=sys.stderr, flush=True)
+
+
+class ExportWeights(pl.Callback):
+    """Writes `<run>/weights/<name>.safetensors` for each of the module's `exports()` when a fit ends.
+
+    `exports()` returns {name: (nn.Module or {key: tensor}, manifest)}. Where a checkpoint callback monitors a
+    metric the best epoch's weights are written, otherwise the last epoch's; the module keeps those that it has.
+    """
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the weights on rank 0."""
+        exports = getattr(pl_module, "exports", None)
+        if exports is None or trainer.fast_dev_run or trainer.interrupted or not trainer.is_global_zero:
+            return
+        common = {"epochs": trainer.current_epoch, "steps": trainer.global_step, "seed": global_seed()}
+        common["selection"] = selection_rule(trainer)
+        best, kept = best_checkpoint(trainer), None
+        if best:
+            kept = {name: value.clone() for name, value in pl_module.state_dict().items()}
+            stored = torch.load(best, map_location="cpu", weights_only=True)
+            pl_module.load_state_dict(stored["state_dict"])
+        for name, (source, manifest) in exports().items():
+            tensors = source.state_dict() if isinstance(source, nn.Module) else source
+            path = Path(trainer.default_root_dir) / "weights" / f"{name}.safetensors"
+            save_weights(path, tensors, {**common, **manifest})
+        if kept is not None:
+            pl_module.load_state_dict(kept)
+
+
+class WriteResults(pl.Callback):
+    """Appends the module's `report` to `<run>/results.jsonl`, and writes its predictions, after fit and test.
+
+    A module sets `report`, a `core.results.Report`, when an epoch of testing (or, where it has no test, of
+    validation) ends; `write_predictions(folder, predictions)` puts predictions into the benchmark's own format.
+    A test without a fit before it writes into `<run>/tests/<time>`.
+    The final scores also go to TensorBoard's HPARAMS, beside the hyper-parameters.
+    """
+
+    def __init__(self) -> None:
+        self._fitted = False
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write what the last validation found, for a module without a test."""
+        self._fitted = True
+        if type(pl_module).test_step is pl.LightningModule.test_step:
+            self._write(trainer, pl_module)
+
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write what the test found."""
+        self._write(trainer, pl_module)
+
+    def _write(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        report: Report | None = getattr(pl_module, "report", None)
+        if report is None or trainer.fast_dev_run or not trainer.is_global_zero:
+            return
+        folder = Path(trainer.default_root_dir)
+        config = folder / "config.yaml"
+        if not self._fitted:
+            # a test by itself leaves the training's own results as they are
+            folder = folder / "tests" / time.strftime("%Y-%m-%d-%H%M%S")
+        lines = report.lines(
+            seed=global_seed(),
+            selection=selection_rule(trainer),
+            config_sha256=sha256_file(config) if config.is_file() else None,
+        )
+        append_results(folder / RESULTS, lines)
+        if report.predictions:
+            pl_module.write_predictions(folder / PREDICTIONS, report.predictions)
+        if trainer.logger is not None:
+            final = {f"final/{name}": float(value) for name, value in report.metrics.items()}
+            trainer.logger.log_hyperparams(plain_hparams(pl_module), final)
+
+
+class WritePredictions(BasePredictionWriter):
+    """`kuleshov predict`: hands what `predict_step` gave, {sample id: answer}, to the module's `write_predictions`."""
+
+    def __init__(self) -> None:
+        super().__init__("epoch")
+
+    def write_on_epoch_end(self, trainer, pl_module, predictions, batch_indices) -> None:
+        """Gather all ranks' answers, and write them on rank 0 into `<run>/predictions`."""
+        batches = [batch for part in predictions for batch in (part if isinstance(part, list) else [part])]
+        answers = dict(gather_objects([item for batch in batches for item in batch.items()]))
+        if trainer.is_global_zero:
+            folder = Path(trainer.default_root_dir) / PREDICTIONS
+            pl_module.write_predictions(folder, answers)
+            print(f"{len(answers)} predictions in {folder}", file=sys.stderr)
+
+
+def best_checkpoint(trainer: pl.Trainer) -> str:
+    """The best epoch's checkpoint, empty where no metric is monitored."""
+    callback = trainer.checkpoint_callback
+    return getattr(callback, "best_model_path", "") if getattr(callback, "monitor", None) else ""
+
+
+def selection_rule(trainer: pl.Trainer) -> str:
+    """How the weights that are scored and handed on were chosen, in words."""
+    callback = trainer.checkpoint_callback
+    monitor = getattr(callback, "monitor", None)
+    return f"epoch with the {callback.mode}imum {monitor}" if monitor else "last epoch"
+
+
+def plain_hparams(module: pl.LightningModule) -> dict[str, Any]:
+    """The hyper-parameters without what LightningCLI notes among them."""
+    return {name: value for name, value in module.hparams.items() if not name.startswith("_")}
