@@ -61,9 +61,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         try:
             write_through(path, lambda temporary: torch.save(checkpoint, temporary))
         except (OSError, RuntimeError) as error:
-            reason = (
-                os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error).splitlines()[0]
-            )
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
             raise KuleshovError(
                 f"cannot write {path} ({reason}): make room and give the same command again; it goes on from the "
                 "checkpoint before"
