@@ -52,11 +52,11 @@ def test_four_hundred_boxes_leave_the_earliest_seconds_out():
     assert (seconds[kept] == 18).sum() == 6 and kept[-6:].tolist() == list(range(144, 150))
 
 
-def test_place_ids_of_a_hand_worked_span():
+def test_time_ids_of_a_hand_worked_span():
     # seconds 10, 13 and a gap to 30; center (10 + 30) // 2 = 20; 258 // 2 = 129
-    ids = spans.place_ids(np.array([30, 13, 10]), 10, 30, 258)
+    ids = spans.time_ids(np.array([30, 13, 10]), 10, 30, 258)
     assert ids.tolist() == [[24, 4, 143], [7, 21, 126], [4, 24, 123]]
-    assert spans.place_ids(np.array([7]), 7, 7, 258).tolist() == [[4, 4, 133]]
+    assert spans.time_ids(np.array([7]), 7, 7, 258).tolist() == [[4, 4, 133]]
 
 
 def test_shot_ids_follow_the_token_nearest_to_the_center():
@@ -68,7 +68,7 @@ def test_shot_ids_follow_the_token_nearest_to_the_center():
 
 
 def test_ids_never_leave_the_table():
-    ids = spans.place_ids(np.array([0, 500]), 0, 500, 258)
+    ids = spans.time_ids(np.array([0, 500]), 0, 500, 258)
     assert ids.max() == 257 and ids.min() >= spans.FIRST
 
 

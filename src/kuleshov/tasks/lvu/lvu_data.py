@@ -121,7 +121,8 @@ class SpanData(pl.LightningDataModule):
                 f"{name}={getattr(self, name)} cannot be shared by {world_size()} processes: choose a multiple"
             )
         sampler = EpochSampler(len(dataset), self.seed) if drawn else None
-        return DataLoader(dataset, size, sampler=sampler, num_workers=self.num_workers, collate_fn=collate)
+        options = {"sampler": sampler, "num_workers": self.num_workers, "collate_fn": collate}
+        return DataLoader(dataset, batch_size=size, **options)
 
 
 class LvuData(SpanData):

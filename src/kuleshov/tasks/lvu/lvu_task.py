@@ -107,7 +107,7 @@ class LvuTask(EventTask):
         Raises:
             KuleshovError: answers that are not finite.
         """
-        values = answers.cpu().numpy()
+        values = answers.cpu().numpy().reshape(len(sample_ids), -1)
         if not np.isfinite(values).all():
             raise KuleshovError("the model's outputs are not finite numbers: lower the learning rate")
         decoded = values.argmax(1) if self.facts["classes"] else values[:, 0]
