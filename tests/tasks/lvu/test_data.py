@@ -79,8 +79,6 @@ def test_span_sampling_follows_length_and_movie_sampling_does_not(tmp_path, open
         counts[sampling] = np.bincount(numbers, minlength=9)
     np.testing.assert_allclose(counts["span"] / 1800, lengths / lengths.sum(), atol=0.03)
     assert (counts["movie"] == 200).all()
-    with pytest.raises(KuleshovError, match="sampling is span or movie, not 'spans'"):
-        RandomSpans(data.movies["train"], data._maker(), 0, "spans")
 
 
 def test_evaluation_windows_against_a_plain_reading(tmp_path, opened):

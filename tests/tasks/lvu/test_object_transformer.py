@@ -9,7 +9,13 @@ from kuleshov.core.weights import save_weights
 from kuleshov.features.event_store import EventStore
 from kuleshov.features.instance_store import InstanceStore
 from kuleshov.tasks.event_task import load_task
-from kuleshov.tasks.lvu.instance_pretraining import InstancePretraining, InstanceSpans, SoftLabels, compatibility_loss, soft_label_divergence
+from kuleshov.tasks.lvu.instance_pretraining import (
+    InstancePretraining,
+    InstanceSpans,
+    compatibility_loss,
+    read_classifier,
+    soft_label_divergence,
+)
 from kuleshov.tasks.lvu.movie_samples import SampleMaker, collate, open_movie
 from kuleshov.tasks.lvu.object_transformer import ObjectTransformerEncoder, load_encoder_weights
 from kuleshov.tasks.lvu.track_masking import MASK, OTHER
@@ -251,6 +257,6 @@ def test_weights_that_do_not_fit_are_named(tmp_path, kit):
     with pytest.raises(WeightsError, match="holds txe weights, not an Object Transformer"):
         load_encoder_weights(net, str(path))
     with pytest.raises(WeightsError, match="no linear classifier over features of width 5"):
-        SoftLabels(5, str(path))
+        read_classifier(str(path), 5)
     with pytest.raises(KuleshovError, match="10 is not a multiple of heads 4"):
         ObjectTransformerEncoder(4, None, hidden=10, heads=4)

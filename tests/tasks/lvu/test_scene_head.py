@@ -151,7 +151,8 @@ def test_a_slice_with_its_margin_has_the_context_of_the_whole_movie(tmp_path, ki
         full = contextualize_padded(contextualizer, whole["events"][None], torch.tensor([150]), step=2)[0]
         for end in (movie.ends[0], movie.ends[40], movie.ends[-1]):
             part = data._maker()(movie, np.array([end]), None, False)
-            got = contextualize_padded(contextualizer, part["events"][None], torch.tensor([len(part["events"])]), step=2)[0]
+            length = torch.tensor([len(part["events"])])
+            got = contextualize_padded(contextualizer, part["events"][None], length, step=2)[0]
             first, count = int(part["event_first"][0]), int(part["event_count"][0])
             assert count == 60 or end == movie.ends[-1]
             start = movie.event_seconds.tolist().index(end - 59)

@@ -1,6 +1,7 @@
 """`kuleshov evaluate lvu`: the scores of a CSV of predictions against LVU's own files."""
 
 import csv
+import io
 import math
 import sys
 from collections.abc import Mapping
@@ -11,9 +12,9 @@ from typing import Literal
 import numpy as np
 
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError
-from kuleshov.core.files import sha256_ids, write_through
+from kuleshov.core.files import sha256_ids, write_atomic
 from kuleshov.datasets.lvu import Lvu, Row, Task, task_named
-from kuleshov.datasets.lvu_check import best_constant, constant_score, trivial_prediction
+from kuleshov.datasets.lvu_check import constant_score, trivial_prediction
 from kuleshov.metrics import lvu_metrics
 
 HEADER = ("video_id", "prediction")
@@ -21,7 +22,7 @@ HEADER = ("video_id", "prediction")
 
 @dataclass(frozen=True)
 class LvuScores:
-    """Scores of predictions, beside those of predictors that look at nothing; prints itself as a table.
+    """Scores of predictions beside those of a predictor that looks at nothing; prints itself as a table.
 
     Attributes:
         task: one of the nine.
@@ -30,9 +31,7 @@ class LvuScores:
         n: movies scored.
         of: movies of the split.
         sample_ids_sha256: of the movies scored.
-        trivial: the same metrics of `trivial_prediction`.
-        trivial_prediction: the most frequent training class, or 0.
-        best_constant: the constant that scores best on these very movies, and its score.
+        trivial: the same metrics of `trivial_prediction`, the most frequent training class or 0.
         beats_trivial: whether the metric is strictly better than the trivial predictor's.
         predicted_classes: number of different classes among the predictions; None for a regression.
     """
@@ -45,23 +44,14 @@ class LvuScores:
     sample_ids_sha256: str
     trivial: dict[str, float]
     trivial_prediction: float
-    best_constant: dict[str, float]
     beats_trivial: bool
     predicted_classes: int | None
 
     def __str__(self) -> str:
-        from rich.console import Console
-        from rich.table import Table
-
-        table = Table(title=f"LVU {self.task}, {self.split}: {self.n} of {self.of} movies")
-        for column in ("metric", "value", "trivial"):
-            table.add_column(column, justify="left" if column == "metric" else "right")
-        for name, value in self.metrics.items():
-            table.add_row(name, f"{value:.4f}", f"{self.trivial[name]:.4f}")
-        console = Console()
-        with console.capture() as captured:
-            console.print(table)
-        return captured.get().rstrip("\n")
+        lines = [f"LVU {self.task}, {self.split}: {self.n} of {self.of} movies"]
+        lines.append(f"{'metric':<16}{'value':>10}{'trivial':>10}")
+        lines += [f"{name:<16}{value:>10.4f}{self.trivial[name]:>10.4f}" for name, value in self.metrics.items()]
+        return "\n".join(lines)
 
 
 def evaluate_lvu(
@@ -112,7 +102,6 @@ def score_movies(
     values = np.array([predicted[row.video_id] for row in scored])
     answer = trivial_prediction(task, train)
     metrics = _metrics(task, values, labels)
-    best, best_score = best_constant(task, scored)
     trivial_score = constant_score(task, scored, answer)
     return LvuScores(
         task=task.name,
@@ -123,7 +112,6 @@ def score_movies(
         sample_ids_sha256=sha256_ids(row.video_id for row in scored),
         trivial=_metrics(task, np.full(len(labels), answer, dtype=values.dtype), labels),
         trivial_prediction=answer,
-        best_constant={"prediction": best, task.metric: best_score},
         beats_trivial=lvu_metrics.beats(metrics[task.metric], trivial_score, task.higher_is_better),
         predicted_classes=len(np.unique(values)) if task.classes else None,
     )
@@ -184,11 +172,6 @@ def _value(path: Path, number: int, text: str, task: Task, ids: Mapping[str, int
 
 def write_csv(path: str | Path, predictions: Mapping[str, float]) -> None:
     """Write `video_id,prediction` lines, sorted by id, by an atomic rename."""
-
-    def write(temporary: Path) -> None:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(HEADER)
-            writer.writerows(sorted(predictions.items()))
-
-    write_through(path, write)
+    text = io.StringIO()
+    csv.writer(text).writerows([HEADER, *sorted(predictions.items())])
+    write_atomic(path, text.getvalue())

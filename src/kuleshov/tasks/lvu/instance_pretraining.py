@@ -62,8 +62,8 @@ def dense_head(hidden: int, outputs: int) -> nn.Sequential:
     return head.apply(initialize)
 
 
-class SoftLabels(nn.Module):
-    """The fixed classifier that turns region features (n, F) into soft labels (n, K) in 0..1.
+def soft_label_classifier(width: int, weights: str | None = None, classes: int = 80) -> nn.Linear:
+    """The fixed linear classifier whose sigmoids are the soft labels (n, K) of region features (n, F).
 
     Args:
         width: F.
@@ -72,23 +72,14 @@ class SoftLabels(nn.Module):
             feature all the same.
         classes: K of the random one.
     """
-
-    weight: Tensor
-    bias: Tensor
-
-    def __init__(self, width: int, weights: str | None = None, classes: int = 80) -> None:
-        super().__init__()
-        if weights is None:
-            generator = torch.Generator().manual_seed(0)
-            weight, bias = torch.randn(classes, width, generator=generator) / width**0.5, torch.zeros(classes)
-        else:
-            weight, bias = read_classifier(weights, width)
-        self.register_buffer("weight", weight)
-        self.register_buffer("bias", bias)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Sigmoids of the classifier's logits."""
-        return torch.sigmoid(F.linear(features, self.weight, self.bias))
+    if weights is None:
+        generator = torch.Generator().manual_seed(0)
+        weight, bias = torch.randn(classes, width, generator=generator) / width**0.5, torch.zeros(classes)
+    else:
+        weight, bias = read_classifier(weights, width)
+    classifier = nn.utils.skip_init(nn.Linear, width, len(bias))
+    classifier.load_state_dict({"weight": weight, "bias": bias})
+    return classifier.requires_grad_(False)
 
 
 def read_classifier(path: str, width: int) -> tuple[Tensor, Tensor]:
@@ -188,8 +179,9 @@ class InstancePretraining(OptimizedModule):
         self.encoder = ObjectTransformerEncoder(data.store.width, **{name: given[name] for name in names})
         if given.instance_normalization != "none":
             self.encoder.normalizer.fit(data.training_instances())
-        self.soft_labels = SoftLabels(data.store.width, given.classifier_weights, given.soft_label_classes)
-        self.class_head = dense_head(given.hidden, len(self.soft_labels.bias))
+        classes = given.classifier_weights, given.soft_label_classes
+        self.soft_labels = soft_label_classifier(data.store.width, *classes)
+        self.class_head = dense_head(given.hidden, self.soft_labels.out_features)
         if given.compatibility_weight:
             self.compatibility_head = dense_head(given.hidden, 128)
         else:
@@ -201,7 +193,7 @@ class InstancePretraining(OptimizedModule):
         chosen = batch["chosen"]
         logits = self.class_head(states[:, 2 : 2 + chosen.shape[1]][chosen])  # (n, K)
         with torch.no_grad():
-            labels = self.soft_labels(batch["features"][batch["row"][chosen]])
+            labels = self.soft_labels(batch["features"][batch["row"][chosen]]).sigmoid()
         found = {"mask": soft_label_divergence(logits, labels)}
         if self.hparams.compatibility_weight:
             vectors = self.compatibility_head(pooled)

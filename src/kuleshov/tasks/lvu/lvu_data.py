@@ -37,34 +37,6 @@ class EpochSampler(DistributedSampler):
         return iter((self.epoch, int(number)) for number in filled[self.rank :: self.num_replicas])
 
 
-class RandomSpans(Dataset):
-    """Training: sample (epoch, number) is `spans` random spans of a movie.
-
-    `span` draws from the pool of all movies' spans, so that long movies are seen more often (the official
-    code); `movie` takes each movie once. An epoch has as many samples as movies.
-    """
-
-    def __init__(
-        self, movies: Sequence[MovieTokens], maker: SampleMaker, seed: int, sampling: Sampling, spans: int = 1
-    ) -> None:
-        if sampling not in ("span", "movie"):
-            raise KuleshovError(f"sampling is span or movie, not {sampling!r}")
-        self.movies, self.maker, self.seed, self.sampling, self.spans = movies, maker, seed, sampling, spans
-        self._until = np.cumsum([len(movie.ends) for movie in movies])
-
-    def __len__(self) -> int:
-        return len(self.movies)
-
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
-        epoch, number = key
-        rng = numpy_generator(self.seed, epoch, number)
-        if self.sampling == "span":
-            number = int(np.searchsorted(self._until, rng.integers(self._until[-1]), "right"))
-        movie = self.movies[number]
-        ends = movie.ends[rng.integers(len(movie.ends), size=self.spans)]
-        return self.maker(movie, ends, rng, augment=True, place=number)
-
-
 class AllSpans(Dataset):
     """Evaluation: sample `number` is all spans of a movie; nothing is drawn unless the maker masks."""
 
@@ -78,6 +50,30 @@ class AllSpans(Dataset):
         rng = numpy_generator(self.seed, 0, number, view=1) if self.maker.mask_share else None
         movie = self.movies[number]
         return self.maker(movie, movie.ends, rng, augment=False, place=number)
+
+
+class RandomSpans(AllSpans):
+    """Training: sample (epoch, number) is `spans` random spans of a movie.
+
+    `span` draws from the pool of all movies' spans, so that long movies are seen more often (the official
+    code); `movie` takes each movie once. An epoch has as many samples as movies.
+    """
+
+    def __init__(
+        self, movies: Sequence[MovieTokens], maker: SampleMaker, seed: int, sampling: Sampling, spans: int = 1
+    ) -> None:
+        super().__init__(movies, maker, seed)
+        self.sampling, self.spans = sampling, spans
+        self._until = np.cumsum([len(movie.ends) for movie in movies])
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        epoch, number = key
+        rng = numpy_generator(self.seed, epoch, number)
+        if self.sampling == "span":
+            number = int(np.searchsorted(self._until, rng.integers(self._until[-1]), "right"))
+        movie = self.movies[number]
+        ends = movie.ends[rng.integers(len(movie.ends), size=self.spans)]
+        return self.maker(movie, ends, rng, augment=True, place=number)
 
 
 class SpanData(pl.LightningDataModule):
@@ -107,7 +103,7 @@ class SpanData(pl.LightningDataModule):
         self.span, self.limit = span, limit
         self.seed = seed if seed is not None else (global_seed() or 0)
 
-    def loader(self, dataset: RandomSpans | AllSpans) -> DataLoader:
+    def loader(self, dataset: AllSpans) -> DataLoader:
         """A loader of this process's share of the batches.
 
         Raises:

@@ -32,10 +32,17 @@ from kuleshov.tasks.lvu.track_masking import mask_tracks
 
 Sample = dict[str, Any]
 TABLE = 258  # size of the Object Transformer's id tables
+# what is padded, a value each: arrays (t, ...), one a span
+PADDED = {"event_ids": spans.PADDING, "row": -1, "other": 0, "boxes": 0, "ids": spans.PADDING, "chosen": 0, "action": 0}
 
 
 def _no_seconds() -> NDArray:
     return np.zeros(0, dtype=np.int64)
+
+
+def _no_instances() -> dict[str, NDArray]:
+    none = {name: _no_seconds() for name in ("seconds", "tracks", "shots")}
+    return none | {"boxes": np.zeros((0, 4), dtype=np.float32)}
 
 
 @dataclass
@@ -47,7 +54,7 @@ class MovieTokens:
         label: class id or centered value; 0 where there is none.
         event_rows: its rows in the event features, in order; empty without events.
         event_seconds: (L,) second of each event's center, ascending.
-        columns: boxes, seconds, tracks, shots of its instances; empty without.
+        instances: boxes (I, 4), seconds (I,), ascending, tracks (I,) and shots (I,).
         ends: last seconds of all its spans.
     """
 
@@ -55,13 +62,8 @@ class MovieTokens:
     label: float
     event_rows: range = range(0)
     event_seconds: NDArray = field(default_factory=_no_seconds)
-    columns: dict[str, NDArray] = field(default_factory=dict)
+    instances: dict[str, NDArray] = field(default_factory=_no_instances)
     ends: NDArray = field(default_factory=_no_seconds)
-
-    @property
-    def instance_seconds(self) -> NDArray:
-        """(I,) seconds of its instances, ascending."""
-        return self.columns.get("seconds", _no_seconds())
 
 
 def open_movie(
@@ -79,8 +81,8 @@ def open_movie(
         centers = np.array(events.times(movie_id)) + events.window / 2
         movie.event_seconds = np.floor(centers + 1e-6).astype(np.int64)
     if instances is not None and instances.count(movie_id):
-        movie.columns = instances.columns(movie_id)
-    seconds = np.concatenate([movie.event_seconds, movie.instance_seconds])
+        movie.instances = instances.columns(movie_id)
+    seconds = np.concatenate([movie.event_seconds, movie.instances["seconds"]])
     if not len(seconds):
         return None
     movie.ends = spans.span_ends(seconds, span, span_step)
@@ -89,7 +91,7 @@ def open_movie(
 
 def region_rows(movies: Sequence[MovieTokens], instances: InstanceStore, most: int = 200) -> Tensor:
     """Region features (M, F) of the instances of evenly chosen movies, for statistics."""
-    with_boxes = [movie for movie in movies if len(movie.instance_seconds)]
+    with_boxes = [movie for movie in movies if len(movie.instances["seconds"])]
     chosen = with_boxes[:: max(1, len(with_boxes) // most)]
     return torch.cat([torch.from_numpy(instances.features(movie.id)) for movie in chosen])
 
@@ -143,12 +145,10 @@ class SampleMaker:
 
     def _bounds(self, movie: MovieTokens, end: int) -> tuple[int, int]:
         """Earliest and latest second of the span's tokens."""
-        inside = []
-        if self.events is not None:
-            inside.append(movie.event_seconds[spans.tokens_inside(movie.event_seconds, end, self.span)])
+        events, instances = movie.event_seconds, movie.instances["seconds"]
+        inside = [events[spans.tokens_inside(events, end, self.span)]] if self.events is not None else []
         if self.instances is not None:
-            kept = spans.tokens_inside(movie.instance_seconds, end, self.span, self.limit)
-            inside.append(movie.instance_seconds[kept])
+            inside.append(instances[spans.tokens_inside(instances, end, self.span, self.limit)])
         seconds = np.concatenate(inside)
         return (int(seconds.min()), int(seconds.max())) if len(seconds) else (end, end)
 
@@ -173,7 +173,8 @@ class SampleMaker:
         rng: np.random.Generator | None,
         augment: bool,
     ) -> Sample:
-        kept = [spans.tokens_inside(movie.instance_seconds, int(end), self.span, self.limit) for end in ends]
+        seconds = movie.instances["seconds"]
+        kept = [spans.tokens_inside(seconds, int(end), self.span, self.limit) for end in ends]
         used = np.unique(np.concatenate(kept))
         names = ("row", "boxes", "ids", "chosen", "action", "other")
         sample: Sample = {"features": torch.zeros(0, self.instances.width), **{name: [] for name in names}}
@@ -181,29 +182,18 @@ class SampleMaker:
             sample["features"] = torch.from_numpy(self.instances.features(movie.id)[used])
         for numbers, (low, high) in zip(kept, bounds, strict=True):
             row = np.searchsorted(used, numbers)
-            tracks = movie.columns["tracks"][numbers] if len(numbers) else numbers
-            boxes = movie.columns["boxes"][numbers] if len(numbers) else np.zeros((0, 4), dtype=np.float32)
-            masking = mask_tracks(tracks, rng, self.mask_share, self.mask_draws)
+            boxes, tracks, shots = (movie.instances[name][numbers] for name in ("boxes", "tracks", "shots"))
+            chosen, action, other = mask_tracks(tracks, rng, self.mask_share, self.mask_draws)
             if augment and rng is not None:
                 boxes = spans.jitter_boxes(boxes, rng)
-            ids = self._ids(movie, numbers, low, high, rng if augment else None)
-            other = row[masking.other] if len(row) else row
-            made = (row, spans.with_area(boxes), ids, masking.chosen, masking.action, other)
+            times = spans.time_ids(seconds[numbers], low, high, TABLE)
+            shots = spans.shot_ids(shots, seconds[numbers], (high + low) // 2, TABLE)
+            tracks = spans.track_ids(tracks, rng if augment else None)
+            ids = np.concatenate([times, shots, tracks[:, None]], axis=1)  # in the order of spans.ID_NAMES
+            made = (row, spans.with_area(boxes), ids, chosen, action, row[other])
             for name, value in zip(names, made, strict=True):
                 sample[name].append(value)
         return sample
-
-    def _ids(
-        self, movie: MovieTokens, numbers: NDArray, low: int, high: int, rng: np.random.Generator | None
-    ) -> NDArray:
-        """(T, 7) ids of the tokens in `spans.ID_NAMES`' order."""
-        if not len(numbers):
-            return np.zeros((0, len(spans.ID_NAMES)), dtype=np.int64)
-        seconds = movie.instance_seconds[numbers]
-        times = spans.time_ids(seconds, low, high, TABLE)
-        shots = spans.shot_ids(movie.columns["shots"][numbers], seconds, (high + low) // 2, TABLE)
-        tracks = spans.track_ids(movie.columns["tracks"][numbers], rng)
-        return np.concatenate([times, shots, tracks[:, None]], axis=1)
 
 
 def collate(samples: list[Sample]) -> dict[str, Tensor]:
@@ -216,31 +206,18 @@ def collate(samples: list[Sample]) -> dict[str, Tensor]:
         "turn": torch.cat([torch.arange(count) for count in counts]),
     }
     if "events" in samples[0]:
-        batch |= _collate_events(samples)
+        events = [sample["events"] for sample in samples]
+        batch["events"] = torch.nn.utils.rnn.pad_sequence(events, batch_first=True)
+        batch["length"] = torch.tensor([len(part) for part in events])
+        for name in ("event_first", "event_count"):
+            batch[name] = torch.from_numpy(np.concatenate([sample[name] for sample in samples]))
     if "features" in samples[0]:
-        batch |= _collate_instances(samples)
-    return batch
-
-
-def _collate_events(samples: list[Sample]) -> dict[str, Tensor]:
-    events = [sample["events"] for sample in samples]
-    return {
-        "events": torch.nn.utils.rnn.pad_sequence(events, batch_first=True),
-        "length": torch.tensor([len(part) for part in events]),
-        "event_first": torch.from_numpy(np.concatenate([sample["event_first"] for sample in samples])),
-        "event_count": torch.from_numpy(np.concatenate([sample["event_count"] for sample in samples])),
-        "event_ids": _pad([ids for sample in samples for ids in sample["event_ids"]], spans.PADDING),
-    }
-
-
-def _collate_instances(samples: list[Sample]) -> dict[str, Tensor]:
-    starts = np.cumsum([0] + [len(sample["features"]) for sample in samples])
-    batch = {"features": torch.cat([sample["features"] for sample in samples])}
-    for name, value in (("row", -1), ("other", 0)):
-        parts = [rows + start for sample, start in zip(samples, starts, strict=False) for rows in sample[name]]
-        batch[name] = _pad(parts, value)
-    for name, value in (("boxes", 0), ("ids", spans.PADDING), ("chosen", 0), ("action", 0)):
-        batch[name] = _pad([part for sample in samples for part in sample[name]], value)
+        batch["features"] = torch.cat([sample["features"] for sample in samples])
+    first = np.cumsum([0] + [len(sample.get("features", ())) for sample in samples])
+    for name, value in PADDED.items():
+        if name in samples[0]:
+            parts = [(part, start) for sample, start in zip(samples, first, strict=False) for part in sample[name]]
+            batch[name] = _pad([part + start if name in ("row", "other") else part for part, start in parts], value)
     return batch
 
 

@@ -51,20 +51,11 @@ class ObjectTransformerEncoder(nn.Module):
         attention_dropout: float | None = None,
         instance_normalization: Normalization = "none",
     ) -> None:
+        arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__()
+        self.arguments: dict[str, Any] = arguments
         if instance_width is None and scene_width is None:
             raise KuleshovError("an Object Transformer needs instances or scene tokens")
-        self.arguments: dict[str, Any] = {
-            "instance_width": instance_width,
-            "scene_width": scene_width,
-            "hidden": hidden,
-            "layers": layers,
-            "heads": heads,
-            "feedforward": feedforward,
-            "dropout": dropout,
-            "attention_dropout": attention_dropout,
-            "instance_normalization": instance_normalization,
-        }
         self.hidden, self.has_instances, self.has_scene = hidden, instance_width is not None, scene_width is not None
         self.tables = nn.ModuleList(nn.Embedding(TABLE, hidden, padding_idx=PADDING) for _ in ID_NAMES)
         if instance_width is not None:
@@ -173,11 +164,10 @@ def initialize(module: nn.Module) -> None:
     """BERT's initialization: normal with deviation 0.02, biases and the padding row 0."""
     if isinstance(module, (nn.Linear, nn.Embedding)):
         nn.init.normal_(module.weight, std=0.02)
-        if isinstance(module, nn.Linear) and module.bias is not None:
-            nn.init.zeros_(module.bias)
-        if isinstance(module, nn.Embedding) and module.padding_idx is not None:
-            with torch.no_grad():
-                module.weight[module.padding_idx].zero_()
+    if isinstance(module, nn.Linear):
+        nn.init.zeros_(module.bias)
+    if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+        nn.init.zeros_(module.weight[module.padding_idx])
 
 
 def load_encoder_weights(encoder: ObjectTransformerEncoder, path: str) -> None:

@@ -5,32 +5,15 @@ the chosen tracks' tokens 80 % become the mask vector, 10 % another token's feat
 code replaces twice in pretraining (`draws=2`), the second time over the first: 88 % masked, 1 % unchanged.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 KEEP, MASK, OTHER = 0, 1, 2
 
 
-@dataclass(frozen=True)
-class TrackMasking:
-    """What happens to the T tokens of a span.
-
-    Attributes:
-        chosen: (T,) bool, tokens whose content is to be predicted.
-        action: (T,) int64, KEEP, MASK or OTHER.
-        other: (T,) int64, the token whose feature is taken where `action` is OTHER, else the token itself.
-    """
-
-    chosen: NDArray[np.bool_]
-    action: NDArray[np.int64]
-    other: NDArray[np.int64]
-
-
 def mask_tracks(
     tracks: NDArray[np.integer], rng: np.random.Generator | None, share: float = 0.15, draws: int = 1
-) -> TrackMasking:
+) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
     """Draw the masking of one span; nothing is masked without a generator, a share or tokens.
 
     Args:
@@ -38,11 +21,15 @@ def mask_tracks(
         rng: the sample's generator.
         share: probability that a track is chosen.
         draws: how often the replacement is drawn; later draws act on the outcome of earlier ones.
+
+    Returns:
+        Of each token, (T,): whether its content is to be predicted; KEEP, MASK or OTHER; and the token whose feature
+        is taken where that is OTHER, else the token itself.
     """
     count = len(tracks)
     chosen, action, other = np.zeros(count, dtype=bool), np.zeros(count, dtype=np.int64), np.arange(count)
     if rng is None or share == 0 or not count:
-        return TrackMasking(chosen, action, other)
+        return chosen, action, other
     names, inverse = np.unique(tracks, return_inverse=True)
     while not chosen.any():
         chosen = (rng.random(len(names)) < share)[inverse.reshape(-1)]
@@ -55,4 +42,4 @@ def mask_tracks(
         if len(pool):
             action[swapped] = OTHER
             other[swapped] = pool[rng.integers(0, len(pool), size=int(swapped.sum()))]
-    return TrackMasking(chosen, action, other)
+    return chosen, action, other
