@@ -22,7 +22,7 @@ from kuleshov.features.instance_store import InstanceStore
 from kuleshov.tasks.lvu.lvu_data import AllSpans, RandomSpans, SpanData
 from kuleshov.tasks.lvu.movie_samples import SampleMaker, open_movie, region_rows
 from kuleshov.tasks.lvu.object_transformer import ObjectTransformerEncoder, initialize
-from kuleshov.training.optimization import OptimizedModule
+from kuleshov.training.optimization import OptimizedModule, parameter_groups
 from kuleshov.txe.feature_normalizer import Normalization
 
 
@@ -186,6 +186,10 @@ class InstancePretraining(OptimizedModule):
             self.compatibility_head = dense_head(given.hidden, 128)
         else:
             self.encoder.pooler.requires_grad_(False)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """One pair of groups for the whole network."""
+        return [{**group, "lr": self.hparams.lr} for group in parameter_groups(self, self.hparams.weight_decay)]
 
     def losses(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The two losses, without their weights."""

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from kuleshov.features.event_store import EventStore
 from kuleshov.features.instance_store import InstanceStore
@@ -207,7 +208,7 @@ def collate(samples: list[Sample]) -> dict[str, Tensor]:
     }
     if "events" in samples[0]:
         events = [sample["events"] for sample in samples]
-        batch["events"] = torch.nn.utils.rnn.pad_sequence(events, batch_first=True)
+        batch["events"] = pad_sequence(events, batch_first=True)
         batch["length"] = torch.tensor([len(part) for part in events])
         for name in ("event_first", "event_count"):
             batch[name] = torch.from_numpy(np.concatenate([sample[name] for sample in samples]))
@@ -217,14 +218,6 @@ def collate(samples: list[Sample]) -> dict[str, Tensor]:
     for name, value in PADDED.items():
         if name in samples[0]:
             parts = [(part, start) for sample, start in zip(samples, first, strict=False) for part in sample[name]]
-            batch[name] = _pad([part + start if name in ("row", "other") else part for part, start in parts], value)
+            moved = [torch.from_numpy(part + start if name in ("row", "other") else part) for part, start in parts]
+            batch[name] = pad_sequence(moved, batch_first=True, padding_value=value)
     return batch
-
-
-def _pad(parts: list[NDArray], value: int) -> Tensor:
-    """Stack arrays (t, ...) of different lengths to (S, T, ...)."""
-    shape = (len(parts), max(len(part) for part in parts), *parts[0].shape[1:])
-    out = np.full(shape, value, dtype=parts[0].dtype)
-    for number, part in enumerate(parts):
-        out[number, : len(part)] = part
-    return torch.from_numpy(out)
