@@ -32,11 +32,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from kuleshov import backbones
-from kuleshov.features.event_store import EventStore
-from kuleshov.features.event_store_writer import StoreWriter
 from kuleshov.features.extract import extract
 from kuleshov.features.movie_clips import Grid, center_crop, window_times
-from kuleshov.features.npy import export_npy
+from kuleshov.features.npy import export_features
+from kuleshov.features.store_writer import StoreWriter
 from kuleshov.txe.masked_event import MaskedEventPretraining
 from kuleshov.txe.window_data import EventWindows
 from kuleshov.video.clip_format import ClipFormat
@@ -68,7 +67,7 @@ def make_features(folder: Path, movies: int, width: int) -> tuple[Path, Path]:
     for number in range(movies):
         writer.add(f"m{number:05d}", torch.rand(MOVIE_EVENTS, width))
     writer.finish()
-    export_npy(EventStore(folder / "store"), folder / "npy")
+    export_features(folder / "store", folder / "npy")
     return folder / "store", folder / "npy"
 
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from kuleshov.core.errors import KuleshovError, MissingDataError, VideoError
 from kuleshov.core.files import write_atomic
-from kuleshov.features.instance_sources import COLUMNS
+from kuleshov.features.instances import BOX_COLUMNS
+from kuleshov.features.store_index import Summary
 from kuleshov.video.reader import VideoReader
 from kuleshov.video.video_file import Video
 
@@ -86,30 +87,26 @@ def rows_of(second: int, boxes: NDArray, tracks: NDArray, scores: NDArray) -> It
             yield second, x1, y1, x2, y2, int(track), float(score)
 
 
-def write_boxes(videos: Sequence[Video], tracker: Tracker, output: str | Path) -> dict[str, Any]:
-    """Write the CSV that `instance_sources.read_boxes` reads.
-
-    Returns:
-        `movies` with boxes, `of`, and {"id", "reason"} of each that is `missing`.
+def write_boxes(videos: Sequence[Video], tracker: Tracker, output: str | Path) -> Summary:
+    """Write the CSV that `instances.read_boxes` reads.
 
     Raises:
         KuleshovError: nobody was found in any video.
     """
-    text, missing, found = io.StringIO(), [], 0
+    text, missing, count = io.StringIO(), [], 0
     lines = csv.writer(text, lineterminator="\n")
-    lines.writerow((*COLUMNS, "score"))
+    lines.writerow((*BOX_COLUMNS, "score"))
     for video in videos:
         try:
-            rows = list(tracker(video.path))
+            rows, reason = list(tracker(video.path)), "nobody was found"
         except VideoError as error:
-            missing.append({"id": video.id, "reason": error.reason})
-            continue
+            rows, reason = [], error.reason
         if not rows:
-            missing.append({"id": video.id, "reason": "nobody was found"})
+            missing.append({"id": video.id, "reason": reason})
         for second, *box, track, score in rows:
             lines.writerow((video.id, second, *(f"{side:.1f}" for side in box), track, f"{score:.3f}"))
-        found += bool(rows)
-    if not found:
+        count += len(rows)
+    if not count:
         raise KuleshovError(f"no boxes in any of {len(videos)} videos: check the detector and the videos")
     write_atomic(output, text.getvalue())
-    return {"source": "detector", "movies": found, "of": len(videos), "missing": missing}
+    return Summary(str(output), "boxes", count, len(videos) - len(missing), len(videos), missing)
