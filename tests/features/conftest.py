@@ -14,7 +14,6 @@ def command() -> Callable[..., Any]:
     def call(function: Callable[..., Any], *words: Any) -> Any:
         parser = ArgumentParser(exit_on_error=False)
         parser.add_function_arguments(function)
-        parsed = parser.parse_args([str(word) for word in words])
-        return function(**parser.instantiate_classes(parsed).as_dict())
+        return function(**parser.parse_args([str(word) for word in words]).as_dict())
 
     return call

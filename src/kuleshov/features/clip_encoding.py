@@ -1,7 +1,6 @@
-"""Clips to features, and the extraction of one process."""
+"""Clips to features."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -9,7 +8,6 @@ from torch import Tensor, nn
 
 from kuleshov.backbones.protocol import check_clips
 from kuleshov.features.movie_clips import Grid, MovieClip, Unreadable, decode_movies
-from kuleshov.features.store_writer import StoreWriter
 from kuleshov.video.clip_format import ClipFormat
 from kuleshov.video.reader import Backend
 from kuleshov.video.video_file import Video
@@ -35,6 +33,22 @@ def pixels_to_clips(frames: Tensor, clip: ClipFormat, device: torch.device) -> T
     return clip.normalize(clips).contiguous(memory_format=torch.channels_last_3d)
 
 
+def extract_movies(
+    network: nn.Module,
+    videos: Sequence[Video],
+    grid: Grid,
+    batch_size: int,
+    device: torch.device,
+    threads: int,
+    backend: Backend,
+) -> Iterator[tuple[Video, Tensor | str]]:
+    """Decode movies and encode their events; see `encode`."""
+    network = ready_for_clips(network, device)
+    items = decode_movies(videos, grid, network.clip, threads, ahead=2 * batch_size, backend=backend)
+    return encode(items, network, network.clip, batch_size, device)
+
+
+@torch.inference_mode()
 def encode(
     items: Iterable[MovieClip | Unreadable], network: nn.Module, clip: ClipFormat, batch_size: int, device: torch.device
 ) -> Iterator[tuple[Video, Tensor | str]]:
@@ -77,23 +91,3 @@ def encode(
             yield from run()
     if owners:
         yield from run()
-
-
-def extract_movies(
-    writer: StoreWriter,
-    network: nn.Module,
-    videos: Sequence[Video],
-    grid: Grid,
-    batch_size: int,
-    device: torch.device,
-    threads: int,
-    backend: Backend,
-    advance: Callable[[], Any],
-) -> None:
-    """Write the features of one process's movies, and note why others have none; `advance` after each movie."""
-    network = ready_for_clips(network, device)
-    items = decode_movies(videos, grid, network.clip, threads, ahead=2 * batch_size, backend=backend)
-    with torch.inference_mode():
-        for video, outcome in encode(items, network, network.clip, batch_size, device):
-            writer.record(video.id, outcome if isinstance(outcome, str) else {"features": outcome})
-            advance()

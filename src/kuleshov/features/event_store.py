@@ -16,7 +16,7 @@ class EventStore(FeatureStore):
     Args:
         folder: a folder that `kuleshov extract` or `kuleshov import-features` has written.
         memory: hold all rows in memory; otherwise they are memory-mapped and read where they are used.
-        verify: compare every part with its checksum and look for NaN, once, when opening.
+        verify: compare every part with its checksum, once, when opening.
         width: refuse a store of another feature width.
         stride: refuse a store of another stride in seconds.
         backbone_sha256: refuse a store that other backbone weights made.

@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,48 +25,11 @@ Decoder = Literal["auto", "decord", "pyav"]
 
 def extract_command(
     output: Path,
-    videos: list[str] | None = None,
+    weights: Path | None = None,
+    backbone: dict[str, Any] | str | None = None,
+    videos: list[Any] | None = None,
     data: str | None = None,
     root: Path | None = None,
-    npy: Path | None = None,
-    **options: Any,
-) -> Summary:
-    """Extract event features of any videos into an event store.
-
-    Args:
-        output: folder of the event store.
-        videos: files, folders, globs, or .txt/.csv lists of videos.
-        data: instead of videos, a data set, with its folder in root.
-        root: the data set's folder.
-        npy: also write <id>.npy (N, D) of each movie into this folder.
-
-    Raises:
-        UsageError: neither videos nor a data set, both, or a data set without root.
-    """
-    if (videos is None) == (data is None):
-        raise UsageError("what to extract features from? give one of --videos and --data")
-    if videos is not None:
-        from kuleshov.datasets.folder import find_videos
-
-        found, absent = find_videos(videos), []
-    elif root is None:
-        raise UsageError(f"--data {data} needs --root: name the data set's folder")
-    else:
-        from kuleshov.datasets.registry import data_set
-
-        found, absent = data_set(data).videos(root)
-    summary = extract(videos=found, output=output, absent=absent, progress=True, **options)
-    if npy is not None:
-        from kuleshov.features.npy import export_features
-
-        export_features(output, npy)
-    return summary
-
-
-def extract(
-    weights: Path | None = None,
-    videos: Sequence[Video] = (),
-    output: Path = Path("events"),
     window: float = 2.0,
     stride: float = 1.0,
     dtype: Dtype = "fp16",
@@ -77,19 +39,21 @@ def extract(
     durations: Path | None = None,
     backend: Decoder = "auto",
     accelerator: Accelerator = "auto",
-    absent: Sequence[str] = (),
+    npy: Path | None = None,
     progress: bool = True,
-    backbone: dict[str, Any] | str | None = None,
 ) -> Summary:
-    """Write the event features of videos into a store; run again, it goes on after the last whole movie.
+    """Write the event features of videos into an event store; run again, it goes on after the last whole movie.
 
     Each movie is decoded once, in order. Movies that cannot be read, or are shorter than a window, are named in
     the manifest. Under torchrun every rank does its share; the store is the same whatever their number.
 
     Args:
-        weights: a backbone's weights (.safetensors); their manifest says how clips are sampled.
-        videos: ids must differ.
         output: folder of the event store.
+        weights: a backbone's weights (.safetensors); their manifest says how clips are sampled.
+        backbone: a backbone's name, YAML file, or {class_path, init_args}; without weights, as its class starts.
+        videos: files, folders, globs, or .txt/.csv lists of videos (in Python also `Video`s, with ids that differ).
+        data: instead of videos, a data set, with its folder in root.
+        root: the data set's folder.
         window: seconds of an event.
         stride: seconds between the beginnings of two events.
         dtype: precision on disk.
@@ -99,50 +63,63 @@ def extract(
         durations: table (CSV) videoid,duration of the seconds to keep of a movie (drops trailing outros).
         backend: decoder.
         accelerator: where the backbone runs.
-        absent: ids that belong to the data set and have no video; named in the manifest.
+        npy: also write <id>.npy (N, D) of each movie into this folder.
         progress: show progress on stderr.
-        backbone: a backbone without weights of ours: its name, a YAML file, or {class_path, init_args}.
 
     Raises:
+        UsageError: neither videos nor a data set, both, or a data set without root.
         KuleshovError: ids that repeat, no video at all, or none that gives features.
         StoreError: the folder holds another store or is being written, or there is no space left.
     """
     from kuleshov.backbones import resolve_backbone
     from kuleshov.features.movie_clips import Grid
 
-    _check_ids(videos)
+    if min(window, stride, batch_size, devices, threads) <= 0:
+        raise UsageError("--window, --stride, --batch_size, --devices and --threads have to be above 0")
+    found, absent = _find(videos, data, root)
     network = resolve_backbone(weights, backbone)
     grid = Grid(window, stride, read_durations(durations) if durations else {})
     settings = {"backbone": backbone_facts(network), "trim": sha256_file(durations) if durations else None}
     job = _Job(network, Path(output), grid, dtype, settings, batch_size, threads, backend, accelerator, progress)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    if world == 1:
-        return job.lead(videos, absent, partial(_on_devices, job, devices))
-    import torch.distributed as dist
+    if world > 1:
+        summary = _under_torchrun(job, found, absent, rank, world)
+    else:
+        summary = job.lead(found, absent, lambda waiting: _on_devices(job, devices, waiting))
+    if npy is not None and rank == 0:
+        from kuleshov.features.npy import export_features
 
-    if not dist.is_initialized():
-        # the ranks only meet at the ends, which may be days apart
-        dist.init_process_group("gloo", timeout=timedelta(days=30))
-    share = partial(_share_work, job, rank, world)
-    summary = [job.lead(videos, absent, share) if rank == 0 else share(None)]
-    dist.broadcast_object_list(summary)
-    return summary[0]
+        export_features(output, npy)
+    return summary
 
 
 def backbone_facts(network: Any) -> dict[str, Any]:
-    """What stores say of the backbone that made them: class path, arguments, clip format, sha256."""
+    """What a store's manifest records of its backbone: class path, arguments, sha256 and clip format."""
     named = {name: network.manifest.get(name) for name in ("class_path", "init_args", "sha256")}
     return {**named, "clip": network.clip.to_dict()}
 
 
-def _check_ids(videos: Sequence[Video]) -> None:
+def _find(videos: list[Any] | None, data: str | None, root: Path | None) -> tuple[list[Video], list[str]]:
+    """The videos, and the ids of those that belong to the data set and are not on disk."""
+    if (videos is None) == (data is None):
+        raise UsageError("what to extract features from? give one of --videos and --data")
+    if data is not None:
+        from kuleshov.datasets.registry import data_set
+
+        if root is None:
+            raise UsageError(f"--data {data} needs --root: name the data set's folder")
+        return data_set(data).videos(root)
+    if not all(isinstance(video, Video) for video in videos):
+        from kuleshov.datasets.folder import find_videos
+
+        return find_videos(videos), []
     if not videos:
         raise KuleshovError("no videos to extract features from: check --videos")
-    seen: set[str] = set()
-    for video in videos:
-        if video.id in seen:
-            raise KuleshovError(f"two videos have the id {video.id}: rename one of the files")
-        seen.add(video.id)
+    ids = sorted(video.id for video in videos)
+    twice = [one for one, other in zip(ids, ids[1:], strict=False) if one == other]
+    if twice:
+        raise KuleshovError(f"two videos have the id {twice[0]}: rename one of the files")
+    return list(videos), []
 
 
 @dataclass(frozen=True)
@@ -182,19 +159,12 @@ class _Job:
         """Do every world-th of the movies that are still to do."""
         from kuleshov.features.clip_encoding import extract_movies
 
-        share = waiting[rank::world]
+        writer, device, share = self.writer(lock=False), device_of(self.accelerator, rank), waiting[rank::world]
+        found = extract_movies(self.network, share, self.grid, self.batch_size, device, self.threads, self.backend)
         with progress_bar("extract", len(share), shown=self.progress and rank == 0) as advance:
-            extract_movies(
-                self.writer(lock=False),
-                self.network,
-                share,
-                self.grid,
-                self.batch_size,
-                device_of(self.accelerator, rank),
-                self.threads,
-                self.backend,
-                advance,
-            )
+            for video, outcome in found:
+                writer.record(video.id, outcome)
+                advance()
 
 
 def _on_devices(job: _Job, devices: int, waiting: list[Video]) -> None:
@@ -211,14 +181,23 @@ def _spawned(rank: int, job: _Job, world: int, waiting: list[Video]) -> None:
     job.run(rank, world, waiting)
 
 
-def _share_work(job: _Job, rank: int, world: int, waiting: list[Video] | None) -> None:
-    """A rank's work under torchrun: rank 0 says which movies are still to do, so that all see one list."""
+def _under_torchrun(job: _Job, videos: list[Video], absent: list[str], rank: int, world: int) -> Summary:
+    """One rank's work: rank 0 owns the store and says which movies are still to do, so that all have one list."""
     import torch.distributed as dist
 
-    shared = [waiting]
-    dist.broadcast_object_list(shared)
-    job.run(rank, world, shared[0])
-    dist.barrier()
+    if not dist.is_initialized():
+        # the ranks only meet at the ends, which may be days apart
+        dist.init_process_group("gloo", timeout=timedelta(days=30))
+
+    def work(waiting: list[Video] | None) -> None:
+        shared = [waiting]
+        dist.broadcast_object_list(shared)
+        job.run(rank, world, shared[0])
+        dist.barrier()
+
+    summary = [job.lead(videos, absent, work) if rank == 0 else work(None)]
+    dist.broadcast_object_list(summary)
+    return summary[0]
 
 
 def device_of(accelerator: Accelerator, rank: int = 0) -> "torch.device":
@@ -248,14 +227,13 @@ def read_durations(path: str | Path) -> dict[str, float]:
         raise MissingDataError("durations table", path.absolute(), "a CSV with the header videoid,duration")
     table: dict[str, float] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()[1:], 2):
-        if not line.strip():
-            continue
         name, _, value = line.rpartition(",")
         try:
-            seconds = float(value)
+            seconds = float(value) if name.strip() else 0.0
         except ValueError:
             seconds = 0.0
-        if not name.strip() or not seconds > 0:
+        if seconds > 0:
+            table[name.strip()] = seconds
+        elif line.strip():
             raise FormatError(path, f"expected an id and seconds above 0, found {line!r}", record=number)
-        table[name.strip()] = seconds
     return table

@@ -21,7 +21,7 @@ class FeatureStore:
 
     Args:
         folder: a folder that `StoreWriter` has finished.
-        verify: compare every part with its checksum and look for NaN, once, when opening.
+        verify: compare every part with its checksum, once, when opening.
 
     Raises:
         StoreError: not a store, one of another kind, or damaged (which part).
@@ -38,18 +38,8 @@ class FeatureStore:
             path = self.folder / name
             if not path.is_file():
                 raise StoreError(f"{self.folder}: the index names {name}, which is not there: extract again")
-            if verify:
-                if sha256_file(path) != part.sha256:
-                    raise StoreError(f"{path} differs from the checksum in the index: it is damaged, extract again")
-                self._check_finite(name)
-
-    def _check_finite(self, part: str) -> None:
-        finite = self.columns_of(part)["features"].isfinite().all(1)
-        if not bool(finite.all()):
-            bad = int((~finite).nonzero()[0])
-            inside = (i for i, m in self.index.movies.items() if m.part == part and m.row <= bad < m.row + m.rows)
-            name = next(inside, "?")
-            raise StoreError(f"{self.folder / part}: features of movie {name} are not finite: extract again")
+            if verify and sha256_file(path) != part.sha256:
+                raise StoreError(f"{path} differs from the checksum in the index: it is damaged, extract again")
 
     def __getstate__(self) -> dict[str, Any]:
         # a process that gets a copy maps the parts itself

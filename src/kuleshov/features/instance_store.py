@@ -73,7 +73,7 @@ class InstanceStore(FeatureStore):
 
     Args:
         folder: a folder that `kuleshov instances` has written.
-        verify: compare every part with its checksum and look for NaN, once, when opening.
+        verify: compare every part with its checksum, once, when opening.
 
     Raises:
         StoreError: not a store, unfinished, or damaged (which part).

@@ -8,7 +8,7 @@ import io
 import math
 import zipfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, UsageError, VideoError
 from kuleshov.core.files import sha256_file
 from kuleshov.core.unpickle import restricted_load
-from kuleshov.features.extract import Accelerator, Decoder, backbone_facts, device_of
+from kuleshov.features.extract import Accelerator, backbone_facts, device_of
 from kuleshov.features.store_index import Summary
 from kuleshov.video.video_file import Video, videos_by_stem
 
@@ -48,6 +48,8 @@ def instances_command(
 ) -> Summary:
     """Write an instance store from boxes and videos, or from LVU's own files; or boxes from videos.
 
+    Run again, it goes on after the last whole movie. Nothing in LVU's files is run.
+
     Args:
         output: folder of the instance store; with a detector, the CSV of boxes.
         boxes: CSV video,second,x1,y1,x2,y2,track[,score] in pixels.
@@ -64,15 +66,16 @@ def instances_command(
 
     Raises:
         UsageError: no source is given whole, or several are.
+        KuleshovError: the backbone has no `forward_map`, or no video gives instances.
+        FormatError: a file of another form, or a wrong line, by its number.
     """
     sources = {"boxes": boxes, "weights": weights, "videos": videos, "detector": detector}
     sources |= {"official_meta": official_meta, "official_features": official_features}
     given = {name for name, value in sources.items() if value is not None}
     if given == {"boxes", "weights", "videos"}:
-        paths = videos_in(videos)
-        return from_boxes(boxes, weights, paths, output, min_score, dtype, pool, batch_size, accelerator)
+        return _from_boxes(boxes, weights, videos, output, min_score, pool, dtype, batch_size, accelerator)
     if given == {"official_meta", "official_features"}:
-        return from_official(official_meta, official_features, output, dtype)
+        return _from_official(official_meta, official_features, output, dtype)
     if given == {"detector", "videos"}:
         from kuleshov.features.person_tracker import Tracker, write_boxes
 
@@ -138,47 +141,30 @@ def _columns(rows: NDArray) -> Boxes:
     return {"seconds": rows[:, 0].astype(np.int64), "boxes": rows[:, 1:5], "tracks": rows[:, 5], "scores": rows[:, 6]}
 
 
-def from_boxes(
+def _from_boxes(
     boxes: Path,
     weights: Path,
-    videos: Mapping[str, Path],
+    videos: Path,
     output: Path,
-    min_score: float = 0.0,
-    dtype: InstanceDtype = "fp16",
-    pool: Pool = "max",
-    batch_size: int = 8,
-    accelerator: Accelerator = "auto",
-    backend: Decoder = "auto",
+    min_score: float,
+    pool: Pool,
+    dtype: InstanceDtype,
+    batch_size: int,
+    accelerator: Accelerator,
 ) -> Summary:
-    """Write an instance store from a CSV of boxes; run again, it goes on after the last whole movie.
-
-    Args:
-        boxes: `video,second,x1,y1,x2,y2,track[,score]` in pixels of the video.
-        weights: a backbone's weights (.safetensors).
-        videos: video id -> file.
-        output: the store's folder.
-        min_score: boxes below this score are left out.
-        dtype: of the features on disk.
-        pool: over the cells of a region.
-        batch_size: clips in a forward pass.
-        accelerator: where the backbone runs.
-        backend: decoder.
-
-    Raises:
-        KuleshovError: the backbone has no `forward_map`, or no video gives instances.
-    """
+    """Instances of a CSV of boxes, with region features from the clip around each second."""
     from kuleshov.backbones import resolve_backbone
     from kuleshov.features.region_features import RegionExtractor
 
-    found = read_boxes(boxes, min_score)
-    network = resolve_backbone(weights, None)
-    extractor = RegionExtractor(network, pool, batch_size=batch_size, device=device_of(accelerator), backend=backend)
+    found, paths = read_boxes(boxes, min_score), videos_in(videos)
+    network = resolve_backbone(weights)
+    extractor = RegionExtractor(network, pool, batch_size=batch_size, device=device_of(accelerator))
 
     def read(movie_id: str) -> "Instances | str":
-        if movie_id not in videos:
+        if movie_id not in paths:
             return "no video file of this id"
         try:
-            return extractor(videos[movie_id], found[movie_id])
+            return extractor(paths[movie_id], found[movie_id])
         except VideoError as error:
             return error.reason
 
@@ -186,15 +172,8 @@ def from_boxes(
     return _write(output, found, read, network.feature_width, dtype, {**settings, "pool": pool, "min_score": min_score})
 
 
-def from_official(meta: Path, features: Path, output: Path, dtype: InstanceDtype = "fp16") -> Summary:
-    """Write an instance store from LVU's `instance_meta_<task>.pkl` and its folder of `<video>.npz`.
-
-    Nothing in these files is run: both are read by the restricted unpickler.
-
-    Raises:
-        FormatError: a file that is not of this kind.
-        MissingDataError: none of the videos has features.
-    """
+def _from_official(meta: Path, features: Path, output: Path, dtype: InstanceDtype) -> Summary:
+    """Instances of LVU's own files; nothing in them is run: both are read by the restricted unpickler."""
     movies = restricted_load(meta)
     if not isinstance(movies, dict) or not movies:
         raise FormatError(meta, "not a dict of videos to seconds to boxes")
@@ -226,7 +205,7 @@ def _write(
     with StoreWriter(output, width, dtype=dtype, settings=settings, kind="instances") as writer:
         for movie_id in writer.begin(sorted(movie_ids)):
             found = read(movie_id)
-            writer.record(movie_id, found if isinstance(found, str) else vars(found))
+            writer.record(movie_id, **({"features": found} if isinstance(found, str) else vars(found)))
         return Summary.of_store(output, writer.finish())
 
 

@@ -1,18 +1,15 @@
-"""Boxes on tracks from videos alone, by ultralytics' detectors and ByteTrack, an optional extra.
+"""Boxes on tracks from videos alone, by ultralytics' detectors and ByteTrack, an optional extra (AGPL-3.0).
 
-The package (AGPL-3.0) and its weights are not installed or downloaded unless a user does so; it is used through
-its documented `YOLO(weights).track(frame, persist=...)`, and has been tried with a stand-in of that interface
-only.
+Neither the package nor its weights are downloaded unless a user does so; it is used through its documented
+`YOLO(weights).track(frame, persist=...)`, and has been tried with a stand-in of that interface only.
 """
 
 import csv
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kuleshov.core.errors import KuleshovError, MissingDataError, VideoError
 from kuleshov.core.files import write_atomic
@@ -72,19 +69,10 @@ class Tracker:
             second, frame = divmod(number, self.rate)
             # no track is sure of anything yet
             if frame == self.rate // 2 and found is not None and found.id is not None:
-                yield from rows_of(second, array(found.xyxy), array(found.id), array(found.conf))
-
-
-def array(values: Any) -> NDArray:
-    """A tensor on any device, or anything like an array, as float64."""
-    return np.asarray(values.cpu() if hasattr(values, "cpu") else values, dtype=np.float64)
-
-
-def rows_of(second: int, boxes: NDArray, tracks: NDArray, scores: NDArray) -> Iterator[Row]:
-    """Rows of one frame's boxes (n, 4) that have an area."""
-    for (x1, y1, x2, y2), track, score in zip(boxes.tolist(), tracks, scores, strict=True):
-        if x2 > x1 and y2 > y1:
-            yield second, x1, y1, x2, y2, int(track), float(score)
+                columns = (found.xyxy.tolist(), found.id.tolist(), found.conf.tolist())
+                for (x1, y1, x2, y2), track, score in zip(*columns, strict=True):
+                    if x2 > x1 and y2 > y1:
+                        yield second, x1, y1, x2, y2, int(track), score
 
 
 def write_boxes(videos: Sequence[Video], tracker: Tracker, output: str | Path) -> Summary:

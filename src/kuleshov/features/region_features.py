@@ -6,7 +6,6 @@ bilinear interpolation, and averaged; nothing is rounded. Pixel centers lie at h
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,8 +16,6 @@ from kuleshov.core.errors import KuleshovError, VideoError
 from kuleshov.features.clip_encoding import pixels_to_clips, ready_for_clips
 from kuleshov.features.instance_store import Instances, instances
 from kuleshov.video.reader import Backend, VideoReader
-
-Pool = Literal["max", "mean"]
 
 
 def roi_align(maps: Tensor, boxes: Tensor, owner: Tensor, size: int = 7, samples: int = 2) -> Tensor:
@@ -83,7 +80,7 @@ def neighbors(place: Tensor, length: int) -> tuple[Tensor, Tensor, Tensor]:
     return first, second, clamped - first
 
 
-def region_features(maps: Tensor, boxes: Tensor, owner: Tensor, size: int = 7, pool: Pool = "max") -> Tensor:
+def region_features(maps: Tensor, boxes: Tensor, owner: Tensor, size: int = 7, pool: str = "max") -> Tensor:
     """One vector for each box: (M, D, T, H, W) and boxes in 0..1 of the frame -> (R, D).
 
     The map is averaged over time, cut by `roi_align`, and pooled over its cells, as in SlowFast's detection
@@ -109,8 +106,8 @@ class RegionExtractor:
 
     Args:
         network: a backbone with `forward_map`; its `clip` says how clips are sampled.
-        pool: `max` or `mean` over the cells of a region.
-        size: cells of a region in each direction.
+        pool: see `region_features`.
+        size: see `region_features`.
         batch_size: clips in a forward pass.
         device: where the backbone runs.
         backend: auto, decord or pyav.
@@ -122,7 +119,7 @@ class RegionExtractor:
     def __init__(
         self,
         network: nn.Module,
-        pool: Pool = "max",
+        pool: str = "max",
         size: int = 7,
         batch_size: int = 8,
         device: torch.device | str = "cpu",

@@ -130,10 +130,9 @@ def read_index(folder: Path, kind: str) -> Index:
     if index.kind != kind:
         raise StoreError(f"{folder} is a store of {index.kind}, one of {kind} was asked for: name another folder")
     for name, movie in movies.items():
-        if movie.part not in parts:
-            raise StoreError(f"{path}: movie {name} is in {movie.part}, which the index does not list: extract again")
-        if movie.row < 0 or movie.rows < 1 or movie.row + movie.rows > parts[movie.part].rows:
-            raise StoreError(f"{path}: movie {name} is outside {movie.part}'s {parts[movie.part].rows} rows")
+        rows = parts[movie.part].rows if movie.part in parts else 0
+        if movie.row < 0 or movie.rows < 1 or movie.row + movie.rows > rows:
+            raise StoreError(f"{path}: movie {name} is outside the {rows} rows of {movie.part}: extract again")
     return index
 
 

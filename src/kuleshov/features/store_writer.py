@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,22 +17,9 @@ from torch import Tensor
 
 from kuleshov.core.errors import StoreError
 from kuleshov.core.files import code_version, read_json, sha256_file, write_atomic, write_json
+from kuleshov.features import store_index
 from kuleshov.features.feature_store import TORCH
-from kuleshov.features.store_index import (
-    BYTES,
-    COLUMNS,
-    FORMAT,
-    INDEX,
-    MANIFEST,
-    PENDING,
-    Dtype,
-    Index,
-    Part,
-    StoredMovie,
-    read_index,
-    read_manifest,
-    write_index,
-)
+from kuleshov.features.store_index import Dtype, Index, Part, StoredMovie
 
 PART_BYTES = 256_000_000
 Column = Tensor | ArrayLike
@@ -74,48 +61,39 @@ class StoreWriter:
         kind: str = "events",
         lock: bool = True,
     ) -> None:
-        self.folder, self.pending = Path(folder), Path(folder) / PENDING
-        self.dtype, self.part_bytes = dtype, part_bytes
-        grid = [None if value is None else float(value) for value in (window, stride)]
-        self._index = Index(kind, width, dtype, *grid)
-        named = {name: getattr(self._index, name) for name in ("kind", "width", "dtype", "window", "stride")}
+        self.folder, self.pending = Path(folder), Path(folder) / store_index.PENDING
+        self._manifest_path = self.folder / store_index.MANIFEST
+        grid = [value if value is None else float(value) for value in (window, stride)]
+        self._index, self._part_bytes = Index(kind, width, dtype, *grid), part_bytes
+        fixed = {name: getattr(self._index, name) for name in ("kind", "width", "dtype", "window", "stride")}
         # as they come back from the manifest
-        self.settings = json.loads(json.dumps({"format": FORMAT, **named, **(settings or {})}))
+        self._settings = json.loads(json.dumps({"format": store_index.FORMAT, **fixed, **(settings or {})}))
         self._asked: set[str] = set()
-        self._lock: FileLock | None = None
-        known = (self.folder / MANIFEST).is_file()
-        if not known and any(path.name != PENDING for path in self.folder.glob("[!.]*")):
+        if not self._manifest_path.is_file() and any(path != self.pending for path in self.folder.glob("[!.]*")):
             raise StoreError(f"{self.folder} has files that are no store of features: name an empty folder")
         self.pending.mkdir(parents=True, exist_ok=True)
-        if lock:
-            self._acquire()
+        self._lock = FileLock(self.folder / ".lock")
         try:
-            self._open(known)
+            if lock:
+                self._lock.acquire(timeout=0)
+            self._open()
+        except Timeout as error:
+            raise StoreError(f"{self.folder} is being written by another process: wait until it is done") from error
         except BaseException:
             self.close()
             raise
 
-    def _acquire(self) -> None:
-        self._lock = FileLock(self.folder / ".lock")
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout as error:
-            raise StoreError(f"{self.folder} is being written by another process: wait until it is done") from error
-
-    def _open(self, known: bool) -> None:
-        if not known:
-            write_json(self.folder / MANIFEST, {**self.settings, "complete": False})
-        found = read_manifest(self.folder)
-        for key, value in self.settings.items():
+    def _open(self) -> None:
+        if not self._manifest_path.is_file():
+            write_json(self._manifest_path, {**self._settings, "complete": False})
+        found = store_index.read_manifest(self.folder)
+        for key, value in self._settings.items():
             if found.get(key) != value:
                 raise StoreError(
                     f"{self.folder} was written with {key}={found.get(key)}, now it is {value}: name another folder"
                 )
-        # packing keeps its own index until it is done; it supersedes the finished one
-        for folder in (self.pending, self.folder):
-            if (folder / INDEX).is_file():
-                self._index = read_index(folder, self._index.kind)
-                break
+        if (self.folder / store_index.INDEX).is_file():
+            self._index = store_index.read_index(self.folder, self._index.kind)
         self.done: set[str] = set(self._index.movies) | {name for name, _ in self._committed()}
 
     def __enter__(self) -> "StoreWriter":
@@ -126,8 +104,7 @@ class StoreWriter:
 
     def close(self) -> None:
         """Let other processes write the store."""
-        if self._lock is not None:
-            self._lock.release()
+        self._lock.release()
 
     def _committed(self) -> list[tuple[str, Path]]:
         """The pending movies that are whole, by id; damaged ones (a power cut) are removed."""
@@ -147,52 +124,45 @@ class StoreWriter:
         for path in self.pending.glob("*.failure.json"):
             path.unlink()
         waiting = [name for name in asked if name not in self.done]
-        found = read_manifest(self.folder)
-        if waiting and found["complete"]:
-            write_json(self.folder / MANIFEST, {**found, "complete": False})
+        if waiting:
+            write_json(self._manifest_path, {**store_index.read_manifest(self.folder), "complete": False})
         return waiting
 
-    def add(
-        self, movie_id: str, features: Tensor | ArrayLike, start: float = 0.0, **columns: Tensor | ArrayLike
-    ) -> None:
-        """Commit a movie's features (n, D), n >= 1, and the other columns (n, ...).
+    def add(self, movie_id: str, features: Column, start: float = 0.0, **columns: Column) -> None:
+        """Commit a movie's features (n, D), n >= 1, and the other columns (n, ...) of the store's kind.
 
         Args:
             movie_id: the movie.
             features: stored in the store's precision.
             start: second at which the first event begins.
-            columns: those of the store's kind, by name.
+            columns: by name.
 
         Raises:
             StoreError: wrong shape, features that are not finite in this precision, or no space left.
         """
-        rows = torch.as_tensor(features).detach().to("cpu", TORCH[self.dtype]).contiguous()
-        if rows.ndim != 2 or rows.shape[1] != self._index.width or not len(rows):
-            raise StoreError(
-                f"features of {movie_id} have shape {tuple(rows.shape)}, the store needs (n, {self._index.width})"
-            )
+        kind, dtype, width = self._index.kind, self._index.dtype, self._index.width
+        rows = torch.as_tensor(features).detach().to("cpu", TORCH[dtype]).contiguous()
+        if rows.ndim != 2 or rows.shape[1] != width or not len(rows):
+            raise StoreError(f"features of {movie_id} have shape {tuple(rows.shape)}, the store needs (n, {width})")
         if not rows.isfinite().all():
-            raise StoreError(f"features of {movie_id} are not finite in {self.dtype}: not written")
+            raise StoreError(f"features of {movie_id} are not finite in {dtype}: not written")
         tensors = {name: torch.as_tensor(column).contiguous() for name, column in columns.items()}
         lengths = {name: len(column) for name, column in tensors.items()}
-        if lengths != dict.fromkeys(COLUMNS[self._index.kind], len(rows)):
-            raise StoreError(f"columns of {movie_id} are {lengths} for {len(rows)} {self._index.kind}: not written")
-        raw = save({"features": rows, **tensors}, {"id": movie_id, "start": repr(float(start))})
-        self._commit(movie_id, "safetensors", raw)
+        if lengths != dict.fromkeys(store_index.COLUMNS[kind], len(rows)):
+            raise StoreError(f"columns of {movie_id} are {lengths} for {len(rows)} {kind}: not written")
+        metadata = {"id": movie_id, "start": repr(float(start))}
+        self._commit(movie_id, "safetensors", save({"features": rows, **tensors}, metadata))
         self.done.add(movie_id)
 
-    def record(self, movie_id: str, outcome: Mapping[str, Column] | str) -> None:
-        """Commit a movie's columns by name, or the reason why it has none; features may be not finite."""
-        if isinstance(outcome, str):
-            self.fail(movie_id, outcome)
-        elif not torch.as_tensor(outcome["features"]).to(TORCH[self.dtype]).isfinite().all():
-            self.fail(movie_id, f"its features are not finite in {self.dtype}")
+    def record(self, movie_id: str, features: Column | str, **columns: Column) -> None:
+        """Add a movie, or note why it has no rows: a reason instead of features, or ones that are not finite."""
+        dtype = self._index.dtype
+        if not isinstance(features, str) and not torch.as_tensor(features).to(TORCH[dtype]).isfinite().all():
+            features = f"its features are not finite in {dtype}"
+        if isinstance(features, str):
+            self._commit(movie_id, "failure.json", json.dumps({"id": movie_id, "reason": features}))
         else:
-            self.add(movie_id, **outcome)
-
-    def fail(self, movie_id: str, reason: str) -> None:
-        """Note why a movie gives no features."""
-        self._commit(movie_id, "failure.json", json.dumps({"id": movie_id, "reason": reason}))
+            self.add(movie_id, features, **columns)
 
     def _commit(self, movie_id: str, ending: str, content: str | bytes) -> None:
         name = hashlib.sha256(movie_id.encode("utf-8")).hexdigest()[:24]
@@ -206,75 +176,69 @@ class StoreWriter:
 
         Args:
             facts: added to the manifest.
-            missing: {"id", "reason"} of movies that were asked for and cannot be there, beside those of `fail`.
+            missing: {"id", "reason"} of movies asked for that cannot be there, beside those that `record` noted.
 
         Raises:
             StoreError: there is not a single movie, or no space left.
         """
         try:
-            self._pack_pending()
-            movies = self._index.movies
+            index = self._packed()
             failed = [*missing, *map(read_json, self.pending.glob("*.failure.json"))]
-            reasons = {one["id"]: one["reason"] for one in failed if one["id"] not in movies}
-            asked = self._asked | movies.keys() | reasons.keys()
-            if not movies:
+            reasons = {one["id"]: one["reason"] for one in failed if one["id"] not in index.movies}
+            asked = self._asked | index.movies.keys() | reasons.keys()
+            if not index.movies:
                 first = f" (first: {reasons[min(reasons)]})" if reasons else ""
                 raise StoreError(f"{self.folder}: none of {len(asked)} movies gave features{first}: check the files")
+            counts = {"movies": len(index.movies), "of": len(asked), "rows": sum(m.rows for m in index.movies.values())}
             manifest = {
-                **self.settings,
+                **self._settings,
                 **(facts or {}),
-                "movies": len(movies),
-                "of": len(asked),
-                "rows": sum(movie.rows for movie in movies.values()),
+                **counts,
                 "missing": [{"id": name, "reason": reasons[name]} for name in sorted(reasons)],
-                "complete": asked <= movies.keys() | reasons.keys(),
+                "complete": asked <= index.movies.keys() | reasons.keys(),
                 "code_version": code_version(),
             }
-            write_index(self.folder, self._index)
-            write_json(self.folder / MANIFEST, manifest)
+            store_index.write_index(self.folder, index)
+            write_json(self._manifest_path, manifest)
         except OSError as error:
             raise self._no_space(error) from error
         shutil.rmtree(self.pending)
         self.close()
         return manifest
 
-    def _pack_pending(self) -> None:
-        """Pack pending movies group by group, a group as large as a part may be."""
+    def _packed(self) -> Index:
+        """Write parts of the pending movies; killed before the index names them, they are written again."""
+        parts, movies = dict(self._index.parts), dict(self._index.movies)
+        for group in self._groups():
+            name, tensors, row = f"part-{len(parts):05d}.safetensors", [], 0
+            for movie_id, path in group:
+                with safe_open(path, "pt") as file:
+                    tensors.append({key: file.get_tensor(key) for key in file.keys()})
+                    start = float(file.metadata()["start"])
+                movies[movie_id] = StoredMovie(name, row, len(tensors[-1]["features"]), start)
+                row += movies[movie_id].rows
+            joined = {key: torch.cat([one[key] for one in tensors]) for key in tensors[0]}
+            write_atomic(self.folder / name, save(joined))
+            parts[name] = Part(row, sha256_file(self.folder / name))
+        return replace(self._index, parts=parts, movies=movies)
+
+    def _groups(self) -> Iterator[list[tuple[str, Path]]]:
+        """Pending movies, by id, as many as a part may hold."""
         group: list[tuple[str, Path]] = []
         size = 0
         for name, path in self._committed():
-            if name in self._index.movies:  # killed between index and removal
-                path.unlink()
+            if name in self._index.movies:
                 continue
             with safe_open(path, "pt") as file:
                 rows = file.get_slice("features").get_shape()[0]
-            more = rows * self._index.width * BYTES[self.dtype]
-            if group and size + more > self.part_bytes:
-                self._pack(group)
+            more = rows * self._index.width * store_index.BYTES[self._index.dtype]
+            if group and size + more > self._part_bytes:
+                yield group
                 group, size = [], 0
             group.append((name, path))
             size += more
         if group:
-            self._pack(group)
-
-    def _pack(self, group: list[tuple[str, Path]]) -> None:
-        """Write one part, then the index that names it, then remove what it was made of."""
-        name = f"part-{len(self._index.parts):05d}.safetensors"
-        tensors, movies, row = [], {}, 0
-        for movie_id, path in group:
-            with safe_open(path, "pt") as file:
-                tensors.append({key: file.get_tensor(key) for key in file.keys()})
-                start = float(file.metadata()["start"])
-            rows = len(tensors[-1]["features"])
-            movies[movie_id] = StoredMovie(name, row, rows, start)
-            row += rows
-        write_atomic(self.folder / name, save({key: torch.cat([one[key] for one in tensors]) for key in tensors[0]}))
-        part = Part(row, sha256_file(self.folder / name))
-        grown = replace(self._index, parts={**self._index.parts, name: part}, movies={**self._index.movies, **movies})
-        write_index(self.pending, grown)
-        self._index = grown
-        for _, path in group:
-            path.unlink()
+            yield group
 
     def _no_space(self, error: OSError) -> StoreError:
         return StoreError(
