@@ -30,6 +30,8 @@ BOX_COLUMNS = ("video", "second", "x1", "y1", "x2", "y2", "track")
 InstanceDtype = Literal["fp32", "fp16"]
 Pool = Literal["max", "mean"]
 Boxes = dict[str, NDArray]
+# ids of the movies, width of a feature, a movie's instances or why it has none, settings of the store
+Source = tuple[Iterable[str], int, Callable[[str], "Instances | str"], dict[str, Any]]
 
 
 def instances_command(
@@ -72,17 +74,25 @@ def instances_command(
     sources = {"boxes": boxes, "weights": weights, "videos": videos, "detector": detector}
     sources |= {"official_meta": official_meta, "official_features": official_features}
     given = {name for name, value in sources.items() if value is not None}
-    if given == {"boxes", "weights", "videos"}:
-        return _from_boxes(boxes, weights, videos, output, min_score, pool, dtype, batch_size, accelerator)
-    if given == {"official_meta", "official_features"}:
-        return _from_official(official_meta, official_features, output, dtype)
     if given == {"detector", "videos"}:
         from kuleshov.features.person_tracker import Tracker, write_boxes
 
         return write_boxes([Video(*item) for item in sorted(videos_in(videos).items())], Tracker(detector), output)
-    raise UsageError(
-        "give --boxes, --weights and --videos, or --official_meta and --official_features, or --detector and --videos"
-    )
+    if given == {"boxes", "weights", "videos"}:
+        source = _from_boxes(boxes, weights, videos_in(videos), min_score, pool, batch_size, accelerator)
+    elif given == {"official_meta", "official_features"}:
+        source = _from_official(official_meta, official_features)
+    else:
+        options = "--boxes, --weights and --videos, or --official_meta and --official_features"
+        raise UsageError(f"give {options}, or --detector and --videos")
+    from kuleshov.features.store_writer import StoreWriter
+
+    movie_ids, width, read, settings = source
+    with StoreWriter(output, width, dtype=dtype, settings=settings, kind="instances") as writer:
+        for movie_id in writer.begin(sorted(movie_ids)):
+            found = read(movie_id)
+            writer.record(movie_id, **({"features": found} if isinstance(found, str) else vars(found)))
+        return Summary.of_store(output, writer.finish())
 
 
 def videos_in(folder: Path) -> dict[str, Path]:
@@ -117,7 +127,16 @@ def read_boxes(path: str | Path, min_score: float = 0.0) -> dict[str, Boxes]:
                 row = _box_row(path, number, cells, len(header))
                 if row[6] >= min_score:
                     rows[cells[0].strip()].append(row)
-    return {name: _columns(np.array(found)) for name, found in rows.items()}
+    tables = {name: np.array(sorted(found, key=lambda row: row[0])) for name, found in rows.items()}
+    return {
+        name: {
+            "seconds": table[:, 0].astype(np.int64),
+            "boxes": table[:, 1:5],
+            "tracks": table[:, 5],
+            "scores": table[:, 6],
+        }
+        for name, table in tables.items()
+    }
 
 
 def _box_row(path: Path, number: int, cells: list[str], width: int) -> list[float]:
@@ -135,78 +154,50 @@ def _box_row(path: Path, number: int, cells: list[str], width: int) -> list[floa
     return [*values[:6], values[6] if len(values) > 6 else 1.0]
 
 
-def _columns(rows: NDArray) -> Boxes:
-    order = np.argsort(rows[:, 0], kind="stable")
-    rows = rows[order]
-    return {"seconds": rows[:, 0].astype(np.int64), "boxes": rows[:, 1:5], "tracks": rows[:, 5], "scores": rows[:, 6]}
-
-
 def _from_boxes(
     boxes: Path,
     weights: Path,
-    videos: Path,
-    output: Path,
+    videos: dict[str, Path],
     min_score: float,
     pool: Pool,
-    dtype: InstanceDtype,
     batch_size: int,
     accelerator: Accelerator,
-) -> Summary:
+) -> Source:
     """Instances of a CSV of boxes, with region features from the clip around each second."""
     from kuleshov.backbones import resolve_backbone
     from kuleshov.features.region_features import RegionExtractor
 
-    found, paths = read_boxes(boxes, min_score), videos_in(videos)
-    network = resolve_backbone(weights)
+    found, network = read_boxes(boxes, min_score), resolve_backbone(weights)
     extractor = RegionExtractor(network, pool, batch_size=batch_size, device=device_of(accelerator))
 
     def read(movie_id: str) -> "Instances | str":
-        if movie_id not in paths:
+        if movie_id not in videos:
             return "no video file of this id"
         try:
-            return extractor(paths[movie_id], found[movie_id])
+            return extractor(videos[movie_id], found[movie_id])
         except VideoError as error:
             return error.reason
 
-    settings = {"source": "boxes", "source_sha256": sha256_file(boxes), "backbone": backbone_facts(network)}
-    return _write(output, found, read, network.feature_width, dtype, {**settings, "pool": pool, "min_score": min_score})
+    settings = {"source": "boxes", "source_sha256": sha256_file(boxes), "pool": pool, "min_score": min_score}
+    return found, network.feature_width, read, {**settings, "backbone": backbone_facts(network)}
 
 
-def _from_official(meta: Path, features: Path, output: Path, dtype: InstanceDtype) -> Summary:
+def _from_official(meta: Path, features: Path) -> Source:
     """Instances of LVU's own files; nothing in them is run: both are read by the restricted unpickler."""
     movies = restricted_load(meta)
     if not isinstance(movies, dict) or not movies:
         raise FormatError(meta, "not a dict of videos to seconds to boxes")
-    files = {movie_id: Path(features) / f"{movie_id}.npz" for movie_id in movies}
+    files = {movie_id: Path(features) / f"{movie_id}.npz" for movie_id in sorted(movies)}
 
     def read(movie_id: str) -> "Instances | str":
         file = files[movie_id]
         return official_movie(meta, movie_id, movies[movie_id], file) if file.is_file() else f"no {file.name}"
 
-    first = next((movie_id for movie_id in sorted(movies) if files[movie_id].is_file()), None)
+    first = next((movie_id for movie_id, file in files.items() if file.is_file()), None)
     if first is None:
         raise MissingDataError("region features", Path(features).absolute(), "check --official_features")
-    width = official_movie(meta, first, movies[first], files[first]).features.shape[1]
-    settings = {"source": "lvu", "source_sha256": sha256_file(meta), "backbone": None}
-    return _write(output, movies, read, width, dtype, settings)
-
-
-def _write(
-    output: Path,
-    movie_ids: Iterable[str],
-    read: Callable[[str], "Instances | str"],
-    width: int,
-    dtype: InstanceDtype,
-    settings: dict[str, Any],
-) -> Summary:
-    """Write the movies that `read` gives; of those that it does not, the reason."""
-    from kuleshov.features.store_writer import StoreWriter
-
-    with StoreWriter(output, width, dtype=dtype, settings=settings, kind="instances") as writer:
-        for movie_id in writer.begin(sorted(movie_ids)):
-            found = read(movie_id)
-            writer.record(movie_id, **({"features": found} if isinstance(found, str) else vars(found)))
-        return Summary.of_store(output, writer.finish())
+    width = read(first).features.shape[1]
+    return movies, width, read, {"source": "lvu", "source_sha256": sha256_file(meta), "backbone": None}
 
 
 def official_movie(meta: str | Path, movie_id: str, seconds: dict, path: Path) -> "Instances":
@@ -232,11 +223,7 @@ def official_movie(meta: str | Path, movie_id: str, seconds: dict, path: Path) -
 
 
 def read_object_npz(path: Path) -> Any:
-    """The object that `np.savez(path, a=object)` wrote, read without running anything.
-
-    Raises:
-        FormatError: not such a file.
-    """
+    """The object that `np.savez(path, a=object)` wrote, read without running anything, or a FormatError."""
     try:
         with zipfile.ZipFile(path) as archive:
             raw = io.BytesIO(archive.read("a.npy"))

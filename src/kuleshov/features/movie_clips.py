@@ -98,7 +98,7 @@ def decode_movies(
     waiting: queue.SimpleQueue[Video] = queue.SimpleQueue()
     for video in videos:
         waiting.put(video)
-    ready: queue.Queue[MovieClip | Unreadable | BaseException | None] = queue.Queue(ahead)
+    ready: queue.Queue[MovieClip | Unreadable | Exception | None] = queue.Queue(ahead)
     stop = threading.Event()
     workers = [
         threading.Thread(target=_work, args=(waiting, ready, stop, grid, clip, VideoReader(backend)), daemon=True)
@@ -112,7 +112,7 @@ def decode_movies(
             item = ready.get()
             if item is None:
                 running -= 1
-            elif isinstance(item, BaseException):
+            elif isinstance(item, Exception):
                 raise item
             else:
                 yield item

@@ -31,8 +31,7 @@ class Tracker:
         classes: class ids of the weights to keep.
 
     Raises:
-        KuleshovError: ultralytics is not installed.
-        MissingDataError: no such file of weights; none is downloaded.
+        KuleshovError: ultralytics is not installed, or there is no such file of weights; none is downloaded.
     """
 
     def __init__(self, weights: str | Path, rate: int = 8, classes: Sequence[int] = (PERSON,)) -> None:

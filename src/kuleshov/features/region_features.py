@@ -37,28 +37,24 @@ def roi_align(maps: Tensor, boxes: Tensor, owner: Tensor, size: int = 7, samples
         raise KuleshovError(f"roi_align needs size and samples of at least 1, got {size} and {samples}")
     if boxes.ndim != 2 or boxes.shape[1] != 4 or owner.shape != boxes.shape[:1]:
         raise KuleshovError(f"boxes (R, 4) and owner (R,) expected, got {tuple(boxes.shape)} and {tuple(owner.shape)}")
-    x = sampling_points(boxes[:, 0], boxes[:, 2], size, samples)  # (R, size * samples)
-    y = sampling_points(boxes[:, 1], boxes[:, 3], size, samples)
-    sampled = bilinear(maps, owner, x, y)  # (R, C, size * samples, size * samples)
-    count = len(boxes)
-    cells = sampled.view(count, maps.shape[1], size, samples, size, samples)
-    return cells.mean(dim=(3, 5))
+    x = _sampling_points(boxes[:, 0], boxes[:, 2], size, samples)  # (R, size * samples)
+    y = _sampling_points(boxes[:, 1], boxes[:, 3], size, samples)
+    sampled = _bilinear(maps, owner, x, y)  # (R, C, size * samples, size * samples)
+    return sampled.view(len(boxes), maps.shape[1], size, samples, size, samples).mean(dim=(3, 5))
 
 
-def sampling_points(low: Tensor, high: Tensor, size: int, samples: int) -> Tensor:
+def _sampling_points(low: Tensor, high: Tensor, size: int, samples: int) -> Tensor:
     """Coordinates of all sampling points along one side of boxes, (R,) and (R,) -> (R, size * samples)."""
     step = torch.arange(size * samples, device=low.device, dtype=low.dtype) + 0.5
     # half a pixel is taken off: coordinate 0 is then the first pixel's center
     return (low[:, None] - 0.5) + (high - low)[:, None] * step / (size * samples)
 
 
-def bilinear(maps: Tensor, owner: Tensor, x: Tensor, y: Tensor) -> Tensor:
+def _bilinear(maps: Tensor, owner: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Sample maps (M, C, H, W) at the grid of x (R, U) and y (R, V): (R, C, V, U)."""
     height, width = maps.shape[-2:]
-    left, right, along_x = neighbors(x, width)
-    top, bottom, along_y = neighbors(y, height)
-    inside_x = (x >= -1) & (x <= width)
-    inside_y = (y >= -1) & (y <= height)
+    left, right, along_x = _neighbors(x, width)
+    top, bottom, along_y = _neighbors(y, height)
 
     def take(rows: Tensor, columns: Tensor) -> Tensor:
         # (R, V, U, C), indices broadcast to (R, V, U)
@@ -68,16 +64,15 @@ def bilinear(maps: Tensor, owner: Tensor, x: Tensor, y: Tensor) -> Tensor:
     upper = take(top, left) * (1 - along_x) + take(top, right) * along_x
     lower = take(bottom, left) * (1 - along_x) + take(bottom, right) * along_x
     sampled = upper * (1 - along_y) + lower * along_y
-    inside = (inside_y[:, :, None] & inside_x[:, None, :]).unsqueeze(-1)
+    inside = (((y >= -1) & (y <= height))[:, :, None] & ((x >= -1) & (x <= width))[:, None, :]).unsqueeze(-1)
     return (sampled * inside).permute(0, 3, 1, 2)
 
 
-def neighbors(place: Tensor, length: int) -> tuple[Tensor, Tensor, Tensor]:
+def _neighbors(place: Tensor, length: int) -> tuple[Tensor, Tensor, Tensor]:
     """The two pixels around each coordinate, moved inside the map, and the share of the second."""
     clamped = place.clamp(0, length - 1)
     first = clamped.floor().long()
-    second = (first + 1).clamp(max=length - 1)
-    return first, second, clamped - first
+    return first, (first + 1).clamp(max=length - 1), clamped - first
 
 
 def region_features(maps: Tensor, boxes: Tensor, owner: Tensor, size: int = 7, pool: str = "max") -> Tensor:
@@ -125,7 +120,7 @@ class RegionExtractor:
         device: torch.device | str = "cpu",
         backend: Backend = "auto",
     ) -> None:
-        if not hasattr(network, "forward_map"):
+        if not callable(getattr(network, "forward_map", None)):
             raise KuleshovError(
                 f"backbone {type(network).__name__} has no forward_map, which region features need: name another one"
             )

@@ -28,10 +28,9 @@ Column = Tensor | ArrayLike
 class StoreWriter:
     """Writes a store: `add` commits a movie by an atomic rename, `finish` packs all movies into parts.
 
-    One process owns the store while it is written; further processes of the same work may add to it with
-    `lock=False`, each its own movies, before the owner finishes it. The finished store does not depend on how many
-    they were, nor on interruptions: movies are packed in the order of their ids. A finished store can be opened
-    again to add movies.
+    One process owns the store; further ones may add their own movies with `lock=False` until the owner finishes it.
+    The finished store does not depend on how many they were, nor on interruptions: movies are packed in the order
+    of their ids. A finished store can be opened again to add movies.
 
     Args:
         folder: the store; made where it is not there.
@@ -45,8 +44,7 @@ class StoreWriter:
         lock: own the store, until `close` or `finish`.
 
     Raises:
-        StoreError: the folder holds a store with other settings (the first that differs), or foreign files, or
-            another process is writing it.
+        StoreError: the folder holds a store with other settings or foreign files, or another process is writing it.
     """
 
     def __init__(
@@ -129,16 +127,10 @@ class StoreWriter:
         return waiting
 
     def add(self, movie_id: str, features: Column, start: float = 0.0, **columns: Column) -> None:
-        """Commit a movie's features (n, D), n >= 1, and the other columns (n, ...) of the store's kind.
-
-        Args:
-            movie_id: the movie.
-            features: stored in the store's precision.
-            start: second at which the first event begins.
-            columns: by name.
+        """Commit a movie's features (n, D), n >= 1, its first event's second, and the other columns (n, ...) by name.
 
         Raises:
-            StoreError: wrong shape, features that are not finite in this precision, or no space left.
+            StoreError: wrong shape, features that are not finite in the store's precision, or no space left.
         """
         kind, dtype, width = self._index.kind, self._index.dtype, self._index.width
         rows = torch.as_tensor(features).detach().to("cpu", TORCH[dtype]).contiguous()
@@ -210,33 +202,29 @@ class StoreWriter:
         """Write parts of the pending movies; killed before the index names them, they are written again."""
         parts, movies = dict(self._index.parts), dict(self._index.movies)
         for group in self._groups():
-            name, tensors, row = f"part-{len(parts):05d}.safetensors", [], 0
-            for movie_id, path in group:
-                with safe_open(path, "pt") as file:
-                    tensors.append({key: file.get_tensor(key) for key in file.keys()})
-                    start = float(file.metadata()["start"])
-                movies[movie_id] = StoredMovie(name, row, len(tensors[-1]["features"]), start)
+            name, row = f"part-{len(parts):05d}.safetensors", 0
+            for movie_id, start, columns in group:
+                movies[movie_id] = StoredMovie(name, row, len(columns["features"]), start)
                 row += movies[movie_id].rows
-            joined = {key: torch.cat([one[key] for one in tensors]) for key in tensors[0]}
-            write_atomic(self.folder / name, save(joined))
+            write_atomic(
+                self.folder / name, save({key: torch.cat([one[2][key] for one in group]) for key in group[0][2]})
+            )
             parts[name] = Part(row, sha256_file(self.folder / name))
         return replace(self._index, parts=parts, movies=movies)
 
-    def _groups(self) -> Iterator[list[tuple[str, Path]]]:
-        """Pending movies, by id, as many as a part may hold."""
-        group: list[tuple[str, Path]] = []
-        size = 0
+    def _groups(self) -> Iterator[list[tuple[str, float, dict[str, Tensor]]]]:
+        """Pending movies by id, (id, start, columns), as many as a part may hold."""
+        group, size = [], 0
         for name, path in self._committed():
-            if name in self._index.movies:
-                continue
-            with safe_open(path, "pt") as file:
-                rows = file.get_slice("features").get_shape()[0]
-            more = rows * self._index.width * store_index.BYTES[self._index.dtype]
-            if group and size + more > self._part_bytes:
-                yield group
-                group, size = [], 0
-            group.append((name, path))
-            size += more
+            if name not in self._index.movies:
+                with safe_open(path, "pt") as file:
+                    columns = {key: file.get_tensor(key).clone() for key in file.keys()}
+                    start = float(file.metadata()["start"])
+                if group and size + columns["features"].nbytes > self._part_bytes:
+                    yield group
+                    group, size = [], 0
+                group.append((name, start, columns))
+                size += columns["features"].nbytes
         if group:
             yield group
 
