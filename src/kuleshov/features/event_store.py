@@ -14,12 +14,10 @@ class EventStore(FeatureStore):
     """The event features of many movies, opened once.
 
     Args:
-        folder: a folder that `kuleshov extract` or `kuleshov import-features` has written.
+        folder: what `kuleshov extract` or `kuleshov import-features` has written.
         memory: hold all rows in memory; otherwise they are memory-mapped and read where they are used.
         verify: compare every part with its checksum, once, when opening.
-        width: refuse a store of another feature width.
-        stride: refuse a store of another stride in seconds.
-        backbone_sha256: refuse a store that other backbone weights made.
+        width: refuse a store of another width; likewise `stride` (seconds) and `backbone_sha256` (of the weights).
 
     Raises:
         StoreError: not a store, damaged (which part), or not the one asked for.

@@ -100,7 +100,7 @@ def backbone_facts(network: Any) -> dict[str, Any]:
 
 
 def _find(videos: list[Any] | None, data: str | None, root: Path | None) -> tuple[list[Video], list[str]]:
-    """The videos, and the ids of those that belong to the data set and are not on disk."""
+    """The videos, and the ids of those that the data set has and the disk has not."""
     if (videos is None) == (data is None):
         raise UsageError("what to extract features from? give one of --videos and --data")
     if data is not None:

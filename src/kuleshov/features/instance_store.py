@@ -71,12 +71,7 @@ def instances(
 class InstanceStore(FeatureStore):
     """The instances of many movies, memory-mapped: a movie is read from disk when it is asked for.
 
-    Args:
-        folder: a folder that `kuleshov instances` has written.
-        verify: compare every part with its checksum, once, when opening.
-
-    Raises:
-        StoreError: not a store, unfinished, or damaged (which part).
+    Its arguments are `FeatureStore`'s.
     """
 
     kind = "instances"

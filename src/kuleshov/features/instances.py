@@ -110,8 +110,7 @@ def read_boxes(path: str | Path, min_score: float = 0.0) -> dict[str, Boxes]:
     """Read `video,second,x1,y1,x2,y2,track[,score]` in pixels: video -> seconds, boxes, tracks, scores.
 
     Raises:
-        MissingDataError: no such file.
-        FormatError: a wrong header or line, by its number.
+        KuleshovError: no such file, or a wrong header or line, by its number.
     """
     path = Path(path)
     if not path.is_file():

@@ -40,9 +40,8 @@ class Tracker:
         try:
             from ultralytics import YOLO
         except ImportError as error:
-            raise KuleshovError(
-                f"boxes from videos need the package ultralytics: pip install 'kuleshov[detector]' ({error})"
-            ) from error
+            hint = "pip install 'kuleshov[detector]'"
+            raise KuleshovError(f"boxes from videos need the package ultralytics: {hint} ({error})") from error
         if not Path(weights).is_file():
             raise MissingDataError("detector weights", Path(weights).absolute(), "check --detector")
         self.model = YOLO(str(weights))
@@ -58,13 +57,9 @@ class Tracker:
         times = (np.arange(seconds * self.rate) + 0.5) / self.rate
         for number, frames in self.reader.stream(path, ([time] for time in times)):
             # blue first, as OpenCV has it; the first frame of a video forgets the tracks of the one before
-            found = self.model.track(
-                np.ascontiguousarray(frames[0, :, :, ::-1]),
-                persist=number > 0,
-                tracker="bytetrack.yaml",
-                classes=self.classes,
-                verbose=False,
-            )[0].boxes
+            image = np.ascontiguousarray(frames[0, :, :, ::-1])
+            options = {"tracker": "bytetrack.yaml", "classes": self.classes, "verbose": False}
+            found = self.model.track(image, persist=number > 0, **options)[0].boxes
             second, frame = divmod(number, self.rate)
             # no track is sure of anything yet
             if frame == self.rate // 2 and found is not None and found.id is not None:

@@ -86,7 +86,7 @@ def region_features(maps: Tensor, boxes: Tensor, owner: Tensor, size: int = 7, p
         boxes: (R, 4) x1, y1, x2, y2 as shares of the frame.
         owner: (R,) the map of each box.
         size: cells in each direction.
-        pool: `max` or `mean` over the cells.
+        pool: max or mean over the cells.
     """
     if pool not in ("max", "mean"):
         raise KuleshovError(f"regions are pooled by max or mean, not {pool!r}")
@@ -101,11 +101,10 @@ class RegionExtractor:
 
     Args:
         network: a backbone with `forward_map`; its `clip` says how clips are sampled.
-        pool: see `region_features`.
-        size: see `region_features`.
+        pool: max or mean over the cells of a region.
         batch_size: clips in a forward pass.
         device: where the backbone runs.
-        backend: auto, decord or pyav.
+        backend: decoder: auto, decord or pyav.
 
     Raises:
         KuleshovError: the backbone has no `forward_map`.
@@ -115,7 +114,6 @@ class RegionExtractor:
         self,
         network: nn.Module,
         pool: str = "max",
-        size: int = 7,
         batch_size: int = 8,
         device: torch.device | str = "cpu",
         backend: Backend = "auto",
@@ -126,8 +124,7 @@ class RegionExtractor:
             )
         self.device = torch.device(device)
         self.network = ready_for_clips(network, self.device)
-        self.pool, self.size, self.batch_size = pool, size, batch_size
-        self.reader = VideoReader(backend)
+        self.pool, self.batch_size, self.reader = pool, batch_size, VideoReader(backend)
 
     def times(self, second: int) -> NDArray:
         """Times (T,) of the clip centered in a second, not before the movie's beginning."""
@@ -160,11 +157,8 @@ class RegionExtractor:
                 rows = np.flatnonzero(np.isin(found["seconds"], batch))
                 owner = torch.from_numpy(np.searchsorted(batch, found["seconds"][rows])).to(self.device)
                 cut = torch.from_numpy(boxes[rows]).float().to(self.device)
-                features[torch.from_numpy(rows)] = self._regions(clips, cut, owner)
+                pixels = pixels_to_clips(torch.from_numpy(np.stack(clips)), self.network.clip, self.device)
+                maps = self.network.forward_map(pixels)
+                features[torch.from_numpy(rows)] = region_features(maps, cut, owner, pool=self.pool).float().cpu()
                 clips = []
         return instances(features.numpy(), boxes, found["seconds"], found["tracks"], scores=found["scores"])
-
-    def _regions(self, frames: list[NDArray], boxes: Tensor, owner: Tensor) -> Tensor:
-        clips = pixels_to_clips(torch.from_numpy(np.stack(frames)), self.network.clip, self.device)
-        maps = self.network.forward_map(clips)
-        return region_features(maps, boxes, owner, self.size, self.pool).float().cpu()

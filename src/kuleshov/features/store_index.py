@@ -29,7 +29,7 @@ SHOWN_REASONS = 5
 
 @dataclass(frozen=True)
 class Part:
-    """One file of rows: how many, and the sha256 of its bytes."""
+    """One file: its number of rows, and the sha256 of its bytes."""
 
     rows: int
     sha256: str
@@ -65,9 +65,7 @@ class Summary:
     Attributes:
         output: where.
         kind: what a row is: events, instances or boxes.
-        rows: how many.
-        movies: movies that have rows.
-        of: movies asked for, now or before.
+        rows: how many, of `movies` movies `of` those asked for, now or before.
         missing: {"id", "reason"} of each movie that was asked for and has no rows.
     """
 
