@@ -15,7 +15,7 @@ from kuleshov import backbones
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, StoreError, UsageError
 from kuleshov.features.event_store import EventStore
 from kuleshov.features.extract import extract_command, read_durations
-from kuleshov.features.movie_clips import Grid, Unreadable, center_crop, decode_movies, movie_clips, window_times
+from kuleshov.features.movie_clips import Grid, center_crop, decode_movies, window_times
 from kuleshov.features.store_writer import StoreWriter
 from kuleshov.video.clip_format import ClipFormat
 from kuleshov.video.reader import VideoReader
@@ -156,6 +156,10 @@ def test_two_processes_write_the_same_store(weights: Path, folder: Path, tmp_pat
     whole = contents(run(weights, chosen, tmp_path / "whole").folder)
     run(weights, chosen, tmp_path / "two", devices=2)
     assert contents(tmp_path / "two") == whole
+    if not torch.cuda.is_available():
+        with pytest.raises(KuleshovError, match="^no CUDA device") as error:
+            run(weights, chosen, tmp_path / "none", devices=2, accelerator="cuda")
+        assert "\n" not in str(error.value)
 
 
 def extract_on_rank(rank: int, weights: str, folder: str, output: str) -> list[str]:
@@ -273,13 +277,6 @@ def test_a_bug_in_a_decoding_thread_is_raised(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("kuleshov.features.movie_clips.VideoReader", lambda backend: Broken())
     with pytest.raises(ZeroDivisionError, match="a bug"):
         list(decode_movies([Video("x", Path("x"), 0.0, 9.0)], Grid(2.0, 1.0, {}), CLIP))
-
-
-def test_unreadable_movies_come_with_their_reason(folder: Path):
-    found = list(decode_movies(videos(folder, "tiny"), Grid(2.0, 1.0, {}), CLIP))
-    assert [type(item) for item in found] == [Unreadable] and "too short" in found[0].reason
-    clips = list(movie_clips(videos(folder, "exact")[0], Grid(2.0, 2.0, {}), CLIP, VideoReader()))
-    assert [(c.event, c.events) for c in clips] == [(0, 2), (1, 2)]
 
 
 def test_a_crop_larger_than_the_frames_is_refused():

@@ -232,6 +232,7 @@ def test_other_settings_and_foreign_folders_are_refused(tmp_path: Path):
     write(tmp_path / "s", trim="x")
     with pytest.raises(StoreError, match=r"s was written with trim=x, now it is y"):
         open_events(tmp_path / "s", trim="y")
+    assert not (tmp_path / "s" / "pending").exists()
     with pytest.raises(StoreError, match=r"s was written with width=6, now it is 7"):
         StoreWriter(tmp_path / "s", 7, 2.0, 1.0, "fp32", {"trim": "x"})
     (tmp_path / "t").mkdir()

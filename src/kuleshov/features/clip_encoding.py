@@ -35,12 +35,12 @@ def pixels_to_clips(frames: Tensor, clip: ClipFormat, device: torch.device) -> T
 
 def extract_movies(
     network: nn.Module,
-    videos: Sequence[Video],
     grid: Grid,
     batch_size: int,
-    device: torch.device,
     threads: int,
     backend: Backend,
+    videos: Sequence[Video],
+    device: torch.device,
 ) -> Iterator[tuple[Video, Tensor | str]]:
     """Decode movies and encode their events; see `encode`."""
     network = ready_for_clips(network, device)

@@ -1,9 +1,9 @@
 """`kuleshov extract`: event features of any videos. Importing this module does not import torch."""
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,11 +16,11 @@ from kuleshov.video.video_file import Video
 if TYPE_CHECKING:
     import torch
 
-    from kuleshov.features.movie_clips import Grid
     from kuleshov.features.store_writer import StoreWriter
 
 Accelerator = Literal["auto", "cpu", "cuda"]
 Decoder = Literal["auto", "decord", "pyav"]
+Work = Callable[[list[Video]], None]
 
 
 def extract_command(
@@ -72,7 +72,9 @@ def extract_command(
         StoreError: the folder holds another store or is being written, or there is no space left.
     """
     from kuleshov.backbones import resolve_backbone
+    from kuleshov.features.clip_encoding import extract_movies
     from kuleshov.features.movie_clips import Grid
+    from kuleshov.features.store_writer import StoreWriter
 
     if min(window, stride, batch_size, devices, threads) <= 0:
         raise UsageError("--window, --stride, --batch_size, --devices and --threads have to be above 0")
@@ -80,12 +82,15 @@ def extract_command(
     network = resolve_backbone(weights, backbone)
     grid = Grid(window, stride, read_durations(durations) if durations else {})
     settings = {"backbone": backbone_facts(network), "trim": sha256_file(durations) if durations else None}
-    job = _Job(network, Path(output), grid, dtype, settings, batch_size, threads, backend, accelerator, progress)
+    open_store = partial(StoreWriter, output, network.feature_width, window, stride, dtype, settings)
+    encode = partial(extract_movies, network, grid, batch_size, threads, backend)
+    share = partial(_extract_share, open_store, encode, accelerator, progress)
+    lead = partial(_lead, open_store, found, absent, backend)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if world > 1:
-        summary = _under_torchrun(job, found, absent, rank, world)
+        summary = _under_torchrun(lead, share, rank, world)
     else:
-        summary = job.lead(found, absent, lambda waiting: _on_devices(job, devices, waiting))
+        summary = lead(lambda waiting: _on_devices(share, devices, waiting))
     if npy is not None and rank == 0:
         from kuleshov.features.npy import export_features
 
@@ -122,66 +127,58 @@ def _find(videos: list[Any] | None, data: str | None, root: Path | None) -> tupl
     return list(videos), []
 
 
-@dataclass(frozen=True)
-class _Job:
-    """All that the processes of one extraction share; picklable."""
+def _lead(
+    open_store: "Callable[[], StoreWriter]", videos: list[Video], absent: list[str], backend: Decoder, work: Work
+) -> Summary:
+    """Own the store: let `work` do the movies that are still to do, then pack them."""
+    from kuleshov.video.reader import reader_version
 
-    network: Any
-    output: Path
-    grid: "Grid"
-    dtype: Dtype
-    settings: dict[str, Any]
-    batch_size: int
-    threads: int
-    backend: Decoder
-    accelerator: Accelerator
-    progress: bool
-
-    def writer(self, lock: bool) -> "StoreWriter":
-        """Open the store; one process owns it."""
-        from kuleshov.features.store_writer import StoreWriter
-
-        width, grid = self.network.feature_width, self.grid
-        return StoreWriter(self.output, width, grid.window, grid.stride, self.dtype, self.settings, lock=lock)
-
-    def lead(self, videos: Sequence[Video], absent: Sequence[str], work: Callable[[list[Video]], None]) -> Summary:
-        """Own the store: let `work` do the movies that are still to do, then pack them."""
-        from kuleshov.video.reader import reader_version
-
-        with self.writer(lock=True) as writer:
-            waiting = set(writer.begin([*(video.id for video in videos), *absent]))
-            work([video for video in videos if video.id in waiting])
-            missing = [{"id": name, "reason": "there is no such video"} for name in absent]
-            manifest = writer.finish({"decoder": reader_version(self.backend)}, missing)
-        return Summary.of_store(self.output, manifest)
-
-    def run(self, rank: int, world: int, waiting: Sequence[Video]) -> None:
-        """Do every world-th of the movies that are still to do."""
-        from kuleshov.features.clip_encoding import extract_movies
-
-        writer, device, share = self.writer(lock=False), device_of(self.accelerator, rank), waiting[rank::world]
-        found = extract_movies(self.network, share, self.grid, self.batch_size, device, self.threads, self.backend)
-        with progress_bar("extract", len(share), shown=self.progress and rank == 0) as advance:
-            for video, outcome in found:
-                writer.record(video.id, outcome)
-                advance()
+    with open_store() as writer:
+        waiting = set(writer.begin([*(video.id for video in videos), *absent]))
+        work([video for video in videos if video.id in waiting])
+        missing = [{"id": name, "reason": "there is no such video"} for name in absent]
+        manifest = writer.finish({"decoder": reader_version(backend)}, missing)
+        return Summary.of_store(writer.folder, manifest)
 
 
-def _on_devices(job: _Job, devices: int, waiting: list[Video]) -> None:
+def _extract_share(
+    open_store: "Callable[..., StoreWriter]",
+    encode: "Callable[[list[Video], torch.device], Iterator[tuple[Video, torch.Tensor | str]]]",
+    accelerator: Accelerator,
+    progress: bool,
+    rank: int,
+    world: int,
+    waiting: list[Video],
+) -> None:
+    """Do every world-th of the movies that are still to do, in one process."""
+    writer, share = open_store(lock=False), waiting[rank::world]
+    with progress_bar("extract", len(share), shown=progress and rank == 0) as advance:
+        for video, outcome in encode(share, device_of(accelerator, rank)):
+            writer.record(video.id, outcome)
+            advance()
+
+
+def _on_devices(share: Callable[..., None], devices: int, waiting: list[Video]) -> None:
     """Work in one process, or in one for each device."""
     if devices == 1 and waiting:
-        job.run(0, 1, waiting)
+        share(0, 1, waiting)
     elif waiting:
         import torch.multiprocessing as multiprocessing
 
-        multiprocessing.spawn(_spawned, (job, devices, waiting), devices)
+        try:
+            multiprocessing.spawn(_spawned, (share, devices, waiting), devices)
+        except multiprocessing.ProcessRaisedException as error:
+            name, _, text = str(error).strip().splitlines()[-1].partition(": ")
+            if name.startswith("kuleshov.core.errors."):
+                raise KuleshovError(text) from error
+            raise
 
 
-def _spawned(rank: int, job: _Job, world: int, waiting: list[Video]) -> None:
-    job.run(rank, world, waiting)
+def _spawned(rank: int, share: Callable[..., None], world: int, waiting: list[Video]) -> None:
+    share(rank, world, waiting)
 
 
-def _under_torchrun(job: _Job, videos: list[Video], absent: list[str], rank: int, world: int) -> Summary:
+def _under_torchrun(lead: Callable[[Work], Summary], share: Callable[..., None], rank: int, world: int) -> Summary:
     """One rank's work: rank 0 owns the store and says which movies are still to do, so that all have one list."""
     import torch.distributed as dist
 
@@ -192,10 +189,10 @@ def _under_torchrun(job: _Job, videos: list[Video], absent: list[str], rank: int
     def work(waiting: list[Video] | None) -> None:
         shared = [waiting]
         dist.broadcast_object_list(shared)
-        job.run(rank, world, shared[0])
+        share(rank, world, shared[0])
         dist.barrier()
 
-    summary = [job.lead(videos, absent, work) if rank == 0 else work(None)]
+    summary = [lead(work) if rank == 0 else work(None)]
     dist.broadcast_object_list(summary)
     return summary[0]
 

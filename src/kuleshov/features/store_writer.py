@@ -69,7 +69,7 @@ class StoreWriter:
         self._asked: set[str] = set()
         if not self._manifest_path.is_file() and any(path != self.pending for path in self.folder.glob("[!.]*")):
             raise StoreError(f"{self.folder} has files that are no store of features: name an empty folder")
-        self.pending.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(self.folder / ".lock")
         try:
             if lock:
@@ -90,6 +90,7 @@ class StoreWriter:
                 raise StoreError(
                     f"{self.folder} was written with {key}={found.get(key)}, now it is {value}: name another folder"
                 )
+        self.pending.mkdir(exist_ok=True)
         if (self.folder / store_index.INDEX).is_file():
             self._index = store_index.read_index(self.folder, self._index.kind)
         self.done: set[str] = set(self._index.movies) | {name for name, _ in self._committed()}
