@@ -27,7 +27,7 @@ class Command:
     """A subcommand.
 
     Attributes:
-        function: dotted path of the function that does the work and returns a result.
+        function: path, below `kuleshov`, of the function that does the work and returns a result.
         summary: one line for the overview.
         positional: parameters that are given without a name.
         fixed: parameters that the subcommand's name decides.
@@ -39,53 +39,32 @@ class Command:
     fixed: dict[str, Any] = field(default_factory=dict)
 
 
-_VIDSITU = "kuleshov.tasks.evaluate_vidsitu.evaluate_vidsitu"
+_VIDSITU = "tasks.evaluate_vidsitu.evaluate_vidsitu"
 COMMANDS = {
     "run": Command(
-        "kuleshov.pipeline.run_command.run_command",
-        "run a stage of the pipeline and whatever it needs that is not done yet",
-        ("stage",),
+        "pipeline.run_command.run_command", "run a stage and whatever it needs that is not done", ("stage",)
     ),
-    "world": Command("kuleshov.synthetic.build.generate", "write the generated movies and their annotations"),
-    "gallery": Command(
-        "kuleshov.synthetic.contact_sheet.gallery", "write a contact sheet of the generated movies' stories"
-    ),
-    "extract": Command("kuleshov.features.extract.extract_command", "event features of any videos"),
-    "instances": Command(
-        "kuleshov.features.instances.instances_command", "region features of tracked boxes, for the Object Transformer"
-    ),
+    "world": Command("synthetic.build.generate", "write the generated movies and their annotations"),
+    "gallery": Command("synthetic.contact_sheet.gallery", "write a contact sheet of the generated movies' stories"),
+    "extract": Command("features.extract.extract_command", "event features of any videos"),
+    "instances": Command("features.instances.instances_command", "region features of tracked boxes"),
     "describe": Command(
-        "kuleshov.report.describe.describe_command",
-        "what the trained hierarchy sees in a movie, event by event",
-        ("video",),
+        "report.describe.describe_command", "what the trained hierarchy sees in a movie, event by event", ("video",)
     ),
     "evaluate verbs": Command(_VIDSITU, "VidSitu's own scores of verbs", fixed={"task": "verbs"}),
     "evaluate roles": Command(_VIDSITU, "VidSitu's own scores of roles", fixed={"task": "roles"}),
     "evaluate relations": Command(_VIDSITU, "VidSitu's own scores of event relations", fixed={"task": "relations"}),
-    "evaluate lvu": Command("kuleshov.tasks.lvu.evaluate_lvu.evaluate_lvu", "an LVU task's own scores"),
-    "probe": Command(
-        "kuleshov.pretraining.probing.probe_command",
-        "what labels a frozen backbone tells apart: k-NN and a linear probe",
-    ),
+    "evaluate lvu": Command("tasks.lvu.evaluate_lvu.evaluate_lvu", "an LVU task's own scores"),
+    "probe": Command("pretraining.probing.probe_command", "what labels a frozen backbone tells apart"),
     "import-weights": Command(
-        "kuleshov.backbones.import_weights.import_weights",
-        "convert PySlowFast, Caffe2, pytorchvideo or Lightning weights",
-        ("file",),
+        "backbones.import_weights.import_weights", "convert PySlowFast's, Caffe2's and other weights", ("file",)
     ),
-    "import-features": Command(
-        "kuleshov.features.npy.import_features", "make an event store of VidSitu's or plain .npy features", ("folder",)
-    ),
-    "export-features": Command(
-        "kuleshov.features.npy.export_features", "write an event store as .npy files", ("store",)
-    ),
-    "motion": Command("kuleshov.datasets.motion.motion_command", "precompute the motion input of MoDist"),
-    "check": Command(
-        "kuleshov.datasets.checks.check_command",
-        "what of a data set is there, readable, and overlapping with another",
-        ("data",),
-    ),
-    "ceiling": Command("kuleshov.report.ceiling.ceiling_command", "scores of a perfect observer of the generated world"),
-    "report": Command("kuleshov.report.report_command.report_command", "tables and figures of runs", ("runs",)),
+    "import-features": Command("features.npy.import_features", "make an event store of .npy features", ("folder",)),
+    "export-features": Command("features.npy.export_features", "write an event store as .npy files", ("store",)),
+    "motion": Command("datasets.motion.motion_command", "precompute the motion input of MoDist"),
+    "check": Command("datasets.checks.check_command", "what of a data set is there, readable and shared", ("data",)),
+    "ceiling": Command("report.ceiling.ceiling_command", "scores of a perfect observer of the generated world"),
+    "report": Command("report.report_command.report_command", "tables and figures of runs", ("runs",)),
 }
 LIGHTNING = {
     "fit": "train: `kuleshov fit -c A.yaml -c B.yaml` (LightningCLI)",
@@ -156,7 +135,7 @@ def command(name: str, words: list[str]) -> int:
     from jsonargparse import ArgumentError, ArgumentParser
 
     chosen = COMMANDS[name]
-    home, _, attribute = chosen.function.rpartition(".")
+    home, _, attribute = f"kuleshov.{chosen.function}".rpartition(".")
     # BRIDGE to the old modules, to be removed with kuleshov/commands when all functions of the table are there
     from kuleshov.commands import bridge, is_old
 

@@ -40,9 +40,9 @@ class Need:
 class Stage:
     """One step of the pipeline: it reads files and writes files.
 
-    A stage file has these fields, except `name`, and two more. `like: STAGE` takes the fields of another stage;
-    those of the file replace them, entries of `needs`, `arguments` and `scales` are added. `grid:` (axis -> label ->
-    arguments) makes a row of each combination, named by its labels joined with dashes.
+    A stage file has these fields, except `name`, and two more. `like: STAGE` takes the fields of another stage: those
+    of the file replace them, entries of `needs`, `arguments` and `scales` are added (a need of null is left out).
+    `grid:` (axis -> label -> arguments) makes a row of each combination, named by its labels joined with dashes.
 
     Attributes:
         name: the YAML file's name.
@@ -163,7 +163,7 @@ def _check_fields(path: Path, found: Iterable, known: set[str], record: str | No
 
 def _typed(path: Path, key: str, value: Any) -> Any:
     if key == "needs":
-        return {name: _need(path, name, need) for name, need in value.items()}
+        return {name: _need(path, name, need) for name, need in value.items() if need is not None}
     if key in ("configs", "methods", "tasks"):
         return tuple(value)
     if key == "arguments":
