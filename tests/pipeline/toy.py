@@ -55,3 +55,7 @@ class ToyData(pl.LightningDataModule):
         return DataLoader(torch.arange(12.0).reshape(4, 3) / 12, batch_size=2)
 
     val_dataloader = test_dataloader = predict_dataloader = train_dataloader
+
+
+class Other(Toy):
+    """Another class with the same arguments."""

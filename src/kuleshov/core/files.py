@@ -15,12 +15,7 @@ from kuleshov.core.errors import FormatError, MissingDataError
 
 
 def write_through(path: str | Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it onto `path`.
-
-    Args:
-        path: the file that appears, whole, at the end.
-        write: called with the temporary file's path.
-    """
+    """Let `write` fill a temporary file beside `path`, whose path it is given, then rename it onto `path`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,7 @@ class ExportWeights(pl.Callback):
         common["selection"] = selection_rule(trainer)
         best, kept = best_checkpoint(trainer), None
         if best:
-            kept = {name: value.clone() for name, value in pl_module.state_dict().items()}
+            kept = deepcopy(pl_module.state_dict())
             stored = torch.load(best, map_location="cpu", weights_only=True)
             pl_module.load_state_dict(stored["state_dict"])
         for name, (source, manifest) in exports().items():
