@@ -114,11 +114,10 @@ class Runner:
         number, self._fits = self._fits, self._fits + 1
         if devices is not None:
             words += [f"--trainer.devices={devices}"]
-            words += ["--trainer.strategy=auto"] if devices * nodes == 1 else []
         if nodes > 1:
             words += [f"--trainer.num_nodes={nodes}"]
-        if self.launch.ranks(planned.devices) > 1:
-            words += ["--trainer.strategy=ddp"]
+        if devices is not None or nodes > 1:
+            words += [f"--trainer.strategy={'ddp' if self.launch.ranks(planned.devices) > 1 else 'auto'}"]
         last = job.folder / "checkpoints" / "last.ckpt"
         return words + ([f"--ckpt_path={last}"] if last.is_file() else []), number
 
