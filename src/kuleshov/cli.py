@@ -147,7 +147,8 @@ def command(name: str, words: list[str]) -> int:
     parser.add_argument("--config", action="config", help="YAML file with arguments")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     for positional in (True, False):
-        skip = {key for key in types if (key in chosen.positional) != positional} | {*chosen.fixed}
+        skip: set[str | int] = {key for key in types if (key in chosen.positional) != positional}
+        skip.update(chosen.fixed)
         parser.add_function_arguments(function, as_group=False, as_positional=positional, skip=skip)
     parser.description = inspect.cleandoc(function.__doc__ or "").partition("\nArgs:")[0]
     try:
@@ -171,7 +172,10 @@ def spelled_out(words: list[str], types: dict[str, Any], positional: tuple[str, 
     Raises:
         UsageError: an option that is not there; the nearest is offered.
     """
-    done, free, lists, rest = [], [], {}, list(words)
+    done: list[str] = []
+    free: list[str] = []
+    lists: dict[str, list[str]] = {}
+    rest = list(words)
     known = [f"--{name.replace('_', '-')}" for name in types if name not in positional]
     while rest:
         option, equals, value = rest.pop(0).partition("=")
@@ -191,7 +195,7 @@ def spelled_out(words: list[str], types: dict[str, Any], positional: tuple[str, 
             done.append(f"--{name}={value if equals or not rest else rest.pop(0)}")
     if positional and has(list, types[positional[-1]]):
         first = len(positional) - 1
-        free[first:] = [json.dumps(free[first:])]
+        free[first:] = [json.dumps(free[first:] + lists.pop(positional[-1], []))]
     return [*free, *done, *(f"--{name}={json.dumps(values)}" for name, values in lists.items())]
 
 
@@ -219,7 +223,7 @@ def plain(result: Any) -> Any:
     """A result's plain values: of `to_dict()`, or a dataclass's fields."""
     if hasattr(result, "to_dict"):
         return result.to_dict()
-    if dataclasses.is_dataclass(result):
+    if dataclasses.is_dataclass(result) and not isinstance(result, type):
         return dataclasses.asdict(result)
     return [plain(one) for one in result] if isinstance(result, (list, tuple)) else result
 

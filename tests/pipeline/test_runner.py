@@ -115,7 +115,7 @@ def test_the_fingerprint_follows_what_it_covers(project: Path):
         ({"stage": "second", "method": "cvrl"}, r"has no method 'cvrl' \(it takes none\)"),
         ({"scale": "dem"}, "no scale 'dem'; did you mean demo?"),
         ({"seeds": 0}, "--seeds must be at least 1, got 0"),
-        ({"stage": "first", "scale": "gpu"}, r"stage first cannot run at scale gpu: .*configs/toy.gpu.yaml is not there"),
+        ({"stage": "first", "scale": "gpu"}, "stage first cannot run at scale gpu: .*toy.gpu.yaml is not there"),
         ({"root": Path("data/elsewhere")}, r"data set k400 not found at .*elsewhere/k400.*SCALE=demo"),
     ],
 )
@@ -281,7 +281,8 @@ def test_given_weights_that_are_not_there(extracting: Path):
 
 def test_a_stage_like_another(project: Path):
     (project / "stages" / "other.yaml").write_text(
-        "like: second\nsummary: other\nneeds: {more: {stage: first, data: folder}}\narguments: {trainer.max_epochs: 1}\n"
+        "like: second\nsummary: other\narguments: {trainer.max_epochs: 1}\n"
+        "needs: {more: {stage: first, data: folder}}\n"
     )
     other, second = load_stage("other", project), load_stage("second", project)
     assert other.configs == second.configs and other.summary == "other" and set(other.needs) == {"first", "more"}

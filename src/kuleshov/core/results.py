@@ -76,10 +76,10 @@ class Report:
 
     def lines(self, seed: int | None, selection: str, config_sha256: str | None) -> list[Result]:
         """A line a metric, then a line a metric of the trivial row."""
-        common = {"task": self.task, "split": self.split, "of": self.of}
+        common: dict[str, Any] = {"task": self.task, "split": self.split, "of": self.of}
         common["sample_ids_sha256"] = sha256_ids(self.sample_ids)
         origin = {"weights_sha256": self.weights_sha256, "config_sha256": config_sha256}
-        made = {"seed": seed, "row": self.row, "selection": selection, **origin}
+        made: dict[str, Any] = {"seed": seed, "row": self.row, "selection": selection, **origin}
         return [
             Result(name, float(value), n=self.counts.get(name, len(self.sample_ids)), **common, **facts)
             for values, facts in ((self.metrics, made), (self.trivial, {"row": TRIVIAL}))

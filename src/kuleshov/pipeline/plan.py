@@ -157,10 +157,10 @@ def _plan(request: Request, known: dict[tuple, Planned], above: tuple[str, ...])
     for name, need in _needs(stage, method, request.scale, uses_world).items():
         if need.stage == BACKBONE and request.weights is not None:
             continue
-        wanted = {"stage": need.stage, "data": need.data.format(data=data), "method": need.method}
+        wanted = need.data.format(data=data)
         # a folder of videos holds no other data set
-        root = None if data == "folder" != wanted["data"] else request.root
-        below = replace(request, **wanted, root=root, tasks=(), overrides=())
+        root = None if data == "folder" != wanted else request.root
+        below = replace(request, stage=need.stage, data=wanted, method=need.method, root=root, tasks=(), overrides=())
         needs[name] = _plan(below, known, (*above, stage.name))
     known[key] = planned = _resolve(request, stage, data, method, needs)
     return planned

@@ -207,8 +207,8 @@ def _results(planned: Planned, job: Job) -> list[Result]:
         # the stage's rows are finer than those that a module knows of itself
         row = job.row if job.row and line.row not in UNTRAINED else line.row
         seed = None if line.row in UNTRAINED else job.seed if planned.stage.seeded else line.seed
-        own = {"row": row, "seed": seed, "task": job.task or line.task}
-        lines.append(replace(line, **own, config_sha256=planned.fingerprint, weights_sha256=digest))
+        task, stamp = job.task or line.task, planned.fingerprint
+        lines.append(replace(line, row=row, seed=seed, task=task, config_sha256=stamp, weights_sha256=digest))
     return lines
 
 

@@ -177,7 +177,8 @@ def _typed(path: Path, key: str, value: Any) -> Any:
 
 def _need(path: Path, name: str, need: dict) -> Need:
     _check_fields(path, need, {f.name for f in fields(Need)}, f"needs.{name}")
-    return Need(**{key: tuple(value) if isinstance(value, list) else value for key, value in need.items()})
+    values: dict[str, Any] = {key: tuple(one) if isinstance(one, list) else one for key, one in need.items()}
+    return Need(**values)
 
 
 def _string(value: Any) -> str:

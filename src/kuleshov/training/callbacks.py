@@ -83,7 +83,8 @@ class StepTimes(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget the time between epochs."""
-        self._ended, self._waits, self._throughput = time.perf_counter(), [], Throughput(window_size=2)
+        self._ended, self._throughput = time.perf_counter(), Throughput(window_size=2)
+        self._waits: list[float] = []
         self._throughput.update(time=self._ended, batches=0, samples=0)
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:

@@ -101,6 +101,8 @@ def guard_checkpoint(path: str | Path, class_path: str) -> None:
 class RunConfig(SaveConfigCallback):
     """Saves the resolved configuration as `<run>/config.yaml`, which `fit`, `test` and `predict` take with `-c`."""
 
+    already_saved = False
+
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Write the file on rank 0 in the run folder when a fit begins, over an older one of the same run."""
         if self.already_saved or trainer.fast_dev_run or stage != "fit":
