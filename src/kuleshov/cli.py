@@ -193,8 +193,8 @@ def spelled_out(words: list[str], types: dict[str, Any], positional: tuple[str, 
             done.append(f"--{name}={rest.pop(0) if rest[:1] in (['true'], ['false']) else 'true'}")
         else:
             done.append(f"--{name}={value if equals or not rest else rest.pop(0)}")
-    if positional and has(list, types[positional[-1]]):
-        first = len(positional) - 1
+    first = len(positional) - 1
+    if positional and has(list, types[positional[-1]]) and len(free) >= first:
         free[first:] = [json.dumps(free[first:] + lists.pop(positional[-1], []))]
     return [*free, *done, *(f"--{name}={json.dumps(values)}" for name, values in lists.items())]
 
