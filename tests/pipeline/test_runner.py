@@ -80,7 +80,8 @@ def request(project: Path, stage: str = "second", **changes) -> Request:
 
 
 def command(project: Path, *words: str, wait: bool = True):
-    call = [sys.executable, "-m", "kuleshov", "run", *words, "--devices", "1"]
+    # without the working directory among the modules' folders: the runner adds the project
+    call = [sys.executable, "-P", "-m", "kuleshov", "run", *words, "--devices", "1"]
     options = {"cwd": project, "env": {**os.environ, "OMP_NUM_THREADS": "1"}, "text": True}
     if wait:
         return subprocess.run(call, capture_output=True, timeout=120, **options)

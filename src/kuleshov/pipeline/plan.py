@@ -19,22 +19,14 @@ JOB_DONE = "job.json"
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for.
+    """What the user asked for: the arguments of `kuleshov run`, where empty ones take the stage's first.
 
     Attributes:
-        stage: the stage's name.
         project: folder with stages/ and configs/; what it lacks is taken from the checkout.
-        data: data set, empty for the stage's default.
-        scale: demo, gpu or paper.
-        method: empty for the stage's default.
-        tasks: empty for the stage's default.
-        seeds: how many seeds the seeded stages run with.
         root: folder of the data sets; None takes the generated world, or `data/` at paper scale. For the
             data set `folder` it is that folder, and does not hold for the stages that need other data.
         weights: a backbone's weights: a stage that pretrains one starts from them, for all others they stand
             in place of the stage pretrain-backbone's.
-        runs: folder of the runs.
-        world_seed: seed of the generated world.
         overrides: extra arguments of the last stage.
     """
 
@@ -54,14 +46,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Job:
-    """One process of a stage.
+    """One process of a stage, which makes one row of a table for one task with one seed.
 
     Attributes:
         name: unique in the stage; its folder is `<run>/<name>`, or the run folder where a stage has one job.
-        folder: where it writes.
-        row: the table's row.
-        task: the task.
-        seed: the training's seed.
         words: command line after `kuleshov`.
     """
 
@@ -83,12 +71,7 @@ class Planned:
     """A stage with everything resolved.
 
     Attributes:
-        stage: its definition.
-        data: data set.
-        fingerprint: 64 hex digits over the resolved configuration and those of what it needs.
-        resolved: what the fingerprint covers.
-        folder: the run folder.
-        jobs: its processes.
+        fingerprint: 64 hex digits over `resolved`: the configuration, and the fingerprints of what it needs.
         needs: name -> plan of what it needs.
         takes_weights: whether it reads the weights that the user gave.
         stale: why an earlier run of the same stage does not count; empty where there is none.

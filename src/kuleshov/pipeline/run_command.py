@@ -1,6 +1,7 @@
 """`kuleshov run`: plans a stage, shows the plan, or does it."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -99,8 +100,9 @@ def _override(text: str) -> tuple[str, str]:
 
 
 def _make_importable(project: Path) -> None:
-    """Let jobs import the modules of a project outside this checkout."""
+    """Let jobs, forked and fresh ones, import the modules of a project outside this checkout."""
     if project != CHECKOUT:
+        sys.path.insert(0, str(project))
         os.environ["PYTHONPATH"] = os.pathsep.join([str(project), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
