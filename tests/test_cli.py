@@ -66,7 +66,14 @@ def seen(capsys: pytest.CaptureFixture, *words: str) -> dict:
 def test_signature_and_docstring_make_the_parser(capsys: pytest.CaptureFixture):
     assert cli.main(["find", "--help"]) == 0
     text = capsys.readouterr().out
-    for part in ("Find what is there", "Nothing is written", "clips in a batch", "--batch_size", "{max,mean}", "--trust"):
+    for part in (
+        "Find what is there",
+        "Nothing is written",
+        "clips in a batch",
+        "--batch_size",
+        "{max,mean}",
+        "--trust",
+    ):
         assert part in text
     assert "--task" not in text and "--store" not in text
 

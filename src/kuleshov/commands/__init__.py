@@ -4,8 +4,8 @@ import argparse
 import importlib
 import inspect
 
-OLD = {"ceiling", "check", "describe", "extract", "evaluate", "gallery", "instances", "motion", "probe", "report", "world"}
-OLD |= {"import-weights", "import-features", "export-features"}
+OLD = {"ceiling", "check", "describe", "extract", "evaluate", "gallery", "instances", "motion", "probe", "report"}
+OLD |= {"world", "import-weights", "import-features", "export-features"}
 
 
 def is_old(home: str, attribute: str) -> bool:
