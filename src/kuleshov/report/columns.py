@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 from kuleshov.datasets.lvu import TASKS as LVU_TASKS
 
-# task -> the metrics that it is judged by; the empty name stands for LVU's tasks and those of other people
+# task -> the metrics that it is judged by; `probe` is a training's own control
 HEADLINE: dict[str, tuple[str, ...]] = {
     "verbs": ("Acc@1", "acc1_offscreen", "Recall@5"),
     "relations": ("Top1-Acc", "Mean-Acc"),
     "roles": ("CIDEr",),
-    # a training's own control
     "probe": (),
-    "": ("top1", "mse"),
 }
+# the same of LVU's tasks, and of other people's where they have them
+_COMMON = ("top1", "mse")
 _METRICS = {
     "acc1_offscreen": "Acc@1 off screen",
     "acc1_onscreen": "Acc@1 on screen",
@@ -101,9 +101,7 @@ class ResultColumn:
     @property
     def order(self) -> tuple:
         """Sort key: tasks in the order above, headline metrics first."""
-        tasks, metrics = list(_TASKS), HEADLINE.get(self.task, HEADLINE[""])
-        place = tasks.index(self.task) if self.task in tasks else len(tasks)
-        rank = metrics.index(self.metric) if self.metric in metrics else len(metrics)
+        place, rank = _place(self.task, _TASKS), _place(self.metric, HEADLINE.get(self.task, _COMMON))
         return place, self.task, rank, self.metric, self.split
 
     def number(self, value: float, error: float | None) -> str:
@@ -112,15 +110,15 @@ class ResultColumn:
         return f"{value:.{places}f}" + (f" ± {error:.{places}f}" if error is not None else "")
 
 
+def _place(name: str, names: Collection[str]) -> int:
+    return list(names).index(name) if name in names else len(names)
+
+
 def headline(columns: Collection[ResultColumn]) -> list[ResultColumn]:
     """The columns that tasks are judged by; of a task without any known metric all, and all where none is left."""
-    known = {column.task for column in columns if column.metric in HEADLINE[""]}
-    kept = [
-        column
-        for column in columns
-        if (column.metric in HEADLINE.get(column.task, HEADLINE[""]))
-        or (column.task not in HEADLINE and column.task not in known)
-    ]
+    common = {column.task for column in columns if column.metric in _COMMON}
+    known = {**dict.fromkeys(common, _COMMON), **HEADLINE}
+    kept = [column for column in columns if column.task not in known or column.metric in known[column.task]]
     return kept or list(columns)
 
 
@@ -132,5 +130,5 @@ def row_title(row: str) -> str:
 
 def row_order(row: str) -> tuple:
     """Sort key: rows in the order above; others come before the ceiling, in the order that they have."""
-    first, names = row.split(" ", 1)[0], list(ROWS)
-    return (names.index(first), row) if first in ROWS else (names.index("ceiling") - 0.5, "")
+    first = row.split(" ", 1)[0]
+    return (_place(first, ROWS), row) if first in ROWS else (_place("ceiling", ROWS) - 0.5, "")

@@ -26,13 +26,7 @@ _VARIABLES |= {f"#01030{number}": f"var(--row-{number})" for number in range(COL
 
 @dataclass(frozen=True)
 class LearningCurve:
-    """One training's scalar over steps.
-
-    Attributes:
-        row: the table's row; empty where a stage has none.
-        steps: (n,) optimizer steps.
-        values: (n,) the scalar; not finite where it was not.
-    """
+    """One training's scalar: the table's row (empty for none), steps (n,) and values (n,), perhaps not finite."""
 
     row: str
     steps: np.ndarray
@@ -40,25 +34,16 @@ class LearningCurve:
 
 
 @dataclass(frozen=True)
-class CurveDrawing:
-    """A small figure: its title and the SVG."""
-
-    title: str
-    svg: str
-
-    @property
-    def is_health(self) -> bool:
-        """Whether it shows the representation's health rather than a loss or a score."""
-        return "ssl/" in self.title or "knn" in self.title
-
-
-@dataclass(frozen=True)
 class StageCurves:
-    """The drawings of one run, and the rows that are drawn."""
+    """A run, the rows that are drawn, and drawings of losses and scores and of the representation's health.
+
+    A drawing is a title and an SVG element.
+    """
 
     run: RunRecord
-    drawings: list[CurveDrawing]
     rows: list[str]
+    scores: list[tuple[str, str]]
+    health: list[tuple[str, str]]
 
 
 def row_colors(rows: Iterable[str]) -> dict[str, int]:
@@ -97,13 +82,17 @@ def curves_of(run: RunRecord) -> dict[str, list[LearningCurve]]:
 def stage_curves(run: RunRecord, colors: Mapping[str, int]) -> StageCurves | None:
     """The drawings of a run, None where it logged nothing."""
     curves = curves_of(run)
-    rows = {curve.row: None for many in curves.values() for curve in many if curve.row}
-    drawn = [draw(tag, many, colors) for tag, many in curves.items()]
-    return StageCurves(run, drawn, sorted(rows, key=row_order)) if drawn else None
+    if not curves:
+        return None
+    rows = {curve.row for many in curves.values() for curve in many if curve.row}
+    drawn: tuple[list[tuple[str, str]], ...] = ([], [])
+    for title, many in curves.items():
+        drawn["ssl/" in title or "knn" in title].append((title, draw(title, many, colors)))
+    return StageCurves(run, sorted(rows, key=row_order), *drawn)
 
 
-def draw(title: str, curves: Sequence[LearningCurve], colors: Mapping[str, int]) -> CurveDrawing:
-    """Draw curves of one scalar: a thin line a seed, colored by row; points that are not finite are left out."""
+def draw(title: str, curves: Sequence[LearningCurve], colors: Mapping[str, int]) -> str:
+    """An SVG of curves of one scalar: a thin line a seed, colored by row; points that are not finite are left out."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -121,13 +110,8 @@ def draw(title: str, curves: Sequence[LearningCurve], colors: Mapping[str, int])
         axes.grid(axis="y", color=_FAINT, linewidth=0.5)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return CurveDrawing(title, _themed(buffer.getvalue()))
-
-
-def _themed(svg: str) -> str:
-    """Cut the SVG element out and let colors and fonts follow the page."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    # the SVG element alone, its colors and fonts those of the page
+    svg = re.sub(r"^.*?(?=<svg)|<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.DOTALL)
     for color, variable in _VARIABLES.items():
         svg = svg.replace(color, variable)
     svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font: \1px var(--sans)", svg)

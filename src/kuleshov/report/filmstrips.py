@@ -23,6 +23,7 @@ EVENT_SECONDS = 2.0
 FRAMES = 3
 SHORT_SIDE = 96
 ANNOTATORS = 10
+Annotations = tuple[Path, str, str | None]
 # a field of a prediction file's records -> the task whose structure it is
 _STRUCTURES = {"pred_vbs_ev": "verbs", "vb_output": "roles", "pred_evrels_ev": "relations"}
 
@@ -65,15 +66,6 @@ class Filmstrip:
     events: list[EventView]
 
 
-@dataclass(frozen=True)
-class Annotations:
-    """Where a job's annotations are: root, split, and a file with another list of segments."""
-
-    root: Path
-    split: str
-    split_file: str | None
-
-
 def filmstrips(runs: Iterable[RunRecord], count: int = 3) -> tuple[list[Filmstrip], list[str]]:
     """Segments spread evenly over the reported split, not chosen by how well they went; seed 0 of each row.
 
@@ -99,7 +91,7 @@ def filmstrips(runs: Iterable[RunRecord], count: int = 3) -> tuple[list[Filmstri
             notes.append(f"{name} is on other annotations and not in the film strips")
             continue
         try:
-            segments = VidSitu(chosen.root).segments(chosen.split, chosen.split_file)
+            segments = VidSitu(chosen[0]).segments(*chosen[1:])
             read = read_predictions(path, task, len(segments))
             found.append((task, job.row, {segments[number]: value for number, value in read.items()}))
         except KuleshovError as error:
@@ -108,13 +100,13 @@ def filmstrips(runs: Iterable[RunRecord], count: int = 3) -> tuple[list[Filmstri
 
 
 def _annotations(job: JobRecord) -> Annotations | None:
-    """What a job's configuration says of VidSitu's annotations; None for other jobs."""
+    """Root, split and list of segments of VidSitu in a job's configuration; None for other jobs."""
     config = job.folder / "config.yaml"
     loaded = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else None
     data = ((loaded or {}).get("data") or {}).get("init_args") or {}
     if "split" not in data or not data.get("annotations"):
         return None
-    return Annotations(Path(data["annotations"]), data["split"], data.get("split_file"))
+    return Path(data["annotations"]), data["split"], data.get("split_file")
 
 
 def prediction_task(path: Path) -> str:
@@ -127,15 +119,16 @@ def prediction_task(path: Path) -> str:
 def _strips(
     chosen: Annotations, found: Sequence[tuple[str, str, Mapping[str, Any]]], count: int, notes: list[str]
 ) -> list[Filmstrip]:
-    data = VidSitu(chosen.root)
-    segments = data.segments(chosen.split, chosen.split_file)
+    root, split, split_file = chosen
+    data = VidSitu(root)
+    segments = data.segments(split, split_file)
     count = min(count, len(segments))
-    videos = {video.id: video for video in data.videos(chosen.split)} if chosen.split_file is None else {}
-    hidden = chosen.root.parent / "truth" / "vidsitu_offscreen.json"
+    videos = {video.id: video for video in data.videos(split)} if split_file is None else {}
+    hidden = root.parent / "truth" / "vidsitu_offscreen.json"
     off_screen = read_json(hidden) if hidden.is_file() else {}
     strips = []
     for name in (segments[(2 * i + 1) * len(segments) // (2 * count)] for i in range(count)):
-        events = _annotated(data, chosen.split, name)
+        events = _annotated(data, split, name)
         for event, off in zip(events, off_screen.get(name, [None] * len(EVENTS)), strict=True):
             event.off_screen = off
         for task, row, predictions in found:

@@ -27,19 +27,15 @@ class JobRecord:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run folder.
+    """One run folder, as its `stage.json` has it.
 
     Attributes:
         folder: where it is.
         stage: the stage's name; empty for a folder that no stage made.
-        data: its data set.
-        fingerprint: 64 hex digits over configuration and needs.
         needs: name -> folder of a run it was made from.
         outputs: name -> path of what it hands on.
         jobs: names of its job folders.
         seconds: how long it took; None where unknown.
-        code_version: package version and commit that made it.
-        resolved: the configuration behind the fingerprint.
         finished: whether the stage was closed.
     """
 

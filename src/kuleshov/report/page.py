@@ -33,7 +33,7 @@ def write_page(
         strips: VidSitu segments to show.
     """
     shown, strip_notes = filmstrips(runs, strips) if strips else ([], [])
-    colors = row_colors([row for run in runs for row in [job.row for job in run.job_records()] if row] + [""])
+    colors = row_colors(job.row for run in runs for job in run.job_records())
     environment = Environment(
         loader=PackageLoader("kuleshov.report", "templates"),
         autoescape=True,
@@ -46,7 +46,7 @@ def write_page(
     text = environment.get_template("page.html").render(
         title="Kuleshov",
         style=Markup(environment.loader.get_source(environment, "style.css")[0]),
-        svg=lambda drawing: Markup(drawing.svg),
+        markup=Markup,
         table=table,
         whole=build_table(measured, all_metrics=True),
         stages=[stage for run in runs if (stage := stage_curves(run, colors)) is not None],
