@@ -77,7 +77,7 @@ def as_text(table: ResultsTable) -> str:
     with console.capture() as capture:
         for block in _blocks(table, console):
             console.print(block)
-        for note in table.notes:
+        for note in [CAPTION, *table.notes]:
             console.print(escape(note))
     return capture.get().rstrip("\n")
 
@@ -85,9 +85,11 @@ def as_text(table: ResultsTable) -> str:
 def _blocks(table: ResultsTable, console: Console) -> Iterator[Table]:
     """Tables of the columns that fit side by side; those of one task stay together."""
     rows, columns, chosen = shown_rows(table), shown_columns(table), []
+    # within its own width, a console would measure what it crops
+    unlimited = console.options.update(max_width=10_000)
     for task in dict.fromkeys(column.task for column in columns):
         own = [column for column in columns if column.task == task]
-        if chosen and console.measure(_block(rows, chosen + own)).maximum > console.width:
+        if chosen and console.measure(_block(rows, chosen + own), options=unlimited).maximum > console.width:
             yield _block(rows, chosen)
             chosen = []
         chosen = chosen + own
@@ -96,7 +98,7 @@ def _blocks(table: ResultsTable, console: Console) -> Iterator[Table]:
 
 
 def _block(rows: list[tuple[str, str, str]], columns: list[ShownColumn]) -> Table:
-    shown = Table(caption=CAPTION, caption_justify="left")
+    shown = Table()
     shown.add_column("row", no_wrap=True)
     for column in columns:
         shown.add_column(escape(f"{column.task}\n{column.metric}\n{column.samples}"), justify="right", no_wrap=True)
