@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kuleshov.synthetic.grammar import (
-    FAVOURITE,
+    FAVORITE,
     GENRES,
     NO_RELATION,
     RELATION_OF_VERB,
@@ -47,10 +47,10 @@ def test_chain_is_a_law_and_starts_where_it_stays(writer, genre):
     rules = grammar(writer, genre)
     assert np.allclose(rules.transition.sum(1), 1)
     assert np.allclose(rules.start @ rules.transition, rules.start)
-    assert (rules.transition[np.arange(16), rules.successors] >= FAVOURITE).all()
+    assert (rules.transition[np.arange(16), rules.successors] >= FAVORITE).all()
 
 
-def test_relation_follows_the_favourite_path():
+def test_relation_follows_the_favorite_path():
     after = successors(0)
     push = VERBS.index("push")
     assert relation(push, after[push], 1, after) == RELATION_OF_VERB[push] == RELATIONS.index("Causes")
