@@ -3,8 +3,7 @@ import shutil
 import pytest
 
 from kuleshov.core.errors import KuleshovError
-from kuleshov.core.files import write_json
-from kuleshov.report.lineage import LeftOut, ResultSource, gather, left_out, lineage, newest, parse_runs, read_run
+from kuleshov.report.lineage import ResultSource, gather, left_out, lineage, named_run, parse_runs, read_run
 from kuleshov.report.results_table import incomplete
 
 from .conftest import result, write_job
@@ -70,12 +69,12 @@ def test_a_folder_that_is_no_run(tmp_path):
         read_run(tmp_path)
 
 
-def test_newest(runs):
-    assert newest(runs.parent, "tables") == runs
-    write_json(runs.parent / "pretrain-backbone-k400-demo-11111111" / "job.json", {})
+def test_the_folder_of_all_runs_names_the_newest_tables(runs):
+    assert named_run(runs.parent) == named_run(runs) == runs
     assert gather({"": [runs.parent]}) == gather({"": [runs]})
-    with pytest.raises(KuleshovError, match="finished run of train-lvu not found .*kuleshov run train-lvu"):
-        newest(runs.parent, "train-lvu")
+    shutil.rmtree(runs)
+    with pytest.raises(KuleshovError, match="finished run of tables not found .*kuleshov run tables"):
+        named_run(runs.parent)
 
 
 def test_results_of_a_run(runs):
@@ -95,8 +94,8 @@ def test_words_that_name_runs(tmp_path):
 
 def test_what_was_left_out(runs):
     found = left_out(lineage([runs]))
-    assert LeftOut("pretrain-txe-vidsitu-demo-22222222", "m1", "too short") in found
-    assert len(found) == 2 and found[0].reason == "<script>alert(2)</script>"
+    assert ("pretrain-txe-vidsitu-demo-22222222", "m1", "too short") in found
+    assert len(found) == 2 and found[0][2] == "<script>alert(2)</script>"
 
 
 def test_a_bad_files_line_that_is_being_written_is_left_for_later(runs):

@@ -131,9 +131,8 @@ def test_film_strips_of_a_generated_world(stage, tiny_world, strips):
         write_predictions(job / "predictions" / "valid.json", "verbs", answers, segments)
     shown, notes = filmstrips([read_run(folder)], strips)
     assert notes == [] and len(shown) == strips
-    for strip in shown:
-        truth = data.verbs("valid")[strip.segment]
-        for event, verbs in zip(strip.events, truth, strict=True):
+    for name, events in shown.items():
+        for event, verbs in zip(events, data.verbs("valid")[name], strict=True):
             assert len(event.frames) == 3 and event.frames[0].startswith("data:image/jpeg;base64,")
             assert event.named == {"pretrained": ("hug.01", "hug.01" in verbs)}
             assert event.off_screen in (True, False)

@@ -30,10 +30,9 @@ _STRUCTURES = {"pred_vbs_ev": "verbs", "vb_output": "roles", "pred_evrels_ev": "
 
 @dataclass
 class EventView:
-    """One event.
+    """One event: its frames, as JPEG data URIs, what annotators say of it, and what the table's rows predict.
 
     Attributes:
-        frames: JPEG images as data URIs.
         off_screen: whether it happens off screen; None where that is not known.
         verbs: the annotators' verbs, the most frequent first.
         roles: role -> text of the first annotator.
@@ -58,23 +57,11 @@ class EventView:
         return list(dict.fromkeys([*self.named, *self.related]))
 
 
-@dataclass(frozen=True)
-class Filmstrip:
-    """One segment: its id and its five events."""
+def filmstrips(runs: Iterable[RunRecord], count: int = 3) -> tuple[dict[str, list[EventView]], list[str]]:
+    """Some segments' events, by the segment's id, and sentences on what could not be shown.
 
-    segment: str
-    events: list[EventView]
-
-
-def filmstrips(runs: Iterable[RunRecord], count: int = 3) -> tuple[list[Filmstrip], list[str]]:
-    """Segments spread evenly over the reported split, not chosen by how well they went; seed 0 of each row.
-
-    Args:
-        runs: the stages that score one of VidSitu's tasks are taken from among them.
-        count: number of segments.
-
-    Returns:
-        The strips, and sentences on what could not be shown.
+    The segments are spread evenly over the split that the runs' jobs on VidSitu report, not chosen by how well they
+    went; each row is shown with its seed 0.
     """
     notes: list[str] = []
     found: list[tuple[str, str, Mapping[str, Any]]] = []
@@ -96,7 +83,7 @@ def filmstrips(runs: Iterable[RunRecord], count: int = 3) -> tuple[list[Filmstri
             found.append((task, job.row, {segments[number]: value for number, value in read.items()}))
         except KuleshovError as error:
             notes.append(f"not in the film strips: {error}")
-    return (_strips(chosen, found, count, notes) if found else []), notes
+    return (_strips(chosen, found, count, notes) if found else {}), notes
 
 
 def _annotations(job: JobRecord) -> Annotations | None:
@@ -118,7 +105,7 @@ def prediction_task(path: Path) -> str:
 
 def _strips(
     chosen: Annotations, found: Sequence[tuple[str, str, Mapping[str, Any]]], count: int, notes: list[str]
-) -> list[Filmstrip]:
+) -> dict[str, list[EventView]]:
     root, split, split_file = chosen
     data = VidSitu(root)
     segments = data.segments(split, split_file)
@@ -126,7 +113,7 @@ def _strips(
     videos = {video.id: video for video in data.videos(split)} if split_file is None else {}
     hidden = root.parent / "truth" / "vidsitu_offscreen.json"
     off_screen = read_json(hidden) if hidden.is_file() else {}
-    strips = []
+    strips = {}
     for name in (segments[(2 * i + 1) * len(segments) // (2 * count)] for i in range(count)):
         events = _annotated(data, split, name)
         for event, off in zip(events, off_screen.get(name, [None] * len(EVENTS)), strict=True):
@@ -135,7 +122,7 @@ def _strips(
             if name in predictions:
                 _add(events, task, row, predictions[name])
         _add_frames(events, videos.get(name), name, notes)
-        strips.append(Filmstrip(name, events))
+        strips[name] = events
     return strips
 
 

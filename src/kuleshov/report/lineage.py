@@ -24,6 +24,12 @@ class JobRecord:
     seed: int | None = None
     words: tuple[str, ...] = ()
 
+    @classmethod
+    def read(cls, folder: Path) -> "JobRecord":
+        """The record in a job's folder."""
+        raw = read_json(folder / JOB_DONE) if (folder / JOB_DONE).is_file() else {}
+        return cls(folder, raw.get("row") or "", raw.get("task") or "", raw.get("seed"), tuple(raw.get("words", ())))
+
 
 @dataclass(frozen=True)
 class RunRecord:
@@ -59,7 +65,7 @@ class RunRecord:
     def job_records(self) -> list[JobRecord]:
         """Its jobs whose folders are there, in the order of its plan; the run folder itself for a single job."""
         named = [self.folder / name for name in self.jobs]
-        return [_job_record(path) for path in [path for path in named if path.is_dir()] or [self.folder]]
+        return [JobRecord.read(path) for path in [path for path in named if path.is_dir()] or [self.folder]]
 
     def results(self) -> list[Result]:
         """The run's results; those of the finished jobs where the stage still runs.
@@ -68,15 +74,9 @@ class RunRecord:
             FormatError: a line that is not a result.
         """
         files = [self.folder / RESULTS]
-        if not files[0].is_file():
-            files = [] if self.finished else [self.folder / job / RESULTS for job in self.jobs]
+        if not files[0].is_file() and not self.finished:
+            files = [self.folder / job / RESULTS for job in self.jobs]
         return [line for file in files if file.is_file() for line in read_results(file)]
-
-
-def _job_record(folder: Path) -> JobRecord:
-    raw = read_json(folder / JOB_DONE) if (folder / JOB_DONE).is_file() else {}
-    row, task, seed = raw.get("row") or "", raw.get("task") or "", raw.get("seed")
-    return JobRecord(folder, row, task, seed, tuple(raw.get("words", ())))
 
 
 def read_run(folder: str | Path) -> RunRecord:
@@ -91,18 +91,11 @@ def read_run(folder: str | Path) -> RunRecord:
         return _without_stage(folder)
     raw = read_json(folder / STAGE)
     try:
-        return RunRecord(
-            folder=folder,
-            stage=raw["stage"],
-            data=raw["data"],
-            fingerprint=raw["fingerprint"],
-            needs={name: _beside(folder, Path(path)) for name, path in raw["needs"].items()},
-            outputs={name: _inside(folder, Path(path)) for name, path in raw.get("outputs", {}).items()},
-            jobs=tuple(raw["jobs"]),
-            seconds=raw.get("seconds"),
-            code_version=raw.get("code_version", ""),
-            resolved=raw.get("resolved", {}),
-        )
+        facts = {name: raw[name] for name in ("stage", "data", "fingerprint")}
+        facts |= {name: raw[name] for name in ("seconds", "code_version", "resolved") if name in raw}
+        needs = {name: _beside(folder, Path(path)) for name, path in raw["needs"].items()}
+        outputs = {name: _inside(folder, Path(path)) for name, path in raw.get("outputs", {}).items()}
+        return RunRecord(folder, **facts, needs=needs, outputs=outputs, jobs=tuple(raw["jobs"]))
     except (KeyError, TypeError, AttributeError) as error:
         raise FormatError(folder / STAGE, f"not a stage's record ({error!r})") from error
 
@@ -165,28 +158,20 @@ def ancestors(needs: Iterable[Path], runs: Iterable[RunRecord]) -> list[RunRecor
     return found
 
 
-def newest(runs: str | Path, stage: str) -> Path:
-    """The folder of the newest finished run of a stage under `runs`.
-
-    Raises:
-        MissingDataError: there is none.
-    """
-    done = list(Path(runs).glob(f"{stage}-*/{STAGE}"))
-    if not done:
-        how = f"make one with `kuleshov run {stage} --scale demo`, or name another folder"
-        raise MissingDataError(f"finished run of {stage}", Path(runs).absolute(), how)
-    return max(done, key=lambda path: path.stat().st_mtime).parent
-
-
 def named_run(folder: str | Path) -> Path:
-    """The run that a folder names: itself, or the newest `tables` run of the folder of all runs.
+    """The run that a folder names: itself, or the newest finished `tables` run of the folder of all runs.
 
     Raises:
         MissingDataError: a folder of runs without one of `tables`.
     """
     folder = Path(folder)
-    holds_runs = not (folder / STAGE).is_file() and any(folder.glob(f"*/{STAGE}"))
-    return newest(folder, "tables") if holds_runs else folder
+    if (folder / STAGE).is_file() or not any(folder.glob(f"*/{STAGE}")):
+        return folder
+    done = list(folder.glob(f"tables-*/{STAGE}"))
+    if not done:
+        how = "make one with `kuleshov run tables --scale demo`, or name another folder"
+        raise MissingDataError("finished run of tables", folder.absolute(), how)
+    return max(done, key=lambda path: path.stat().st_mtime).parent
 
 
 @dataclass(frozen=True)
@@ -257,26 +242,17 @@ def source_of(
     return ResultSource(run.folder.name, variant, method, txe_data)
 
 
-@dataclass(frozen=True)
-class LeftOut:
-    """Something that a run left out: the run's folder name, a path or an id, and the recorded reason."""
-
-    run: str
-    what: str
-    reason: str
-
-
-def left_out(runs: Iterable[RunRecord]) -> list[LeftOut]:
-    """Unreadable videos and movies without features, each once, from files in the runs and one or two folders below.
+def left_out(runs: Iterable[RunRecord]) -> list[tuple[str, str, str]]:
+    """Unreadable videos and movies without features, each once: (run's folder name, path or id, recorded reason).
 
     Raises:
         FormatError: a list of bad files or a manifest that cannot be read.
     """
-    found: dict[LeftOut, None] = {}
+    found: dict[tuple[str, str, str], None] = {}
     for run in runs:
         for name, read in (("bad_files.jsonl", _bad_files), ("manifest.json", _missing)):
             for file in sorted(path for depth in ("", "*/", "*/*/") for path in run.folder.glob(depth + name)):
-                found |= {LeftOut(run.folder.name, what, reason): None for what, reason in read(file)}
+                found |= {(run.folder.name, what, reason): None for what, reason in read(file)}
     return list(found)
 
 

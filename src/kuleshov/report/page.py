@@ -23,16 +23,16 @@ def write_page(
     table: ResultsTable,
     strips: int = 3,
 ) -> None:
-    """Write the page by an atomic rename.
+    """Write the page of some runs, needs first, by an atomic rename.
 
     Args:
         path: the HTML file.
-        runs: all runs, needs first.
+        runs: all runs.
         measured: their results.
         table: the table to show first; a table of all metrics follows.
         strips: VidSitu segments to show.
     """
-    shown, strip_notes = filmstrips(runs, strips) if strips else ([], [])
+    shown, strip_notes = filmstrips(runs, strips) if strips else ({}, [])
     colors = row_colors(job.row for run in runs for job in run.job_records())
     environment = Environment(
         loader=PackageLoader("kuleshov.report", "templates"),
