@@ -3,7 +3,7 @@
 import av
 import numpy as np
 
-from kuleshov.synthetic.counts import Sizes
+from kuleshov.synthetic.sizes import Sizes
 from kuleshov.synthetic.story import KINETICS, plan_world
 
 

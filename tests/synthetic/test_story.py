@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kuleshov.synthetic.counts import Sizes
+from kuleshov.synthetic.sizes import Sizes
 from kuleshov.synthetic.story import (
     LVU,
     MIN_ON_SCREEN,

@@ -1,6 +1,5 @@
 """The trained hierarchy of a run, and what its networks see in the events of a movie."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,24 +117,13 @@ def event_features(video: Path, hierarchy: Hierarchy) -> Tensor:
     return features
 
 
-def windows(events: int) -> Iterator[tuple[range, range]]:
-    """Windows of five events that cover a movie: (its events, those of them that are read from it).
-
-    The last window may overlap the one before; a movie of fewer than five events is one window.
-    """
-    done = 0
-    while done < events:
-        first = max(0, min(done, events - WINDOW))
-        yield range(first, min(first + WINDOW, events)), range(done, min(first + WINDOW, events))
-        done = first + WINDOW
-
-
 def write_roles(network: RoleTask, events: Tensor, verbs: list[str]) -> list[dict[str, str]]:
-    """{role: text} of every event (N, D), its verb given."""
+    """{role: text} of every event (N, D), its verb given; the last window of five may overlap."""
     texts: list[dict[str, str]] = []
-    for seen, read in windows(len(events)):
-        written = network.write_roles(events[seen.start : seen.stop], verbs[seen.start : seen.stop])
-        texts += written[read.start - seen.start :]
+    while len(texts) < len(events):
+        first = max(0, min(len(texts), len(events) - WINDOW))
+        window = slice(first, first + WINDOW)
+        texts += network.write_roles(events[window], verbs[window])[len(texts) - first :]
     return texts
 
 

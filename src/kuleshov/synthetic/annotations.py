@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from kuleshov.core.files import write_atomic, write_json
-from kuleshov.synthetic.counts import EVENT_SECONDS, FPS, SEGMENT_EVENTS, TEST_SETS
+from kuleshov.synthetic.annotators import ROLES, Annotator, flip
 from kuleshov.synthetic.grammar import RELATIONS, VERB_IDS, VERB_NAMES, VERBS, relation, successors
 from kuleshov.synthetic.render import event_boxes
+from kuleshov.synthetic.sizes import EVENT_SECONDS, FPS, SEGMENT_EVENTS, TEST_SETS
 from kuleshov.synthetic.story import COUNTS, KINETICS, LVU, VIDSITU, WORDS, PlannedMovie, Story, StoryEvent
-from kuleshov.synthetic.words import ROLES, Annotator, flip
 
 VERB_ANNOTATORS = 10
 ROLE_ANNOTATORS = 4

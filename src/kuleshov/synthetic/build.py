@@ -10,9 +10,9 @@ from kuleshov.core.errors import FormatError, KuleshovError
 from kuleshov.core.files import read_json, write_atomic, write_json
 from kuleshov.core.progress import progress_bar
 from kuleshov.synthetic.annotations import segments, write_boxes, write_kinetics, write_lvu, write_vidsitu
-from kuleshov.synthetic.counts import EVENT_FRAMES, FPS, SIDE, Sizes
 from kuleshov.synthetic.grammar import describe
 from kuleshov.synthetic.render import encode_mp4, event_frames
+from kuleshov.synthetic.sizes import EVENT_FRAMES, FPS, SIDE, Sizes
 from kuleshov.synthetic.story import VIDSITU, PlannedMovie, plan_world
 
 # goes up whenever the same seed would give another world

@@ -7,8 +7,8 @@ import numpy as np
 from kuleshov.core.errors import KuleshovError, MissingDataError
 from kuleshov.core.files import write_through
 from kuleshov.synthetic.annotations import LVU_CLASSES
-from kuleshov.synthetic.counts import EVENT_FRAMES, FPS, SEGMENT_EVENTS, SIDE
 from kuleshov.synthetic.grammar import VERBS
+from kuleshov.synthetic.sizes import EVENT_FRAMES, FPS, SEGMENT_EVENTS, SIDE
 from kuleshov.synthetic.truth import TrueSegment, read_segments
 from kuleshov.video.reader import VideoReader
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from kuleshov.synthetic.counts import SIDE
 from kuleshov.synthetic.motions import Pose
+from kuleshov.synthetic.sizes import SIDE
 
 Color = tuple[int, int, int]
 LIGHT_SKIN: Color = (250, 214, 186)

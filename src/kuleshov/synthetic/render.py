@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 
 from kuleshov.synthetic import figures
-from kuleshov.synthetic.counts import EVENT_FRAMES, FPS, SIDE
 from kuleshov.synthetic.grammar import VERBS
 from kuleshov.synthetic.motions import Pose, Scene, choreograph, idle_sway
 from kuleshov.synthetic.scenery import backdrop
+from kuleshov.synthetic.sizes import EVENT_FRAMES, FPS, SIDE
 from kuleshov.synthetic.story import FRAMES, STAGING, Story
 
 BYSTANDER = 2

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from kuleshov.core.random import numpy_generator
-from kuleshov.synthetic.counts import CLIP_EVENTS, SEGMENT_EVENTS, TEST_SETS, Sizes
 from kuleshov.synthetic.figures import CHARACTERS
 from kuleshov.synthetic.grammar import GENRES, TURN_BREAK, TURNS, VERBS, WRITERS, Grammar, grammar
+from kuleshov.synthetic.sizes import CLIP_EVENTS, SEGMENT_EVENTS, TEST_SETS, Sizes
 
 LVU, VIDSITU, KINETICS = range(3)
 KIND_NAMES = ("lvu", "vidsitu", "kinetics")

@@ -7,7 +7,7 @@ from pathlib import Path
 from kuleshov.core.errors import FormatError, MissingDataError
 from kuleshov.core.files import read_json
 from kuleshov.synthetic.annotations import segment_id
-from kuleshov.synthetic.counts import SEGMENT_EVENTS
+from kuleshov.synthetic.sizes import SEGMENT_EVENTS
 
 
 @dataclass(frozen=True)

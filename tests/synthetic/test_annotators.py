@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from kuleshov.synthetic.counts import Sizes
+from kuleshov.synthetic.annotators import ROLES, Annotator, flip
 from kuleshov.synthetic.figures import CHARACTERS
 from kuleshov.synthetic.grammar import VERBS
+from kuleshov.synthetic.sizes import Sizes
 from kuleshov.synthetic.story import VIDSITU, plan_world
-from kuleshov.synthetic.words import ROLES, Annotator, flip
 
 OFFICIAL = re.compile(r"^(Arg[0-5] \(.+\)|ArgM \((direction|manner|location)\)|Scene of the Event)$")
 
