@@ -81,6 +81,6 @@ def test_all_four_relations_are_frequent_and_none_rules():
 
 
 def test_description_holds_everything_the_ceiling_needs():
-    told = describe()
-    assert told["successors_by_writer"][3] == list(successors(3))
-    assert np.isclose(np.sum(told["jumps_by_genre"]), GENRES, atol=1e-4)
+    described = describe()
+    assert described["successors_by_writer"][3] == list(successors(3))
+    assert np.isclose(np.sum(described["jumps_by_genre"]), GENRES, atol=1e-4)

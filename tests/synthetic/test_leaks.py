@@ -1,4 +1,4 @@
-"""What must tell nothing: names, orders and lengths."""
+"""Names, orders and lengths must not give labels away."""
 
 import av
 import numpy as np

@@ -81,7 +81,7 @@ class RowDifference:
 
 @dataclass
 class ResultsTable:
-    """Rows of cells over columns, and what must be said about them.
+    """Rows of cells over columns, with notes on them.
 
     Attributes:
         columns: in the order shown.

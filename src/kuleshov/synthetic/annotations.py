@@ -142,10 +142,10 @@ def _information(movie: PlannedMovie, segment: int, votes: bool) -> dict:
         "year_rel": 1930 + 10 * story.style["year"],
     }
     if votes:
-        said = {f"Ev{i + 1}": _votes(story, segment, i, event.verb) for i, event in enumerate(events)}
+        named = {f"Ev{i + 1}": _votes(story, segment, i, event.verb) for i, event in enumerate(events)}
         record["vb_to_use"] = {f"Ev{i + 1}": VERB_NAMES[event.verb] for i, event in enumerate(events)}
-        record["vb_lst"] = {key: [VERB_NAMES[verb] for verb in verbs] for key, verbs in said.items()}
-        record["vbid_lst"] = {key: [VERB_IDS[verb] for verb in verbs] for key, verbs in said.items()}
+        record["vb_lst"] = {key: [VERB_NAMES[verb] for verb in verbs] for key, verbs in named.items()}
+        record["vbid_lst"] = {key: [VERB_IDS[verb] for verb in verbs] for key, verbs in named.items()}
     return record
 
 

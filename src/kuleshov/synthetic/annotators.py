@@ -64,7 +64,7 @@ _THINGS = {
     DOWN: ("to the ground", "down", "onto the floor"),
     CRATE: ("behind a crate", "behind a box", "behind a wooden crate"),
 }
-# the plain phrase is said more often than any of its synonyms
+# the plain phrase is used more often than any of its synonyms
 PLAIN = 0.35
 # now and then somebody calls a thing by another of its names
 SLIP = 0.1
@@ -88,12 +88,12 @@ class Annotator:
         """The official `Args` of the movie's event number `place`: argument name -> text."""
         event = self.story.events[place]
         draw = self.story.stream(WORDS, 10**5 * (self.number + 1) + place)
-        said = {}
+        texts = {}
         for name, what in ROLES[VERBS[event.verb]]:
             phrases = _phrases(self.story, event, what)
             slip, other = draw.random() < SLIP, _choose(phrases, draw)
-            said[name] = other if slip else self._usual[phrases]
-        return said
+            texts[name] = other if slip else self._usual[phrases]
+        return texts
 
 
 def _choose(phrases: tuple[str, ...], draw: np.random.Generator) -> str:

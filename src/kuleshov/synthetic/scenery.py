@@ -1,4 +1,4 @@
-"""Six scenes as quiet backgrounds: shapes that tell the place, colors that do not shout."""
+"""Six scenes as quiet backgrounds: the place shows in shapes, not in bright colors."""
 
 import cv2
 import numpy as np

@@ -18,13 +18,8 @@ TEST_SETS = ("testvb", "testsrl", "testevrel")
 class Sizes:
     """The number of movies of each kind.
 
-    Attributes:
-        movies: long movies with LVU's labels.
-        train_sources: VidSitu source videos for training.
-        valid_sources: the same for validation.
-        test_sources: the same for each of the three test sets without labels.
-        clips: Kinetics-style clips of one verb, four shots of 2 s each.
-        events: events of two seconds in a long movie or source.
+    `movies` are long and have LVU's labels, `*_sources` are VidSitu's source videos (`test_sources` for each of three
+    test sets), `clips` are of one verb, in four shots; `events` are those of two seconds in a movie or source.
 
     Raises:
         KuleshovError: a count is below one, or the length is no whole number of segments.
