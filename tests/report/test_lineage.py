@@ -3,6 +3,7 @@ import shutil
 import pytest
 
 from kuleshov.core.errors import KuleshovError
+from kuleshov.core.files import write_json
 from kuleshov.report.lineage import ResultSource, gather, left_out, lineage, named_run, parse_runs, read_run
 from kuleshov.report.results_table import incomplete
 
@@ -46,6 +47,14 @@ def test_what_is_behind_a_row_is_what_its_job_was_given(stage):
         # no job says which of several origins it is
         "odd": ("", ""),
     }
+
+
+def test_the_method_of_weights_that_the_user_brought_is_their_manifests(stage, tmp_path):
+    write_json(tmp_path / "mine.json", {"kind": "backbone", "method": "modist"})
+    features = write_job(stage("extract-features"), words=("extract", "--weights", f"{tmp_path}/mine.safetensors"))
+    run = stage("train-verbs", needs=[features], results=[result("Acc@1", 1.0, "verbs", "backbone", 0)])
+    ((source, _),) = gather({"": [run]})[1]
+    assert source.method == "modist"
 
 
 def test_runs_that_were_moved_are_found_beside_each_other(runs, tmp_path):

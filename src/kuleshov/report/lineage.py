@@ -231,15 +231,25 @@ def gather(variants: Mapping[str, Iterable[Path]]) -> tuple[list[RunRecord], lis
 def source_of(
     result: Result, run: RunRecord, jobs: Sequence[JobRecord], runs: Iterable[RunRecord], variant: str = ""
 ) -> ResultSource:
-    """A result's origin: of the runs that its job's command names, else of all that its run was made from."""
+    """A result's origin: by the runs and weights that its job's command names, else by all that its run was made from."""
     own = [job for job in jobs if (job.row, job.seed) == (result.row, result.seed) and job.task in ("", result.task)]
     words = [word for job in own[:1] for word in job.words]
     needs = [need for need in run.needs.values() if not words or any(need.name in word for word in words)]
     before = ancestors(needs, runs)
     methods = {one.method for one in before if one.stage == "pretrain-backbone"}
+    if not methods:
+        given = [*words, *(word for one in before for job in one.job_records() for word in job.words)]
+        methods = {method for word in given if (method := _method_of_weights(word))}
     data = {one.data for one in before if one.stage == "pretrain-txe"}
     method, txe_data = (found.pop() if len(found) == 1 else "" for found in (methods, data))
     return ResultSource(run.folder.name, variant, method, txe_data)
+
+
+def _method_of_weights(word: str) -> str:
+    """How a backbone that the user brought was pretrained, by the manifest of the weights that a command names."""
+    manifest = Path(word.rpartition("=")[2]).with_suffix(".json") if word.endswith(".safetensors") else None
+    raw = read_json(manifest) if manifest is not None and manifest.is_file() else {}
+    return str(raw.get("method") or "") if raw.get("kind") == "backbone" else ""
 
 
 def left_out(runs: Iterable[RunRecord]) -> list[tuple[str, str, str]]:
