@@ -231,7 +231,7 @@ def gather(variants: Mapping[str, Iterable[Path]]) -> tuple[list[RunRecord], lis
 def source_of(
     result: Result, run: RunRecord, jobs: Sequence[JobRecord], runs: Iterable[RunRecord], variant: str = ""
 ) -> ResultSource:
-    """A result's origin: by the runs and weights that its job's command names, else by all that its run was made from."""
+    """A result's origin: by the runs and weights that its job's command names, else by all behind its run."""
     own = [job for job in jobs if (job.row, job.seed) == (result.row, result.seed) and job.task in ("", result.task)]
     words = [word for job in own[:1] for word in job.words]
     needs = [need for need in run.needs.values() if not words or any(need.name in word for word in words)]
