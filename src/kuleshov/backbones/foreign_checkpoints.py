@@ -1,4 +1,4 @@
-"""Reading other people's checkpoint files without running anything that is in them."""
+"""Other people's checkpoint files: read without running anything that is in them, and named as our networks are."""
 
 import pickle
 import zipfile
@@ -11,7 +11,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from kuleshov.backbones.key_maps import preferred
+from kuleshov.backbones import key_maps
 from kuleshov.core.errors import MissingDataError, WeightsError
 from kuleshov.core.unpickle import restricted_load
 from kuleshov.video.clip_format import ClipFormat
@@ -34,7 +34,7 @@ class Checkpoint:
     config: str = ""
 
 
-def read(path: str | Path) -> Checkpoint:
+def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a checkpoint file of any known layout.
 
     Raises:
@@ -116,7 +116,7 @@ def _entry_of_weights(path: Path, content: dict) -> str:
     if known or any(isinstance(value, Tensor) for value in content.values()):
         return known[0] if known else ""
     nested = [str(name) for name, value in content.items() if _holds_tensors(value)]
-    nested = preferred(nested) or nested
+    nested = key_maps.preferred(nested) or nested
     if len(nested) > 1:
         raise WeightsError(
             f"{path} holds tensors under {', '.join(nested)}: save the one to import by itself, with torch.save"
@@ -151,3 +151,53 @@ def clip_format(config: str, usual: ClipFormat) -> ClipFormat:
         mean=tuple(data.get("MEAN", usual.mean)),
         std=tuple(data.get("STD", usual.std)),
     )
+
+
+def translate(checkpoint: Checkpoint, source: str, prefix: str | None) -> tuple[str, str, dict[str, Tensor], list[str]]:
+    """Whose names the keys have, what stands before them, tensors under our names, and keys of something else.
+
+    Args:
+        checkpoint: what was read.
+        source: the file, for messages.
+        prefix: what stands before the network's keys; None to find it.
+
+    Raises:
+        WeightsError: none of the known namings, or several networks.
+    """
+    if checkpoint.container == "caffe2":
+        names = {name: key_maps.from_caffe2(name) for name in checkpoint.tensors}
+        ignored = [name for name, ours in names.items() if ours is None]
+        ours = {ours: checkpoint.tensors[name] for name, ours in names.items() if ours is not None}
+        if key_maps.STEM not in ours:
+            raise WeightsError(_unknown(source, checkpoint.tensors))
+        return "caffe2", "", ours, ignored
+    naming, prefix = _choose_prefix(checkpoint.tensors, source, prefix)
+    inside = {k.removeprefix(prefix): v for k, v in checkpoint.tensors.items() if k.startswith(prefix)}
+    ignored = [key for key in checkpoint.tensors if not key.startswith(prefix)]
+    if key_maps.self_supervised(checkpoint.tensors):
+        # MoDist's checkpoints hold the motion network as a second pathway
+        ignored += [prefix + key for key in inside if ".pathway1_" in key]
+        inside = {key: value for key, value in inside.items() if ".pathway1_" not in key}
+    if naming == "pytorchvideo":
+        names = key_maps.from_pytorchvideo(inside)
+        inside = {names[key]: value for key, value in inside.items()}
+    return naming, prefix, inside, ignored
+
+
+def _choose_prefix(tensors: dict[str, Tensor], source: str, prefix: str | None) -> tuple[str, str]:
+    found = key_maps.stem_prefixes(tensors)
+    if not found:
+        raise WeightsError(_unknown(source, tensors))
+    if prefix is not None:
+        if prefix not in found:
+            raise WeightsError(f"{source} has no network after {prefix!r}: it has {sorted(found)}")
+        return found[prefix], prefix
+    candidates = key_maps.preferred(found)
+    if len(candidates) != 1:
+        raise WeightsError(f"{source} holds several networks, after {sorted(found)}: choose one with --prefix")
+    return found[candidates[0]], candidates[0]
+
+
+def _unknown(source: str, tensors: dict[str, Tensor]) -> str:
+    first = ", ".join(list(tensors)[:3]) or "none"
+    return f"{source} has none of the known names (PySlowFast, Caffe2, pytorchvideo): its first keys are {first}"

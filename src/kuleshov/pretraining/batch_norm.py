@@ -1,4 +1,4 @@
-"""Batch normalization over the global batch."""
+"""Batch normalization over the global batch of several CPU processes."""
 
 import torch
 import torch.distributed as dist
@@ -115,20 +115,24 @@ def _gradient_sums(gradient: Tensor, x: Tensor, mean: Tensor, scale: Tensor) -> 
 
 
 def share_batch_norm(module: nn.Module, device_type: str) -> nn.Module:
-    """Make every batch norm of a module work over all ranks.
+    """Make every batch norm of a module work over all processes; in one process nothing changes.
 
     Args:
         module: changed in place; its state dict keeps its keys.
-        device_type: other devices take torch's own layers; on the `cpu` one process takes the layer that several
-            take, and so gives their results.
+        device_type: `cpu` takes the exact layer, other devices torch's own.
 
     Returns:
         The module.
     """
-    if device_type != "cpu":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(module) if world_size() > 1 else module
+    if world_size() == 1:
+        return module
+    return exact_batch_norm(module) if device_type == "cpu" else nn.SyncBatchNorm.convert_sync_batchnorm(module)
+
+
+def exact_batch_norm(module: nn.Module) -> nn.Module:
+    """Make every batch norm of a module a `GlobalBatchNorm`, in place, and return the module."""
     for layer in list(module.modules()):
-        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm3d):
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
             # the class alone differs: parameters, buffers, hooks and optimizers' references stay
             layer.__class__ = GlobalBatchNorm
     return module

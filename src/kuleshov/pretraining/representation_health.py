@@ -34,6 +34,11 @@ def embedding_std(embeddings: Tensor) -> Tensor:
     return embeddings.float().var(dim=0, unbiased=False).sum().sqrt()
 
 
+def embedding_measures(first: Tensor, second: Tensor) -> dict[str, Tensor]:
+    """Alignment of two views' embeddings (B, D), and uniformity and spread of the first's."""
+    return {"alignment": alignment(first, second), "uniformity": uniformity(first), "embed_std": embedding_std(first)}
+
+
 @torch.no_grad()
 def effective_rank(features: Tensor) -> Tensor:
     """Exponential of the entropy of the normalized singular values of centered features (B, D).
