@@ -56,8 +56,16 @@ def test_state_comes_back_whole():
     more = torch.rand(3, 2)
     queue.enqueue(more)
     other.enqueue(more)
-    for name, value in queue.state_dict().items():
-        assert torch.equal(value, other.state_dict()[name])
+    assert set(queue.state_dict()) == {"_extra_state"}
+    for name, value in queue.get_extra_state().items():
+        assert torch.equal(value, other.get_extra_state()[name])
+
+
+def test_moves_and_converts_but_is_nothing_that_ddp_sends():
+    queue = FeatureQueue(4, 2).double()
+    queue.enqueue(torch.rand(3, 2))
+    assert queue.filled().dtype == torch.float64 and queue.birth.dtype == torch.long
+    assert not list(queue.named_buffers()) and not list(queue.parameters())
 
 
 def test_refuses_other_widths():
@@ -72,7 +80,7 @@ def enqueue_share(rank: int, shares: list[list[int]]):
     for share in shares:
         offset, count = sum(share[:rank]), share[rank]
         queue.enqueue(torch.arange(offset, offset + count, dtype=torch.float).reshape(-1, 1))
-    return queue.state_dict()
+    return queue.get_extra_state()
 
 
 def test_ranks_hold_the_same_queue_as_one_process():
