@@ -15,7 +15,7 @@ from kuleshov.video.clip_format import ClipFormat
 
 CLIP = ClipFormat(8, 2, 8.0, 48, 56, (0, 0, 0), (1, 1, 1))
 SMALL = {"class_path": "slow_d_r50", "init_args": {"width": 2}}
-CUSTOM = '''
+CUSTOM = """
 from torch import nn
 from kuleshov.backbones import ClipFormat
 
@@ -33,7 +33,7 @@ class Bare(nn.Module):
 
 def nothing():
     return 3
-'''
+"""
 
 
 @pytest.fixture
