@@ -6,14 +6,18 @@ import warnings
 
 import pytest
 import torch
+from pytorch_lightning.callbacks import ThroughputMonitor
+from safetensors.torch import load_file
 
 from kuleshov import backbones
 from kuleshov.core.errors import KuleshovError, WeightsError
+from kuleshov.core.plugins import TRUST
 from kuleshov.core.results import read_results
 from kuleshov.pretraining.clip_data import ClipPairs
 from kuleshov.pretraining.cvrl import CVRL
 from kuleshov.pretraining.modist import MoDist
 from kuleshov.pretraining.supervised import Supervised
+from kuleshov.training.lightning_cli import main
 
 METHODS = ("cvrl", "modist", "supervised")
 NARROW = {"hidden_width": 16, "embedding_width": 8}
@@ -87,9 +91,60 @@ def test_probe_and_results(fit, tmp_path, tiny_world):
     assert set(results) == {"cvrl", "trivial"}
     listed = (tiny_world / "kinetics" / "val.csv").read_text().splitlines()
     assert results["cvrl"].n == results["cvrl"].of == min(8, len(listed))
+    assert any(isinstance(callback, ThroughputMonitor) for callback in cli.trainer.callbacks)
     tags = set(cli.trainer.callback_metrics)
     assert {"train/loss", "ssl/alignment", "ssl/uniformity", "ssl/embed_std", "ssl/eff_rank"} <= tags
     assert {"ssl/contrast_top1", "data/wait_s", "val/knn_top1"} <= tags
+
+
+ANY = """
+from torch import nn
+from kuleshov.backbones import ClipFormat
+
+class Tiny(nn.Module):
+    def __init__(self, width=6):
+        super().__init__()
+        self.feature_width, self.clip = width, ClipFormat(4, 2, 8.0, 32, 32)
+        convolution = nn.Conv3d(3, width, (1, 4, 4), stride=(1, 4, 4))
+        self.layers = nn.Sequential(convolution, nn.ReLU(), nn.AdaptiveAvgPool3d(1))
+
+    def forward(self, clips):
+        return self.layers(clips).flatten(1)
+"""
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_backbone_of_somebody_else_by_yaml_alone(fit, tmp_path, monkeypatch, method):
+    (tmp_path / "any_nets.py").write_text(ANY)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv(TRUST, "any_nets")
+    spec = "{class_path: any_nets.Tiny, init_args: {width: 5}}"
+    fit(method, trainer__max_epochs=1, model__init_args__backbone=spec)
+    network = backbones.load_backbone(tmp_path / "run" / "weights" / "backbone.safetensors")
+    assert type(network).__name__ == "Tiny" and network.feature_width == 5
+    # the run's own configuration is enough to go on with it
+    words = ["predict", "-c", str(tmp_path / "run" / "config.yaml")]
+    cli = main(words)
+    features = load_file(tmp_path / "run" / "predictions" / "features.safetensors")
+    assert set(features) == {video.id for video in cli.datamodule.videos}
+    clips = next(iter(cli.datamodule.predict_dataloader()))
+    expected = network(network.clip.normalize(clips["clip"]))
+    for place, row in zip(clips["index"].tolist(), expected, strict=True):
+        torch.testing.assert_close(features[cli.datamodule.videos[place].id], row)
+    with pytest.raises(KuleshovError, match="Tiny does not take clips of 4 frames of 2 pixels"):
+        fit(method, model__init_args__backbone=spec, data__init_args__crop_size=2)
+
+
+def test_a_hugging_face_model_learns(fit, tmp_path):
+    transformers = pytest.importorskip("transformers", reason="pip install 'kuleshov[hf]'")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = transformers.VideoMAEConfig(**sizes, image_size=32, patch_size=16, num_frames=4)
+    transformers.VideoMAEModel(config).save_pretrained(tmp_path / "model")
+    (tmp_path / "model" / "preprocessor_config.json").write_text("{}")
+    spec = json.dumps({"class_path": "huggingface", "init_args": {"model": str(tmp_path / "model")}})
+    fit("supervised", trainer__max_epochs=1, model__init_args__backbone=spec)
+    network = backbones.load_backbone(tmp_path / "run" / "weights" / "backbone.safetensors")
+    assert network.feature_width == 16 and network.manifest["method"] == "supervised"
 
 
 @pytest.mark.parametrize(
