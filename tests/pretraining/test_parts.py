@@ -1,6 +1,7 @@
 """Heads, key encoders, the k-NN probe, the order of samples, filmstrips."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -8,11 +9,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from kuleshov.core.errors import KuleshovError
-from kuleshov.pretraining.backbone_pretraining import filmstrip, paired_filmstrip
+from kuleshov.metrics.answers import Answers
+from kuleshov.pretraining.backbone_pretraining import paired_filmstrip
 from kuleshov.pretraining.batch_norm import GlobalBatchNorm, exact_batch_norm, share_batch_norm
 from kuleshov.pretraining.clip_data import GlobalBatchSampler
 from kuleshov.pretraining.modist import MoDist, follow, key_encoder
-from kuleshov.pretraining.probes import KnnAccuracy, knn_predict, majority_accuracy
+from kuleshov.pretraining.probes import knn_answers, knn_predict, knn_scores, majority_accuracy
 from kuleshov.pretraining.projection_head import ProjectionHead
 
 
@@ -79,16 +81,27 @@ def test_knn_equals_a_plain_vote():
 
 
 def test_knn_accuracy_counts_each_sample_once():
-    features, labels = F.normalize(torch.randn(7, 5, generator=torch.Generator().manual_seed(0))), torch.arange(7) % 2
+    features, labels = torch.randn(7, 5, generator=torch.Generator().manual_seed(0)), torch.arange(7) % 2
     part, index = torch.tensor([0, 0, 0, 0, 1, 1, 1]), torch.tensor([0, 1, 2, 3, 0, 1, 2])
-    metric = KnnAccuracy(neighbors=1)
+    metric = Answers(partial(knn_scores, neighbors=1))
+
+    def update(places):
+        metric.update(
+            *knn_answers(features[places], {"label": labels[places], "part": part[places], "index": index[places]})
+        )
+
     for places in ([0, 4, 1], [6, 5, 4, 6], [3, 2, 0, 6]):
-        metric.update(features[places], labels[places], part[places], index[places])
+        update(places)
     hits = (knn_predict(features[:4], labels[:4], features[4:], 1) == labels[4:]).float().mean()
-    assert metric.compute() == {"knn_top1": float(hits), "trivial": pytest.approx(2 / 3), "n": 3}
+    found = metric.compute()
+    assert {name: found[name] for name in ("knn_top1", "trivial", "n")} == {
+        "knn_top1": float(hits),
+        "trivial": pytest.approx(2 / 3),
+        "n": 3,
+    }
     metric.reset()
-    metric.update(features[:4], labels[:4], part[:4], index[:4])
-    assert metric.compute() == {}
+    update([0, 1, 2, 3])
+    assert "knn_top1" not in metric.compute()
 
 
 @pytest.mark.parametrize("processes", [1, 2, 4])
@@ -119,16 +132,13 @@ def test_sampler_names_mistakes(monkeypatch):
 
 
 def test_filmstrip():
-    clips = torch.rand(2, 3, 5, 4, 6)
-    strip = filmstrip(clips)
-    assert strip.shape == (3, 8, 30)
-    assert torch.equal(strip[:, 4:, 12:18], clips[1, :, 2])
-    assert filmstrip(clips, max_frames=2).shape == (3, 8, 12)
-    assert torch.equal(filmstrip(clips, max_frames=2)[:, :4, 6:], clips[0, :, 4])
-    other = torch.rand(2, 3, 2, 8, 8)
-    pairs = paired_filmstrip(clips, other)
-    assert pairs.shape == (3, 16, 30) and torch.equal(pairs[:, 8:12], strip[:, 4:])
-    assert torch.equal(pairs[:, 4:8, :6], other[0, :, 0, ::2, [0, 1, 2, 4, 5, 6]])
+    clips, other = torch.rand(2, 3, 5, 4, 6), torch.rand(2, 3, 2, 8, 8)
+    strip = paired_filmstrip(clips, other)
+    assert strip.shape == (3, 16, 30)
+    assert torch.equal(strip[:, 8:12, 12:18], clips[1, :, 2])
+    assert torch.equal(strip[:, 4:8, :6], other[0, :, 0, ::2, [0, 1, 2, 4, 5, 6]])
+    short = paired_filmstrip(clips, clips + 1, max_frames=2)
+    assert torch.equal(short[:, :4, 6:], clips[0, :, 4]) and short[:, 4:8].eq(1).all()
 
 
 @pytest.mark.parametrize("shape", [(6, 3), (6, 3, 2, 5, 4), (2, 40, 4, 60, 60)])

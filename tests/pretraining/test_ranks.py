@@ -4,6 +4,7 @@ One process takes torch's own batch norm otherwise; here it is made to take the 
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,11 @@ import torch
 import torch.distributed as dist
 
 from kuleshov.core.distributed import world_size
+from kuleshov.metrics.answers import Answers
 from kuleshov.pretraining.batch_norm import exact_batch_norm, share_batch_norm
 from kuleshov.pretraining.cvrl import CVRL
 from kuleshov.pretraining.modist import MoDist
-from kuleshov.pretraining.probes import KnnAccuracy
+from kuleshov.pretraining.probes import knn_answers, knn_scores
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from distributed import on_ranks
@@ -99,9 +101,10 @@ def knn(rank: int) -> dict[str, float]:
     features, labels = torch.randn(13, 4, generator=generator), torch.randint(0, 3, (13,), generator=generator)
     places = [place % 13 for place in range(rank, 16, world_size())]
     part = (torch.tensor(places) >= 7).long()
-    metric = KnnAccuracy(3)
-    metric.update(features[places], labels[places], part, torch.tensor(places) - 7 * part)
-    return metric.compute()
+    metric = Answers(partial(knn_scores, neighbors=3))
+    batch = {"label": labels[places], "part": part, "index": torch.tensor(places) - 7 * part}
+    metric.update(*knn_answers(features[places], batch))
+    return {name: value for name, value in metric.compute().items() if isinstance(value, float | int)}
 
 
 def difference(expected: dict[str, torch.Tensor], found: dict[str, torch.Tensor], part: str) -> float:

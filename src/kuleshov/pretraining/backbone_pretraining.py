@@ -1,5 +1,6 @@
 """What all ways of pretraining a backbone share: the network, watching it, the probe, handing it on."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from kuleshov.backbones.protocol import (
 from kuleshov.core.distributed import world_size
 from kuleshov.core.files import write_through
 from kuleshov.core.results import Report
+from kuleshov.metrics.answers import Answers
 from kuleshov.pretraining.batch_norm import share_batch_norm
-from kuleshov.pretraining.probes import KnnAccuracy
+from kuleshov.pretraining.probes import knn_answers, knn_scores
 from kuleshov.pretraining.representation_health import collapse_reason, effective_rank
 from kuleshov.training.bad_files_monitor import BadFilesMonitor
 from kuleshov.training.optimization import OptimizedModule
@@ -73,7 +75,7 @@ class BackbonePretraining(OptimizedModule):
         if compile:
             # sizes are few and fixed; torch 2.13 fails to compile 3-D ResNets for sizes left open
             self.backbone.compile(dynamic=False)
-        self.knn, self.report = KnnAccuracy(probe_neighbors), None
+        self.knn, self.report = Answers(partial(knn_scores, neighbors=probe_neighbors)), None
         self._losses: list[Tensor] = []
         self._health: dict[str, float] = {}
 
@@ -119,15 +121,7 @@ class BackbonePretraining(OptimizedModule):
     def show_pairs(
         self, first: Tensor, second: Tensor, batch_idx: int, name: str = "clips", motion: bool = False
     ) -> None:
-        """Once an epoch, put the first few pairs of clips into the log as a picture.
-
-        Args:
-            first: clips (B, 3, T, H, W), normalized.
-            second: clips, or (with `motion`) their motion, which is in [0, 1].
-            batch_idx: only the first batch is shown.
-            name: the picture's name in the log.
-            motion: whether `second` is motion.
-        """
+        """Once an epoch, log a picture of the first pairs of clips (B, 3, T, H, W), normalized; motion is in [0, 1]."""
         board = getattr(self.logger, "experiment", None)
         if batch_idx or not self.trainer.is_global_zero or not hasattr(board, "add_image"):
             return
@@ -152,14 +146,14 @@ class BackbonePretraining(OptimizedModule):
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Collect features of labeled clips for the k-NN probe; returns them."""
         features = self(batch["clip"]).float()
-        self.knn.update(features, batch["label"], batch["part"], batch["index"])
+        self.knn.update(*knn_answers(features, batch))
         return features
 
     def on_validation_epoch_end(self) -> None:
         """Log `val/knn_top1`: accuracy of the nearest labeled features, each sample counted once."""
         found = self.knn.compute()
         self.knn.reset()
-        if found:
+        if "knn_top1" in found:
             self.log("val/knn_top1", found["knn_top1"], prog_bar=True)
             ids = self.trainer.datamodule.probe_ids()
             figures, trivial = {"knn_top1": found["knn_top1"]}, {"knn_top1": found["trivial"]}
@@ -188,17 +182,14 @@ def batch_rows(batch: dict[str, Tensor]) -> int:
     return len(next(iter(batch.values())))
 
 
-def filmstrip(clips: Tensor, max_frames: int = 8) -> Tensor:
-    """Clips (N, 3, T, H, W), cut to [0, 1], as a picture (3, N * H, frames * W): a row a clip, frames evenly chosen."""
-    count = min(max_frames, clips.shape[2])
-    chosen = torch.linspace(0, clips.shape[2] - 1, count).round().long()
-    frames = clips.detach().float().cpu()[:, :, chosen].clamp(0, 1)  # (N, 3, F, H, W)
-    return frames.permute(1, 0, 3, 2, 4).reshape(3, clips.shape[0] * clips.shape[3], -1)
+def paired_filmstrip(first: Tensor, second: Tensor, max_frames: int = 8) -> Tensor:
+    """Two batches of clips (N, 3, T, H, W) as a picture (3, 2 N H, frames * W): a row a clip, pairs in turn.
 
-
-def paired_filmstrip(first: Tensor, second: Tensor) -> Tensor:
-    """The filmstrip of two batches of clips in turn; the second is brought to the first's frames and pixels."""
+    Values are cut to [0, 1], frames evenly chosen; the second batch is brought to the first's frames and pixels.
+    """
     first, second = first.float(), second.float()
     if first.shape != second.shape:
         second = F.interpolate(second, size=first.shape[2:])
-    return filmstrip(torch.stack([first, second], dim=1).flatten(0, 1))
+    clips = torch.stack([first, second], dim=1).flatten(0, 1).detach().cpu()
+    chosen = torch.linspace(0, clips.shape[2] - 1, min(max_frames, clips.shape[2])).round().long()
+    return clips[:, :, chosen].clamp(0, 1).permute(1, 0, 3, 2, 4).flatten(3).flatten(1, 2)

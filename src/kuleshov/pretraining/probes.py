@@ -10,8 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
-from torchmetrics import Metric
-from torchmetrics.utilities.data import dim_zero_cat
 
 from kuleshov.backbones.protocol import build_backbone
 from kuleshov.core.errors import KuleshovError
@@ -26,6 +24,7 @@ from kuleshov.video.video_file import Video
 LINEAR, KNN, STILL = "linear probe", "k-NN", "linear probe, still frames"
 # strengths of the linear probe that are tried, as multiples of the features' mean energy per sample
 STRENGTHS = tuple(10.0**power for power in (-5, -4, -3, -2, -1, 0))
+QUERIES = 1 << 40  # the place of the first query, after all of the bank
 Untrained = Literal["default", "zero-gamma"]
 
 
@@ -33,19 +32,10 @@ Untrained = Literal["default", "zero-gamma"]
 def knn_predict(
     bank: Tensor, bank_labels: Tensor, queries: Tensor, neighbors: int = 20, temperature: float = 0.07
 ) -> Tensor:
-    """Labels by a vote of the nearest features by cosine, each vote weighing exp(cosine / temperature).
+    """Labels (B,) of queries (B, D) by a vote of the nearest features by cosine, weighing exp(cosine / temperature).
 
+    The bank's features (M, D) have labels (M,); all vote, where it holds fewer than `neighbors`; ties go to the lowest.
     Wu et al., Unsupervised Feature Learning via Non-Parametric Instance Discrimination, CVPR 2018.
-
-    Args:
-        bank: (M, D) features with known labels.
-        bank_labels: (M,) class indices.
-        queries: (B, D) features.
-        neighbors: how many vote; all, where the bank holds fewer.
-        temperature: of the votes' weights.
-
-    Returns:
-        (B,) class indices; ties go to the lowest.
     """
     if bank.shape[0] == 0 or bank.shape[0] != bank_labels.shape[0]:
         raise KuleshovError(f"k-NN needs labeled features, got {bank.shape[0]} and {bank_labels.shape[0]} labels")
@@ -61,63 +51,36 @@ def majority_accuracy(bank_labels: Tensor, labels: Tensor) -> float:
     return float((labels == bank_labels.mode().values).float().mean())
 
 
-class KnnAccuracy(Metric):
-    """Accuracy of `knn_predict` on labeled features of a bank (part 0) and of queries (part 1), each sample once.
+def knn_scores(places: Tensor, answers: Tensor, neighbors: int = 20) -> dict[str, float]:
+    """`knn_top1`, `trivial` (the bank's most frequent label) and `n` queries; nothing without a bank or queries.
 
-    Args:
-        neighbors: how many vote.
+    For `metrics.answers.Answers`: see `knn_answers` for what it collects.
     """
+    features, labels, asked = answers[:, :-1], answers[:, -1].long(), places >= QUERIES
+    if asked.all() or not asked.any():
+        return {}
+    predicted = knn_predict(features[~asked], labels[~asked], features[asked], neighbors)
+    return {
+        "knn_top1": float((predicted == labels[asked]).float().mean()),
+        "trivial": majority_accuracy(labels[~asked], labels[asked]),
+        "n": int(asked.sum()),
+    }
 
-    full_state_update = False
-    features: list[Tensor]
-    columns: list[Tensor]
 
-    def __init__(self, neighbors: int = 20) -> None:
-        super().__init__()
-        self.neighbors = neighbors
-        self.add_state("features", [], dist_reduce_fx="cat")
-        self.add_state("columns", [], dist_reduce_fx="cat")
-
-    def update(self, features: Tensor, labels: Tensor, part: Tensor, index: Tensor) -> None:
-        """Add features (B, D) with their labels, parts and places in their part, (B,) each."""
-        self.features.append(features.detach())
-        self.columns.append(torch.stack([part, index, labels], dim=1))
-
-    def compute(self) -> dict[str, float]:
-        """`knn_top1`, `trivial` (the bank's most frequent label) and `n` queries; {} without a bank or queries."""
-        columns, features = dim_zero_cat(self.columns).cpu(), dim_zero_cat(self.features).cpu()
-        # a distributed loader may repeat samples to make the shares even
-        columns, place = columns.unique(dim=0, return_inverse=True)
-        first = torch.full((len(columns),), len(place)).scatter_reduce(0, place, torch.arange(len(place)), "amin")
-        features, part, labels = features[first], columns[:, 0], columns[:, 2]
-        bank, asked = part == 0, part == 1
-        if not bank.any() or not asked.any():
-            return {}
-        predicted = knn_predict(features[bank], labels[bank], features[asked], self.neighbors)
-        return {
-            "knn_top1": float((predicted == labels[asked]).float().mean()),
-            "trivial": majority_accuracy(labels[bank], labels[asked]),
-            "n": int(asked.sum()),
-        }
+def knn_answers(features: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Places (B,) and features with labels (B, D + 1) of a batch {label, part (0 bank, 1 queries), index}."""
+    columns = [features.float(), batch["label"].float().unsqueeze(1)]
+    return batch["part"] * QUERIES + batch["index"], torch.cat(columns, dim=1)
 
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """A fitted probe.
+    """A fitted probe, and the leave-one-out accuracy that its strength of regularization was chosen by."""
 
-    Attributes:
-        mean: (D,) of the features it was fitted on.
-        scale: (D,) their standard deviations.
-        weight: (D, V).
-        bias: (V,).
-        strength: the regularization that was chosen.
-        accuracy: leave-one-out accuracy that it was chosen by.
-    """
-
-    mean: Tensor
-    scale: Tensor
-    weight: Tensor
-    bias: Tensor
+    mean: Tensor  # (D,) of the features it was fitted on
+    scale: Tensor  # (D,) their standard deviations
+    weight: Tensor  # (D, V)
+    bias: Tensor  # (V,)
     strength: float
     accuracy: float
 
@@ -131,15 +94,8 @@ class LinearProbe:
 def fit_linear(features: Tensor, labels: Tensor, strengths: tuple[float, ...] = STRENGTHS) -> LinearProbe:
     """Ridge regression onto one-hot labels, its strength chosen by leave-one-out accuracy; ties go to the greater.
 
-    The leave-one-out scores are exact: the residual of each sample over one minus its leverage.
-
-    Args:
-        features: (M, D), standardized here by their own mean and deviation.
-        labels: (M,) class indices.
-        strengths: what to choose from, as multiples of M.
-
-    Raises:
-        KuleshovError: fewer than two samples, or counts that differ.
+    Features (M, D) are standardized by their own mean and deviation; strengths are multiples of M. The leave-one-out
+    scores are exact: the residual of each sample over one minus its leverage.
     """
     count = features.shape[0]
     if count < 2 or count != labels.shape[0]:
@@ -283,19 +239,10 @@ def probe_backbone(
     device: str = "cpu",
     advance: Callable[[], None] = lambda: None,
 ) -> list[Result]:
-    """Score a frozen backbone on labeled videos; see `probe_scores`.
+    """Fit the probes on a bank of labeled videos and score them on queries; see `probe_scores`.
 
-    Args:
-        network: a backbone.
-        bank: labeled videos that the probes are fitted on.
-        queries: labeled videos whose labels they guess.
-        groups: name -> classes that are also scored by themselves.
-        random: whether the network is untrained and needs batch-norm statistics; the bank gives them.
-        neighbors: that vote in the k-NN probe.
-        batch_size: clips in a batch.
-        workers: loader processes.
-        device: to compute on.
-        advance: called after each batch that is done.
+    Where the network is `random`, untrained, the bank's clips give its batch-norm statistics. `advance` is called
+    after each batch.
     """
     target, clip = torch.device(device), network.clip
     network = network.to(target, memory_format=torch.channels_last_3d)
