@@ -19,19 +19,12 @@ from kuleshov.video.clip_format import ClipFormat
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Tensors of a foreign file and what else is of use in it.
+    """Tensors of a foreign file, by their names there, and what else is of use in it."""
 
-    Attributes:
-        container: `pyslowfast`, `caffe2`, `lightning` or `state_dict`, by how the file is laid out.
-        tensors: name to tensor, as named there.
-        skipped: names of entries that are no tensors, and of classes that the file names and that were not run.
-        config: the training's configuration, as text, where the file holds it.
-    """
-
-    container: str
+    container: str  # `pyslowfast`, `caffe2`, `lightning` or `state_dict`, by how the file is laid out
     tensors: dict[str, Tensor]
-    skipped: tuple[str, ...] = ()
-    config: str = ""
+    skipped: tuple[str, ...] = ()  # entries that are no tensors, and classes that the file names, which were not run
+    config: str = ""  # the training's configuration, as text, where the file holds it
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -74,9 +67,8 @@ class UnreadObject:
 
 def _foreign_objects(path: Path) -> tuple[str, ...]:
     """Classes and functions, beyond tensors and plain values, that a checkpoint names; none in torch's old format."""
-    if not zipfile.is_zipfile(path):
-        return ()
-    return tuple(sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path)))
+    named = torch.serialization.get_unsafe_globals_in_checkpoint(path) if zipfile.is_zipfile(path) else ()
+    return tuple(sorted(named))
 
 
 def _caffe2(path: Path) -> Checkpoint:
@@ -98,10 +90,8 @@ def _pytorch(path: Path, content: Any, objects: tuple[str, ...]) -> Checkpoint:
         raise WeightsError(f"{path} holds a {type(content).__name__}, not a checkpoint's dictionary")
     config = content.get("cfg", "")
     entry = _entry_of_weights(path, content)
-    if entry == "model_state":
-        container = "pyslowfast"
-    else:
-        container = "lightning" if any(key.startswith("pytorch-lightning") for key in content) else "state_dict"
+    lightning = any(key.startswith("pytorch-lightning") for key in content)
+    container = "pyslowfast" if entry == "model_state" else "lightning" if lightning else "state_dict"
     state = content[entry] if entry else content
     if not isinstance(state, dict):
         raise WeightsError(f"{path}: its weights are a {type(state).__name__}, not a dictionary of tensors")
@@ -129,12 +119,7 @@ def _holds_tensors(entry: Any) -> bool:
 
 
 def clip_format(config: str, usual: ClipFormat) -> ClipFormat:
-    """The clips that a PySlowFast configuration describes; `usual` where it says nothing readable.
-
-    Args:
-        config: a checkpoint's `cfg`, YAML text.
-        usual: the architecture's usual clips.
-    """
+    """The clips that a PySlowFast configuration (YAML text) describes; `usual` where it says nothing readable."""
     try:
         data = yaml.safe_load(config)["DATA"] if config else {}
     except (yaml.YAMLError, KeyError, TypeError):
@@ -156,13 +141,7 @@ def clip_format(config: str, usual: ClipFormat) -> ClipFormat:
 def translate(checkpoint: Checkpoint, source: str, prefix: str | None) -> tuple[str, str, dict[str, Tensor], list[str]]:
     """Whose names the keys have, what stands before them, tensors under our names, and keys of something else.
 
-    Args:
-        checkpoint: what was read.
-        source: the file, for messages.
-        prefix: what stands before the network's keys; None to find it.
-
-    Raises:
-        WeightsError: none of the known namings, or several networks.
+    The prefix is found where it is None; `WeightsError` where no naming is known or there are several networks.
     """
     if checkpoint.container == "caffe2":
         names = {name: key_maps.from_caffe2(name) for name in checkpoint.tensors}

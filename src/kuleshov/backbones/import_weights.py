@@ -15,31 +15,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What an import found and did.
+    """What an import found and did."""
 
-    Attributes:
-        container: the file's layout; see `foreign_checkpoints.Checkpoint`.
-        naming: whose names its keys have: `pyslowfast`, `pytorchvideo` or `caffe2`.
-        prefix: what stood before the network's keys.
-        architecture: the network that was written.
-        width: channels of its stem.
-        classes: rows of the classification head that was kept; 0 without one.
-        inflated: how conv1 was inflated; empty if it was not.
-        matched: our keys that the file filled.
-        filled: batch counters that it lacks and that were set to 0.
-        ignored: its keys that belong to something else (solver, queue, momentum copy, projection head).
-    """
-
-    container: str
-    naming: str
-    prefix: str
-    architecture: str
-    width: int
-    classes: int
-    inflated: str
-    matched: tuple[str, ...]
-    filled: tuple[str, ...]
-    ignored: tuple[str, ...]
+    container: str  # the file's layout; see `foreign_checkpoints.Checkpoint`
+    naming: str  # whose names its keys have: `pyslowfast`, `pytorchvideo` or `caffe2`
+    prefix: str  # what stood before the network's keys
+    architecture: str  # the network that was written
+    width: int  # channels of its stem
+    classes: int  # rows of the classification head that was kept; 0 without one
+    inflated: str  # how conv1 was inflated; empty if it was not
+    matched: tuple[str, ...]  # our keys that the file filled
+    filled: tuple[str, ...]  # batch counters that it lacks and that were set to 0
+    ignored: tuple[str, ...]  # its keys of something else (solver, queue, momentum copy, projection head)
 
     def __str__(self) -> str:
         """Counts, and up to five names of each kind but the matched."""
@@ -105,32 +92,23 @@ def import_weights(
         raise WeightsError(f"{file} holds weights of {found}, not of {target}{hint}")
     width = int(tensors[STEM].shape[0])
     network = build_backbone({"class_path": target, "init_args": {"width": width}})
-    filled = _fill_counters(tensors, network.state_dict())
+    # batch counters, which not every code base saves
+    expected = network.state_dict()
+    filled = tuple(sorted(k for k in expected if k.endswith("num_batches_tracked") and k not in tensors))
+    tensors.update({key: expected[key].new_zeros(()) for key in filled})
     load_into(network, tensors, str(file))
     facts: dict[str, Any] = {"inflated": {"from": found, "conv1": inflate}} if inflate else {}
     facts["source"] = {"file": Path(file).name, "sha256": sha256_file(file), "container": checkpoint.container}
     clip = network.clip if inflate else clip_format(checkpoint.config, network.clip)
     save_backbone(output, network, clip, head=head or None, method="imported", **facts)
-    return ImportReport(
-        container=checkpoint.container,
-        naming=naming,
-        prefix=prefix,
-        architecture=target,
-        width=width,
-        classes=head["weight"].shape[0] if head else 0,
-        inflated=inflate or "",
-        matched=tuple(sorted(tensors.keys() - set(filled))),
-        filled=filled,
-        ignored=tuple(sorted({*ignored, *dropped, *checkpoint.skipped})),
-    )
+    classes = head["weight"].shape[0] if head else 0
+    matched, ignored = sorted(tensors.keys() - set(filled)), sorted({*ignored, *dropped, *checkpoint.skipped})
+    found = (checkpoint.container, naming, prefix, target, width, classes, inflate or "")
+    return ImportReport(*found, tuple(matched), filled, tuple(ignored))
 
 
 def infer_architecture(tensors: dict[str, Tensor], source: str) -> str:
-    """The network whose temporal kernels and block counts these tensors have.
-
-    Raises:
-        WeightsError: none has; what was found is named.
-    """
+    """The network whose temporal kernels and block counts these tensors have; `WeightsError` where none has."""
     import torch
 
     from kuleshov.backbones.protocol import build_backbone
@@ -184,10 +162,3 @@ def _inflate_stem(tensors: dict[str, Tensor], found: str, target: str, rule: str
     else:
         tensors[STEM] = kernel.new_zeros(kernel.shape[0], 3, frames, 7, 7)
         tensors[STEM][:, :, frames // 2] = kernel[:, :, 0]
-
-
-def _fill_counters(tensors: dict[str, Tensor], expected: dict[str, Tensor]) -> tuple[str, ...]:
-    """Fill in batch counters, which not every code base saves; return the keys filled so."""
-    counters = sorted(k for k in expected if k.endswith("num_batches_tracked") and k not in tensors)
-    tensors.update({key: expected[key].new_zeros(()) for key in counters})
-    return tuple(counters)

@@ -64,13 +64,7 @@ def build_backbone(spec: BackboneSpec, by_user: bool = True, named_in: str = "")
 
 
 def backbone_manifest(network: nn.Module, clip: ClipFormat | None = None, **facts: Any) -> dict[str, Any]:
-    """A backbone's manifest: class path, arguments, feature width, the clips it was trained on, and `facts`.
-
-    Args:
-        network: made by `build_backbone`.
-        clip: the network's own by default.
-        facts: method, data, epochs and whatever else is to be recorded.
-    """
+    """The manifest of a backbone from `build_backbone`: class path, arguments, width, clips, and `facts`."""
     clip = network.clip if clip is None else clip
     width = network.feature_width
     return {"kind": "backbone", **network.spec, "feature_width": width, "clip": clip.to_dict(), **facts}
@@ -144,7 +138,7 @@ def resolve_backbone(weights: str | Path | None = None, backbone: BackboneSpec |
     network = build_backbone(backbone).eval()
     if weights is not None:
         manifest = load_backbone_weights(network, weights)
-        network.clip, network.manifest = _clip(manifest, weights), {**manifest, **network.spec}
+        network.clip, network.manifest = ClipFormat.from_dict(manifest["clip"]), {**manifest, **network.spec}
     else:
         network.manifest = backbone_manifest(network, sha256=_sha256_tensors(network))
     return network
@@ -195,14 +189,10 @@ def describe_backbone(manifest: Mapping[str, Any]) -> str:
 
 def _load(path: str | Path) -> tuple[nn.Module, dict[str, Tensor]]:
     body, head, manifest = _read(path)
-    try:
-        spec = {"class_path": manifest["class_path"], "init_args": manifest["init_args"]}
-    except KeyError as error:
-        raise WeightsError(f"{path}: the manifest lacks {error}: export the weights again") from error
-    clip = _clip(manifest, path)
+    spec = {name: manifest[name] for name in ("class_path", "init_args")}
     network = build_backbone(spec, by_user=False, named_in=str(path))
     load_into(network, body, str(path))
-    network.manifest, network.clip = manifest, clip
+    network.manifest, network.clip = manifest, ClipFormat.from_dict(manifest["clip"])
     return network.eval(), head
 
 
@@ -212,16 +202,12 @@ def _read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[
     kind = manifest.get("kind") if isinstance(manifest, dict) else None
     if kind != "backbone":
         raise WeightsError(f"{path} holds no backbone (its manifest says {kind!r}): name other weights")
+    lacking = [name for name in ("class_path", "init_args", "clip") if name not in manifest]
+    if lacking:
+        raise WeightsError(f"{path}: the manifest lacks {', '.join(lacking)}: export the weights again")
     names = [name for name in tensors if manifest.get("classes") and name.startswith(HEAD_PREFIX)]
     head = {name.removeprefix(HEAD_PREFIX): tensors.pop(name) for name in names}
     return tensors, head, manifest
-
-
-def _clip(manifest: Mapping[str, Any], path: str | Path) -> ClipFormat:
-    try:
-        return ClipFormat.from_dict(manifest["clip"])
-    except KeyError as error:
-        raise WeightsError(f"{path}: the manifest lacks {error}: export the weights again") from error
 
 
 def _sha256_tensors(network: nn.Module) -> str:

@@ -29,14 +29,8 @@ class Stem(nn.Module):
 
     def __init__(self, channels: int, temporal_kernel: int, temporal_stride: int) -> None:
         super().__init__()
-        self.conv = nn.Conv3d(
-            3,
-            channels,
-            kernel_size=(temporal_kernel, 7, 7),
-            stride=(temporal_stride, 2, 2),
-            padding=(temporal_kernel // 2, 3, 3),
-            bias=False,
-        )
+        kernel, stride, padding = (temporal_kernel, 7, 7), (temporal_stride, 2, 2), (temporal_kernel // 2, 3, 3)
+        self.conv = nn.Conv3d(3, channels, kernel, stride, padding, bias=False)
         self.bn = batch_norm(channels)
         self.relu = nn.ReLU(inplace=True)
         self.pool_layer = nn.MaxPool3d((1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))
@@ -133,11 +127,9 @@ class ResNet3d(nn.Module):
         self.s1 = nn.Module()
         self.s1.add_module("pathway0_stem", Stem(width, stem_kernel, stem_stride))
         inputs = width
-        for stage in range(4):
+        for stage, (depth, kernels) in enumerate(zip(depths, temporal_kernels, strict=True)):
             outputs = 4 * width * 2**stage
-            self.add_module(
-                f"s{stage + 2}", _stage(inputs, outputs, depths[stage], temporal_kernels[stage], 1 if stage == 0 else 2)
-            )
+            self.add_module(f"s{stage + 2}", _stage(inputs, outputs, depth, kernels, 1 if stage == 0 else 2))
             inputs = outputs
         self.pathway0_pool = nn.MaxPool3d((2, 1, 1), stride=(2, 1, 1)) if pool_after_res2 else nn.Identity()
         _initialize(self, zero_init_final_gamma)
@@ -174,16 +166,9 @@ class ResNet3d(nn.Module):
 def _stage(inputs: int, outputs: int, depth: int, kernels: Sequence[int], stride: int) -> nn.Sequential:
     blocks = nn.Sequential()
     for index in range(depth):
-        blocks.add_module(
-            f"pathway0_res{index}",
-            Bottleneck(
-                inputs if index == 0 else outputs,
-                outputs // 4,
-                outputs,
-                kernels[index % len(kernels)],
-                stride if index == 0 else 1,
-            ),
-        )
+        block = Bottleneck(inputs, outputs // 4, outputs, kernels[index % len(kernels)], stride)
+        blocks.add_module(f"pathway0_res{index}", block)
+        inputs, stride = outputs, 1
     return blocks
 
 
@@ -201,18 +186,10 @@ def _initialize(network: nn.Module, zero_init_final_gamma: bool) -> None:
 def _recomputed(module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """`forward(x)`, of which only x is kept for the backward pass (Chen et al., arXiv 1604.06174).
 
-    Args:
-        module: the module whose batch norms `forward` uses; their running statistics move once.
-        forward: draws no random numbers.
-        x: any tensor.
+    The running statistics of the module's batch norms move once; `forward` draws no random numbers.
     """
-    return checkpoint(
-        forward,
-        x,
-        use_reentrant=False,
-        preserve_rng_state=False,
-        context_fn=lambda: (nullcontext(), _statistics_held(module)),
-    )
+    options = {"use_reentrant": False, "preserve_rng_state": False}
+    return checkpoint(forward, x, context_fn=lambda: (nullcontext(), _statistics_held(module)), **options)
 
 
 @contextmanager
