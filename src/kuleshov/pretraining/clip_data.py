@@ -116,12 +116,9 @@ class PretrainingClips(pl.LightningDataModule):
         self.probe = [labeled_videos(path, self.probe_limit, self.video_root) for path in lists]
         paths = [video.path for videos in (self.videos, *self.probe) for video in videos]
         self.source = FrameSource(paths, self.short_side, self.backend, self.cache_bytes)
-        folder = self.trainer.default_root_dir if self.trainer is not None else None
-        self.bad_files = BadFiles(
-            total=len(set(paths)),
-            path=Path(folder) / BAD_FILES_FILE if folder is not None else None,
-            limit=self.unreadable_limit,
-        )
+        listed = Path(self.trainer.default_root_dir) / BAD_FILES_FILE if self.trainer is not None else None
+        bad_files = BadFiles(total=len(set(paths)), path=listed, limit=self.unreadable_limit)
+        self.shared = {"seed": self.seed, "bad_files": bad_files}
         self.train_clips = self.training_clips()
 
     def set_epoch(self, epoch: int) -> None:
@@ -155,7 +152,7 @@ class PretrainingClips(pl.LightningDataModule):
 
     def _center_clips(self, videos: list[Video]) -> LabeledClip:
         view = crop_view(self.clip_format.crop_size)
-        return LabeledClip(videos, self.source, view, self.clip_format, False, self.seed, self.bad_files)
+        return LabeledClip(videos, self.source, view, self.clip_format, False, **self.shared)
 
     def _loader(self, dataset: Dataset, **options: Any) -> DataLoader:
         return DataLoader(
@@ -220,7 +217,7 @@ class ClipPairs(PretrainingClips):
 
     def training_clips(self) -> TwoClips:
         """Two clips a video, by the interval law."""
-        return TwoClips(self.videos, self.source, self.views, self.clip_format, self.seed, self.bad_files)
+        return TwoClips(self.videos, self.source, self.views, self.clip_format, **self.shared)
 
 
 class LabeledClips(PretrainingClips):
@@ -236,7 +233,7 @@ class LabeledClips(PretrainingClips):
 
     def training_clips(self) -> LabeledClip:
         """One clip a video, at a random time, randomly cropped and flipped."""
-        return LabeledClip(self.videos, self.source, self.view, self.clip_format, True, self.seed, self.bad_files)
+        return LabeledClip(self.videos, self.source, self.view, self.clip_format, True, **self.shared)
 
 
 class MotionPairs(PretrainingClips):
@@ -293,8 +290,8 @@ class MotionPairs(PretrainingClips):
             files = FrameSource(paths, None, self.backend, self.cache_bytes)
         given = (self.motion_format, self.motion_view, self.motion_maximum)
         motion = MotionInput(*given, self.motion_folder, files, self.motion_memo)
-        shared = (self.clip_format, motion, self.shift, self.seed, self.bad_files)
-        return VisualMotionClips(self.videos, self.source, self.view, *shared)
+        clips = (self.clip_format, motion, self.shift)
+        return VisualMotionClips(self.videos, self.source, self.view, *clips, **self.shared)
 
 
 class LabeledPart(Dataset):
