@@ -142,10 +142,7 @@ class LabeledFeatures:
 def untrained(like: nn.Module, kind: Untrained, seed: int) -> nn.Module:
     """A network of the same class and arguments with random weights, reading the same clips; seeded.
 
-    Args:
-        like: made by `build_backbone` or `load_backbone`.
-        kind: `default`, or `zero-gamma`: a 3-D ResNet whose residual blocks start as their shortcuts.
-        seed: of the weights.
+    `zero-gamma` is a 3-D ResNet whose residual blocks start as their shortcuts, `default` one whose blocks do not.
     """
     arguments = dict(like.spec["init_args"])
     if "zero_init_final_gamma" in signature(import_named(like.spec["class_path"], by_user=True)).parameters:
