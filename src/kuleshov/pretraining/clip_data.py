@@ -153,7 +153,7 @@ class PretrainingClips(pl.LightningDataModule):
             return []
         view = crop_view(self.clip_format.crop_size)
         parts = [
-            LabeledClip(videos, self.source, view, self.shape, False, self.seed, self.bad_files)
+            LabeledClip(videos, self.source, view, self.shape, False, seed=self.seed, bad_files=self.bad_files)
             for videos in self.probe
         ]
         return self._loader(ProbeClips(parts), max(1, self.global_batch // world_size()))
@@ -242,7 +242,7 @@ class ClipPairs(PretrainingClips):
 
     def make(self, videos: list[Video], source: FrameSource, bad_files: BadFiles) -> TwoClips:
         """Two clips a video, by the interval law."""
-        return TwoClips(videos, source, self.views, self.shape, self.seed, bad_files)
+        return TwoClips(videos, source, self.views, self.shape, seed=self.seed, bad_files=bad_files)
 
 
 class LabeledClips(PretrainingClips):
@@ -259,7 +259,7 @@ class LabeledClips(PretrainingClips):
     def make(self, videos: list[Video], source: FrameSource, bad_files: BadFiles) -> LabeledClip:
         """One clip a video, at a random time, randomly cropped and flipped."""
         view = crop_view(self.clip_format.crop_size, self.area)
-        return LabeledClip(videos, source, view, self.shape, True, self.seed, bad_files)
+        return LabeledClip(videos, source, view, self.shape, True, seed=self.seed, bad_files=bad_files)
 
 
 class MotionPairs(PretrainingClips):
@@ -321,4 +321,5 @@ class MotionPairs(PretrainingClips):
             files = FrameSource(paths, None, self.backend, self.cache_bytes)
         shape, view, memo = self.motion_shape, self.motion_view, self.motion_memo
         motion = MotionInput(shape, view, self.motion_maximum, self.motion_folder, files, memo)
-        return VisualMotionClips(videos, source, self.view, self.shape, motion, self.shift, self.seed, bad_files)
+        shared = {"seed": self.seed, "bad_files": bad_files}
+        return VisualMotionClips(videos, source, self.view, self.shape, motion, self.shift, **shared)

@@ -15,11 +15,12 @@ from av.video.reformatter import VideoReformatter
 from kuleshov.core.errors import VideoError
 from kuleshov.video.metadata import (
     READ_ERRORS,
+    check_tail,
     declared_end,
+    frame_length,
     open_video,
     packet_index,
     plain_reason,
-    tail_tolerance,
     time_slack,
 )
 
@@ -39,16 +40,6 @@ def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, i
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def check_tail(path: Path, time: float, end: float, declared: float | None) -> None:
-    """Refuse to repeat the last frame where the file claims to go on: its end is missing.
-
-    Raises:
-        VideoError: `time` lies in the claimed part that holds no frames.
-    """
-    if declared is not None and min(time, declared) - end > tail_tolerance(declared):
-        raise VideoError(path, f"it claims {declared:.1f} s, but its frames end at {end:.1f} s")
-
-
 class PyAVDecoder:
     """Decodes a video with PyAV; converts a frame to RGB only when it is asked for.
 
@@ -66,12 +57,10 @@ class PyAVDecoder:
         self._manager = open_video(self._path)
         self._container, self._stream = self._manager.__enter__()
         self._reformatter = VideoReformatter()
-        self._step = 1 / (float(self._stream.average_rate or self._stream.guessed_rate or 0) or 25.0)
-        self._base = float(self._stream.time_base)
+        self._step, self._base = frame_length(self._stream), float(self._stream.time_base)
         self._slack = time_slack(self._base, self._step)
         self._decoder = self._container.decode(self._stream)
-        self._clock = 0.0
-        self._origin = None
+        self._clock, self._origin = 0.0, None
         self._next = self._decode()
         if self._next is None:
             raise VideoError(self._path, "it holds no frames")

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from kuleshov.core.errors import KuleshovError, VideoError
-from kuleshov.video.decoders import check_tail, scaled_size
-from kuleshov.video.metadata import PacketIndex, packet_index
+from kuleshov.video.decoders import scaled_size
+from kuleshov.video.metadata import PacketIndex, check_tail, packet_index
 from kuleshov.video.reader import Backend, VideoReader
 
 log = logging.getLogger(__name__)
