@@ -16,9 +16,8 @@ from kuleshov.core.files import sha256_ids
 from kuleshov.core.results import global_seed
 from kuleshov.pretraining.global_batch_sampler import GlobalBatchSampler
 from kuleshov.pretraining.video_lists import Kind, evenly, read_videos
-from kuleshov.training.bad_files_monitor import BAD_FILES_FILE
 from kuleshov.video.augmentation import ClipAugmentation, crop_view, cvrl_views, modist_view
-from kuleshov.video.bad_files import BadFiles
+from kuleshov.video.bad_files import BAD_FILES_FILE, BadFiles
 from kuleshov.video.clip_datasets import ClipDataset, LabeledClip, MotionInput, TwoClips, VisualMotionClips
 from kuleshov.video.clip_format import ClipFormat
 from kuleshov.video.frame_source import FrameSource

@@ -19,7 +19,7 @@ from kuleshov.pretraining.batch_norm import share_batch_norm
 from kuleshov.pretraining.clip_images import filmstrip, paired_rows
 from kuleshov.pretraining.knn import knn_predict, majority_accuracy
 from kuleshov.pretraining.representation_health import collapse_reason, effective_rank
-from kuleshov.training.bad_files_monitor import BadFilesMonitor
+from kuleshov.training.callbacks import BadFilesMonitor
 from kuleshov.training.optimization import parameter_groups, warmup_cosine
 from kuleshov.video.clip_format import ClipFormat
 

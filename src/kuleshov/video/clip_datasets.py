@@ -256,13 +256,7 @@ class LabeledClip(ClipDataset):
     """
 
     def __init__(
-        self,
-        videos: Sequence[Video],
-        source: FrameSource,
-        view: ViewPolicy,
-        clip: ClipFormat,
-        train: bool,
-        **shared,
+        self, videos: Sequence[Video], source: FrameSource, view: ViewPolicy, clip: ClipFormat, train: bool, **shared
     ) -> None:
         super().__init__(videos, source, clip, **shared)
         bare = next((video.id for video in videos if video.label is None), None)
