@@ -27,7 +27,7 @@ from kuleshov.metrics.answers import Answers
 from kuleshov.pretraining.batch_norm import share_batch_norm
 from kuleshov.pretraining.probes import knn_answers, knn_scores
 from kuleshov.pretraining.representation_health import collapse_reason, effective_rank
-from kuleshov.training.bad_files_monitor import BadFilesMonitor
+from kuleshov.training.callbacks import BadFilesMonitor
 from kuleshov.training.optimization import OptimizedModule
 from kuleshov.video.clip_format import ClipFormat
 

@@ -18,15 +18,14 @@ from kuleshov.core.files import sha256_ids
 from kuleshov.core.random import numpy_generator
 from kuleshov.core.results import global_seed
 from kuleshov.datasets.registry import data_set
-from kuleshov.training.bad_files_monitor import BAD_FILES_FILE
 from kuleshov.video.augmentation import ClipAugmentation, crop_view, cvrl_views, modist_view
-from kuleshov.video.bad_files import BadFiles
+from kuleshov.video.bad_files import BAD_FILES_FILE, BadFiles
 from kuleshov.video.clip_datasets import ClipDataset, LabeledClip, MotionInput, TwoClips, VisualMotionClips
 from kuleshov.video.clip_format import ClipFormat
 from kuleshov.video.frame_source import FrameSource
 from kuleshov.video.optical_flow import MotionMemo, motion_path
 from kuleshov.video.reader import Backend
-from kuleshov.video.video_file import Video
+from kuleshov.video.video_file import Video, evenly
 
 log = logging.getLogger(__name__)
 _CONSTANTS = {"none": ((0.0,) * 3, (1.0,) * 3), "kinetics": ((0.45,) * 3, (0.225,) * 3)}
@@ -348,6 +347,4 @@ class GlobalBatchSampler(DistributedSampler):
 def labeled_videos(path: str | Path, limit: int | None = None, video_root: str | None = None) -> list[Video]:
     """The videos of a labeled list that are on disk, at most `limit` of them, evenly chosen."""
     videos, _ = data_set("k400").videos(path, ("val",), video_root)
-    if limit is None or len(videos) <= limit:
-        return videos
-    return [videos[place * len(videos) // limit] for place in range(limit)]
+    return evenly(videos, limit)
