@@ -1,5 +1,6 @@
 """The callbacks of every training: reproducible draws, what is logged, and what is written when it ends."""
 
+import logging
 import sys
 import time
 from copy import deepcopy
@@ -17,7 +18,10 @@ from kuleshov.core.distributed import gather_objects
 from kuleshov.core.files import sha256_file
 from kuleshov.core.results import Report, append_results, global_seed
 from kuleshov.core.weights import save_weights
+from kuleshov.training.guards import StopAtNonFinite
+from kuleshov.video.bad_files import BAD_FILES_FILE, BadFiles
 
+log = logging.getLogger(__name__)
 RESULTS, PREDICTIONS, CHECKPOINTS = "results.jsonl", "predictions", "checkpoints"
 
 
@@ -221,6 +225,30 @@ def plain_hparams(module: pl.LightningModule) -> dict[str, Any]:
     return {name: value for name, value in module.hparams.items() if not name.startswith("_")}
 
 
+class BadFilesMonitor(pl.Callback):
+    """Logs `data/decode_fail`, the number of unreadable files, after every epoch, and names them when the fit ends.
+
+    Args:
+        filename: name of the list in the run's folder.
+    """
+
+    def __init__(self, filename: str = BAD_FILES_FILE) -> None:
+        self.filename = filename
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log the number of files listed so far."""
+        found = BadFiles(1, Path(trainer.default_root_dir) / self.filename).reasons
+        pl_module.log("data/decode_fail", float(len(found)), rank_zero_only=True)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Name the first files and why they could not be read."""
+        path = Path(trainer.default_root_dir) / self.filename
+        reasons = BadFiles(1, path).reasons
+        if trainer.is_global_zero and reasons:
+            named = "; ".join(f"{name} ({reason})" for name, reason in list(reasons.items())[:5])
+            log.warning("%d unreadable videos were replaced: %s; all in %s", len(reasons), named, path)
+
+
 def has_step(module: pl.LightningModule, stage: str) -> bool:
     """Whether a module has a step of its own for a stage, such as `test`."""
     return getattr(type(module), f"{stage}_step") is not getattr(pl.LightningModule, f"{stage}_step")
@@ -228,6 +256,7 @@ def has_step(module: pl.LightningModule, stage: str) -> bool:
 
 DEFAULT = (  # of every training, after those that its configuration names
     SeedEveryBatch,
+    StopAtNonFinite,
     LastCheckpoint,
     ExportWeights,
     WriteResults,

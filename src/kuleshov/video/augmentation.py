@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kuleshov.video import color as color
+from kuleshov.video import color
 
 _ATTEMPTS = 100
 # PySlowFast's mean and standard deviation, all channels
@@ -23,23 +23,18 @@ CACHE_BYTES = 1_000_000
 
 @dataclass(frozen=True)
 class ViewPolicy:
-    """What may be drawn for a view; probabilities in [0, 1].
+    """What may be drawn for a view.
 
     Attributes:
         size: pixels of the square frames given.
         area: least and greatest share of the frame's area that is cropped.
         aspect: least and greatest width over height of the crop.
         log_aspect: draw the aspect log-uniformly instead of uniformly.
-        flip: probability of a horizontal flip.
-        jitter: probability of color jitter.
-        brightness: the factor is uniform on 1 +- this, not below 0.
-        contrast: likewise.
-        saturation: likewise.
-        hue: the shift is uniform on +- this, in turns of the color circle.
-        gray: probability of dropping the colors.
-        blur: probability of a Gaussian blur.
+        flip, jitter, gray, blur, solarize: probabilities of a horizontal flip, color jitter, dropping the colors, a
+            Gaussian blur, and of inverting the values from 0.5 upwards.
+        brightness, contrast, saturation: the jitter's factor is uniform on 1 +- this, not below 0.
+        hue: the jitter's shift is uniform on +- this, in turns of the color circle.
         sigma: least and greatest standard deviation of the blur, in pixels.
-        solarize: probability of inverting the values from 0.5 upwards.
     """
 
     size: int
@@ -73,21 +68,16 @@ def cvrl_views(
         color: multiplies the released strengths of the color jitter.
         blur: multiplies the released probabilities of blurring.
     """
-    common = {"brightness": 0.8 * color, "contrast": 0.8 * color, "saturation": 0.8 * color}
-    common |= {"hue": 0.2 * color, "jitter": 0.8, "gray": 0.2}
-    blurs, solarizes = ((1.0, 0.1), (0.0, 0.2)) if asymmetric else ((0.5, 0.5), (0.0, 0.0))
-    first, second = (
-        ViewPolicy(size, area=(area_low, 1.0), blur=blur * share, solarize=solarize, **common)
-        for share, solarize in zip(blurs, solarizes, strict=True)
-    )
-    return first, second
+    jitter = dict.fromkeys(("brightness", "contrast", "saturation"), 0.8 * color)
+    common = {"size": size, "area": (area_low, 1.0), "jitter": 0.8, "gray": 0.2, "hue": 0.2 * color, **jitter}
+    (first, second), solarize = ((1.0, 0.1), 0.2) if asymmetric else ((0.5, 0.5), 0.0)
+    return ViewPolicy(blur=blur * first, **common), ViewPolicy(blur=blur * second, solarize=solarize, **common)
 
 
 def modist_view(size: int, jitter: float = 0.8, gray: float = 0.2, blur: float = 0.5) -> ViewPolicy:
     """MoDist's visual view: magnitudes of the official code; its probabilities are not known and chosen here."""
-    return ViewPolicy(
-        size, log_aspect=True, jitter=jitter, brightness=0.4, contrast=0.4, saturation=0.4, gray=gray, blur=blur
-    )
+    magnitudes = dict.fromkeys(("brightness", "contrast", "saturation"), 0.4)
+    return ViewPolicy(size, log_aspect=True, jitter=jitter, gray=gray, blur=blur, **magnitudes)
 
 
 def crop_view(size: int, area: tuple[float, float] = (0.3, 1.0)) -> ViewPolicy:
@@ -97,13 +87,13 @@ def crop_view(size: int, area: tuple[float, float] = (0.3, 1.0)) -> ViewPolicy:
 
 @dataclass(frozen=True)
 class ViewParameters:
-    """What was drawn for one view of one sample, the same for all frames of the clip.
+    """What was drawn for one view of one sample, the same for all frames of the clip; by default nothing is changed.
 
     Attributes:
         top, left, height, width: the crop, as shares of the frame's height and width.
         flip, jitter, gray, solarize: 1 where done, else 0.
-        order: the place of (brightness, contrast, saturation, hue) in the jitter, a permutation as a number
-            in base 4, first operation first.
+        order: the jitter's operations (0 brightness, 1 contrast, 2 saturation, 3 hue) as digits of a number in
+            base 4, first operation first.
         brightness, contrast, saturation, hue: the jitter's factors and shift.
         sigma: the blur's standard deviation in pixels, 0 for none.
     """
@@ -112,16 +102,16 @@ class ViewParameters:
     left: float
     height: float
     width: float
-    flip: float
-    jitter: float
-    order: float
-    brightness: float
-    contrast: float
-    saturation: float
-    hue: float
-    gray: float
-    sigma: float
-    solarize: float
+    flip: float = 0.0
+    jitter: float = 0.0
+    order: float = 27.0
+    brightness: float = 1.0
+    contrast: float = 1.0
+    saturation: float = 1.0
+    hue: float = 0.0
+    gray: float = 0.0
+    sigma: float = 0.0
+    solarize: float = 0.0
 
     def vector(self) -> np.ndarray:
         """All values as float32 (14,), in the order of the attributes."""
@@ -159,29 +149,16 @@ def draw_view(generator: np.random.Generator, height: int, width: int, policy: V
     The number of draws outside the crop does not depend on the outcomes, so that changing a probability
     leaves the other draws of the sample as they were.
     """
-    coins = generator.random(5)
+    chances = (policy.flip, policy.jitter, policy.gray, policy.blur, policy.solarize)
+    flip, jitter, gray, blur, solarize = (generator.random(5) < chances).astype(float)
     spans = (policy.brightness, policy.contrast, policy.saturation)
     factors = [generator.uniform(max(0.0, 1 - span), 1 + span) for span in spans]
     shift = generator.uniform(-policy.hue, policy.hue)
-    order = int(generator.permutation(4) @ (64, 16, 4, 1))
+    order = float(generator.permutation(4) @ (64, 16, 4, 1))
     sigma = generator.uniform(*policy.sigma)
     top, left, crop_height, crop_width = draw_crop(generator, height, width, policy)
-    return ViewParameters(
-        top=top / height,
-        left=left / width,
-        height=crop_height / height,
-        width=crop_width / width,
-        flip=float(coins[0] < policy.flip),
-        jitter=float(coins[1] < policy.jitter),
-        order=float(order),
-        brightness=factors[0],
-        contrast=factors[1],
-        saturation=factors[2],
-        hue=shift,
-        gray=float(coins[2] < policy.gray),
-        sigma=sigma * float(coins[3] < policy.blur),
-        solarize=float(coins[4] < policy.solarize),
-    )
+    crop = (top / height, left / width, crop_height / height, crop_width / width)
+    return ViewParameters(*crop, flip, jitter, order, *factors, shift, gray, sigma * blur, solarize)
 
 
 def center_view(height: int, width: int, squash: bool = False) -> ViewParameters:
@@ -189,8 +166,7 @@ def center_view(height: int, width: int, squash: bool = False) -> ViewParameters
     side = min(height, width)
     crop_height, crop_width = (height, width) if squash else (side, side)
     top, left = (height - crop_height) // 2, (width - crop_width) // 2
-    crop = (top / height, left / width, crop_height / height, crop_width / width)
-    return ViewParameters(*crop, 0.0, 0.0, 27.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0)
+    return ViewParameters(top / height, left / width, crop_height / height, crop_width / width)
 
 
 def crop_clip(frames: np.ndarray, view: ViewParameters, size: int) -> Tensor:
@@ -243,7 +219,7 @@ class ClipAugmentation(nn.Module):
         owned = clips.float().div_(255) if clips.dtype == torch.uint8 else clips.to(torch.float32, copy=True)
         if parameters is not None:
             owned = self._by_parts(owned, parameters.float())
-        return owned.sub_(_MEAN).div_(_STD) if self.normalize == "kinetics" else owned
+        return owned.sub_(_MEAN).div_(_STD) if self.pixel_normalization == "kinetics" else owned
 
     def _by_parts(self, clips: Tensor, parameters: Tensor) -> Tensor:
         # operation after operation on what a CPU's cache cannot hold waits for memory at each
@@ -263,18 +239,13 @@ class ClipAugmentation(nn.Module):
         return clips.clamp_(0, 1)
 
     def _jitter(self, clips: Tensor, view: ViewParameters) -> Tensor:
-        operations = (
-            (color.adjust_brightness, view.brightness),
-            (color.adjust_contrast, view.contrast),
-            (color.adjust_saturation, view.saturation),
-            (color.adjust_hue, view.hue),
-        )
-        order = view.order.round().long()
+        operations = (color.adjust_brightness, color.adjust_contrast, color.adjust_saturation, color.adjust_hue)
+        settings, order = (view.brightness, view.contrast, view.saturation, view.hue), view.order.round().long()
         for divisor in (64, 16, 4, 1):
             # which operation each clip has in this place
             turn = order // divisor % 4
-            for number, (operation, setting) in enumerate(operations):
-                clips = _where((turn == number) & (view.jitter > 0), clips, operation, setting)
+            for number, operation in enumerate(operations):
+                clips = _where((turn == number) & (view.jitter > 0), clips, operation, settings[number])
         return clips
 
 

@@ -1,26 +1,25 @@
-"""Unreadable files in a training run: set aside with their reasons, replaced, and refused when too many.
+"""Unreadable files of a training run: listed with their reasons, replaced, and refused when too many."""
 
-Workers and ranks share one JSON-lines file; each line is appended by one write, so that a run killed at any
-moment leaves whole lines.
-"""
-
-import fcntl
 import json
 import os
 from pathlib import Path
 
-from kuleshov.core.errors import KuleshovError, VideoError
+from filelock import FileLock
 
+from kuleshov.core.errors import KuleshovError, VideoError
+from kuleshov.core.files import write_atomic
+
+BAD_FILES_FILE = "bad_files.jsonl"
 # so many are named in an error or summary; all are in the file
 _NAMED = 5
 
 
 class BadFiles:
-    """The files that one run could not read.
+    """The files that one run could not read, shared by its workers and ranks.
 
-    It counts and tells; it does not keep a file from being tried again, so that what a sample holds does
-    not depend on what other workers met before. A line holds the file's path, reason, size and modification
-    time: a file that was replaced since no longer counts.
+    It only counts: a listed file is tried again, so that what a sample holds does not depend on what other
+    workers met before. A line holds the file's path, reason, size and modification time: a file that was
+    replaced since no longer counts.
 
     Args:
         total: number of distinct files of the data set.
@@ -30,44 +29,30 @@ class BadFiles:
 
     def __init__(self, total: int, path: str | Path | None = None, limit: float = 0.2) -> None:
         if total < 1 or not 0 <= limit <= 1:
-            raise KuleshovError(f"a bad_files needs files and a limit in [0, 1], got {total} and {limit}")
+            raise KuleshovError(f"bad files need a number of files and a limit in [0, 1], got {total} and {limit}")
         self.total, self.limit = total, limit
         self.path = None if path is None else Path(path)
-        self._reasons: dict[str, dict] = {}
-        self._read_up_to = 0
+        self._entries: dict[str, dict] = {}
 
     def add(self, error: VideoError) -> None:
-        """Set a file aside.
+        """List a file.
 
         Raises:
             KuleshovError: more than the permitted share of the files is bad; names the first ones.
         """
-        self.refresh()
         if error.path not in self.reasons:
-            entry = {"path": error.path, "reason": error.reason, "state": _state(error.path)}
-            self._reasons[error.path] = entry
-            self._append(entry)
-            self.refresh()
+            self._entries[error.path] = {"path": error.path, "reason": error.reason, "state": _state(error.path)}
+            self._write(self._entries[error.path])
         if len(self.reasons) > self.limit * self.total:
             raise KuleshovError(f"{self.summary()}; more than {self.limit:.0%} is refused")
 
-    def refresh(self) -> None:
-        """Take in what other processes have appended since the last look."""
-        if self.path is None or not self.path.exists():
-            return
-        with self.path.open("rb") as file:
-            file.seek(self._read_up_to)
-            for line in file:
-                if not line.endswith(b"\n"):
-                    break
-                self._read_up_to += len(line)
-                entry = json.loads(line)
-                self._reasons[entry["path"]] = entry
-
     @property
     def reasons(self) -> dict[str, str]:
-        """Path -> reason of every bad file known here, sorted by path."""
-        entries = sorted(self._reasons.items())
+        """Path -> reason of every bad file that any process has listed, sorted by path."""
+        if self.path is not None and self.path.exists():
+            lines = map(json.loads, self.path.read_text(encoding="utf-8").splitlines())
+            self._entries |= {entry["path"]: entry for entry in lines}
+        entries = sorted(self._entries.items())
         return {path: entry["reason"] for path, entry in entries if entry["state"] == _state(path)}
 
     def summary(self) -> str:
@@ -79,26 +64,15 @@ class BadFiles:
         text = f"{len(reasons)} of {self.total} videos cannot be read"
         return f"{text}: {'; '.join(named)}{more}{where}" if named else text
 
-    def _append(self, entry: dict) -> None:
+    def _write(self, entry: dict) -> None:
         if self.path is None:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        line = (json.dumps(entry, sort_keys=True, ensure_ascii=False) + "\n").encode("utf-8")
-        handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            _end_torn_line(handle)
-            os.write(handle, line)
-        finally:
-            os.close(handle)
-
-
-def _end_torn_line(handle: int) -> None:
-    # a writer killed inside its write leaves half a line: cut it off
-    size = os.fstat(handle).st_size
-    tail = os.pread(handle, size, 0) if size else b"\n"
-    if not tail.endswith(b"\n"):
-        os.ftruncate(handle, tail.rfind(b"\n") + 1)
+        line = json.dumps(entry, sort_keys=True) + "\n"
+        with FileLock(f"{self.path}.lock"):
+            # the file is replaced as a whole: readers need no lock, and a killed writer leaves no half line
+            before = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+            write_atomic(self.path, before + line)
 
 
 def _state(path: str | Path) -> list[int] | None:

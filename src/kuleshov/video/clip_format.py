@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from kuleshov.core.errors import WeightsError
-from kuleshov.video import sampling
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,22 @@ class ClipFormat:
         return (self.num_frames - 1) * self.frame_stride / self.frame_rate
 
     def times(self, start: float, begin: float, end: float) -> np.ndarray:
-        """(T,) seconds of the frames of a clip from `start` on that loops inside [begin, end]."""
-        return sampling.clip_times(start, self.num_frames, self.frame_stride, self.frame_rate, begin, end)
+        """(T,) seconds of the frames of a clip from `start` on; past `end` it begins again at `begin`."""
+        times = start + np.arange(self.num_frames) * self.frame_seconds
+        if end <= begin:
+            return times
+        # rounding must not turn a frame at `end` into one at `begin`
+        length = end - begin
+        return begin + np.where(times - begin < length + 1e-9, times - begin, np.mod(times - begin, length))
+
+    def times_around(self, center: float, begin: float, end: float) -> np.ndarray:
+        """(T,) seconds of the frames around `center`, kept in [begin, end].
+
+        16 frames of stride 4 at 30 a second are steps -32, -28, ..., +28 from the center, and the last one stays a
+        step before `end`, as VidSitu's loader takes frames range(c - 32, c + 32, 4) of a segment's 300.
+        """
+        steps = (np.arange(self.num_frames) - self.num_frames // 2) * self.frame_stride
+        return np.clip(center + steps / self.frame_rate, begin, max(begin, end - 1.0 / self.frame_rate))
 
     def normalize(self, clips):
         """Turn a uint8 tensor (B, 3, T, H, W) in 0..255 into the floats that the backbone expects."""

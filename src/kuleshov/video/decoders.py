@@ -13,15 +13,8 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from kuleshov.core.errors import VideoError
-from kuleshov.video.metadata import (
-    READ_ERRORS,
-    declared_end,
-    open_video,
-    packet_index,
-    plain_reason,
-    tail_tolerance,
-    time_slack,
-)
+from kuleshov.video import metadata
+from kuleshov.video.metadata import READ_ERRORS, plain_reason
 
 # shorter gaps than this (seconds) are decoded through, longer ones are worth looking for a key frame
 _SEEK_GAP = 1.0
@@ -39,16 +32,6 @@ def scaled_size(width: int, height: int, short_side: int | None) -> tuple[int, i
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def check_tail(path: Path, time: float, end: float, declared: float | None) -> None:
-    """Refuse to repeat the last frame where the file claims to go on: its end is missing.
-
-    Raises:
-        VideoError: `time` lies in the claimed part that holds no frames.
-    """
-    if declared is not None and min(time, declared) - end > tail_tolerance(declared):
-        raise VideoError(path, f"it claims {declared:.1f} s, but its frames end at {end:.1f} s")
-
-
 class PyAVDecoder:
     """Decodes a video with PyAV; converts a frame to RGB only when it is asked for.
 
@@ -59,19 +42,16 @@ class PyAVDecoder:
 
     def __init__(self, path: str | Path, short_side: int | None = None) -> None:
         self._path, self._short_side = Path(path), short_side
-        self._image: np.ndarray | None = None
         self._open()
 
     def _open(self) -> None:
-        self._manager = open_video(self._path)
+        self._manager = metadata.open_video(self._path)
         self._container, self._stream = self._manager.__enter__()
         self._reformatter = VideoReformatter()
-        self._step = 1 / (float(self._stream.average_rate or self._stream.guessed_rate or 0) or 25.0)
-        self._base = float(self._stream.time_base)
-        self._slack = time_slack(self._base, self._step)
+        self._step, self._base = metadata.frame_length(self._stream), float(self._stream.time_base)
+        self._slack = metadata.time_slack(self._base, self._step)
         self._decoder = self._container.decode(self._stream)
-        self._clock = 0.0
-        self._origin = None
+        self._clock, self._origin = 0.0, None
         self._next = self._decode()
         if self._next is None:
             raise VideoError(self._path, "it holds no frames")
@@ -92,18 +72,16 @@ class PyAVDecoder:
         while self._next is not None and self._next[0] <= time + self._slack:
             self._advance()
         if self._next is None:
-            check_tail(self._path, time, self._end, declared_end(self._stream))
+            metadata.check_tail(self._path, time, self._end, metadata.declared_end(self._stream))
         if self._image is None:
             self._image = self._convert(self._frame)
         return self._image
 
     def _advance(self) -> None:
-        self._time, self._frame = self._next
-        self._image = None
+        (self._time, self._frame), self._image = self._next, None
         self._next = self._decode()
         if self._next is None:
-            length = (self._frame.duration or 0) * self._base
-            self._end = self._time + max(length, self._step)
+            self._end = self._time + max((self._frame.duration or 0) * self._base, self._step)
 
     def _decode(self) -> tuple[float, av.VideoFrame] | None:
         try:
@@ -128,9 +106,8 @@ class PyAVDecoder:
         if not self._worth_seeking(time):
             return
         for margin in _SEEK_MARGINS:
-            ticks = self._origin + int(max(0.0, time - margin) / self._base)
             try:
-                self._container.seek(ticks, stream=self._stream, backward=True)
+                self._container.seek(self._ticks(time - margin), stream=self._stream, backward=True)
                 found = self._key_frame()
             except (VideoError, *READ_ERRORS):
                 break
@@ -144,26 +121,25 @@ class PyAVDecoder:
     def _key_frame(self) -> tuple[float, av.VideoFrame] | None:
         # frames shown before the key frame lean on frames that were not decoded
         self._decoder = self._container.decode(self._stream)
-        while (found := self._decode()) is not None:
-            if found[1].key_frame:
-                return found
-        return None
+        while (found := self._decode()) is not None and not found[1].key_frame:
+            pass
+        return found
 
     def _worth_seeking(self, time: float) -> bool:
         index = self._stream.index_entries
         if len(index) < 2:
             return time - self._time > _BLIND_SEEK_GAP
-        ticks = self._origin + int(max(0.0, time - _SEEK_MARGINS[0]) / self._base)
-        place = index.search_timestamp(ticks, backward=True)
+        place = index.search_timestamp(self._ticks(time - _SEEK_MARGINS[0]), backward=True)
         return place >= 0 and (index[place].timestamp - self._origin) * self._base > self._next[0]
+
+    def _ticks(self, time: float) -> int:
+        return self._origin + int(max(0.0, time) / self._base)
 
     def _convert(self, frame: av.VideoFrame) -> np.ndarray:
         width, height = scaled_size(frame.width, frame.height, self._short_side)
-        shrinks = width * height < frame.width * frame.height
+        method = "AREA" if width * height < frame.width * frame.height else "BILINEAR"
         try:
-            image = self._reformatter.reformat(
-                frame, width, height, format="rgb24", interpolation="AREA" if shrinks else "BILINEAR"
-            ).to_ndarray()
+            image = self._reformatter.reformat(frame, width, height, format="rgb24", interpolation=method).to_ndarray()
         except READ_ERRORS as error:
             raise VideoError(self._path, f"its pixels cannot be converted ({plain_reason(error)})") from error
         turns = int(frame.rotation) // 90 % 4
@@ -180,17 +156,16 @@ class DecordDecoder:
     """
 
     def __init__(self, path: str | Path, short_side: int | None = None) -> None:
-        self._path, self._short_side = Path(path), short_side
-        self._index = packet_index(path)
-        decord = import_decord()
+        self._path, self._short_side, self._decord = Path(path), short_side, import_decord()
+        self._index = metadata.packet_index(path)
+        self._place, self._image = -1, None
         try:
-            self._reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
+            self._reader = self._decord.VideoReader(str(path), ctx=self._decord.cpu(0), num_threads=1)
             frames = len(self._reader)
-        except (decord.DECORDError, RuntimeError, OSError) as error:
+        except (self._decord.DECORDError, RuntimeError, OSError) as error:
             raise VideoError(path, f"decord cannot open it ({plain_reason(error)[:120]})") from error
         if frames != len(self._index.times):
             raise VideoError(path, f"decord finds {frames} frames, its packets are {len(self._index.times)}")
-        self._place, self._image = -1, None
 
     def close(self) -> None:
         """Close the file."""
@@ -204,16 +179,15 @@ class DecordDecoder:
         """
         place = int(self._index.shown([time])[0])
         if place == len(self._index.times) - 1:
-            check_tail(self._path, time, self._index.end, self._index.declared)
+            metadata.check_tail(self._path, time, self._index.end, self._index.declared)
         if place != self._place:
             self._image, self._place = self._read(place), place
         return self._image
 
     def _read(self, place: int) -> np.ndarray:
-        decord = import_decord()
         try:
             image = self._reader[place].asnumpy()
-        except (decord.DECORDError, RuntimeError, IndexError) as error:
+        except (self._decord.DECORDError, RuntimeError, IndexError) as error:
             reason = f"decord cannot decode frame {place} ({plain_reason(error)[:120]})"
             raise VideoError(self._path, reason) from error
         if image.shape[2] != 3:

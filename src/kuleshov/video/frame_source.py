@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from kuleshov.core.errors import KuleshovError, VideoError
-from kuleshov.video.decoders import check_tail, scaled_size
-from kuleshov.video.metadata import PacketIndex, packet_index
+from kuleshov.video.decoders import scaled_size
+from kuleshov.video.metadata import PacketIndex, check_tail, packet_index
 from kuleshov.video.reader import Backend, VideoReader
 
 log = logging.getLogger(__name__)
@@ -20,8 +20,8 @@ _SHARED_MEMORY = "/dev/shm"
 class FrameSource:
     """Gives frames by time, the same with and without cache, to the bit.
 
-    The cache keeps every frame of the files that fit into its budget, in the order of the list; whoever
-    needs a file first decodes it whole, once for all workers.
+    The cache keeps every frame of the files that fit into its budget, in the order of the list; the first
+    worker that needs a file decodes it whole, once for all workers.
 
     Args:
         paths: the distinct files.
@@ -39,7 +39,7 @@ class FrameSource:
     ) -> None:
         self.reader, self.short_side = VideoReader(backend), short_side
         self._place = {str(path): number for number, path in enumerate(dict.fromkeys(map(str, paths)))}
-        # seconds; NaN until somebody has looked
+        # seconds; NaN until they are known
         self._durations = torch.full((len(self._place),), float("nan"), dtype=torch.float64).share_memory_()
         self._slots: dict[int, tuple[int, tuple[int, int, int, int]]] = {}
         self._indices: dict[int, PacketIndex] = {}

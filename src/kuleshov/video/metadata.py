@@ -1,4 +1,4 @@
-"""What a video file says of itself: size, rate, length, rotation; and where its packets stand.
+"""What a video file says about itself: size, length, rotation; and the times of its frames.
 
 Times are seconds after the first frame, which is at 0 whatever the container's own clock says.
 """
@@ -25,34 +25,21 @@ class VideoInfo:
     """A video's properties.
 
     Attributes:
-        path: the file.
         duration: seconds from the first frame to the end of the last.
-        fps: mean frames per second.
-        frames: number of frames, None where the container does not say.
         width: pixels, after rotation.
         height: pixels, after rotation.
         rotation: degrees counter-clockwise by which frames are turned for display; a multiple of 90.
-        codec: FFmpeg's name of the codec.
-        start: the container's time of the first frame, in seconds.
-        variable_rate: whether the index shows frames of different lengths (only a suspicion: a container
-            without an index shows nothing).
     """
 
-    path: Path
     duration: float
-    fps: float
-    frames: int | None
     width: int
     height: int
     rotation: int
-    codec: str
-    start: float
-    variable_rate: bool
 
 
 @dataclass(frozen=True)
 class PacketIndex:
-    """Where a video's frames stand, from its packets, without decoding.
+    """The times of a video's frames, from its packets, without decoding.
 
     Attributes:
         times: (n,) float64 seconds of the frames in display order, the first at 0.
@@ -71,7 +58,7 @@ class PacketIndex:
     fault: str | None
 
     def shown(self, times: Sequence[float] | np.ndarray) -> np.ndarray:
-        """(T,) numbers of the frames shown at `times`: the last that stands at or before each, or the first."""
+        """(T,) numbers of the frames shown at `times`: the last whose time is at or before each, or the first."""
         places = np.searchsorted(self.times, np.asarray(times) + self.slack, side="right") - 1
         return np.maximum(places, 0)
 
@@ -99,34 +86,23 @@ def open_video(path: str | Path) -> Iterator[tuple[av.container.InputContainer, 
 
 
 def probe(path: str | Path) -> VideoInfo:
-    """Read a video's properties from its header and its first frame (rotation is told only there).
+    """Read a video's properties from its header and its first frame (only that one has the rotation).
 
     Raises:
         VideoError: the file cannot be opened or its first frame cannot be decoded.
     """
     with open_video(path) as (container, stream):
-        first = first_frame(path, container, stream)
+        try:
+            first = next(container.decode(stream), None)
+        except READ_ERRORS as error:
+            raise VideoError(path, f"its first frame cannot be decoded ({plain_reason(error)})") from error
+        if first is None:
+            raise VideoError(path, "it holds no frames")
         rotation = int(first.rotation) % 360
         width, height = (first.height, first.width) if rotation % 180 else (first.width, first.height)
-        base = stream.time_base
-        fps = float(stream.average_rate or stream.guessed_rate or 0) or 25.0
         declared = declared_end(stream)
         duration = float(declared if declared is not None else (container.duration or 0) / av.time_base)
-        if duration <= 0:
-            duration = packet_index(path).end
-        start = first.pts if first.pts is not None else (stream.start_time or 0)
-        return VideoInfo(
-            path=Path(path),
-            duration=duration,
-            fps=fps,
-            frames=stream.frames or None,
-            width=width,
-            height=height,
-            rotation=rotation,
-            codec=stream.codec_context.name,
-            start=float(start * base),
-            variable_rate=_index_varies(stream),
-        )
+    return VideoInfo(duration if duration > 0 else packet_index(path).end, width, height, rotation)
 
 
 def packet_index(path: str | Path) -> PacketIndex:
@@ -150,20 +126,19 @@ def _packet_index(path: str, _modified: int, _size: int) -> PacketIndex:
                 key = packet.pts if packet.is_keyframe else key
                 # decord counts these frames wrongly: 99 came out as 95
                 if key is None or packet.pts < key:
-                    fault = fault or "frames stand before the key frame that they need"
+                    fault = fault or "frames come before the key frame that they need"
                 stamps.append(packet.pts)
                 ends.append(packet.pts + (packet.duration or 0))
         except READ_ERRORS as error:
             fault = f"its packets cannot be read ({plain_reason(error)})"
         if not stamps:
             raise VideoError(path, "it holds no frames")
-        base, declared = float(stream.time_base), declared_end(stream)
-        fps = float(stream.average_rate or stream.guessed_rate or 0) or 25.0
+        base, declared, step = float(stream.time_base), declared_end(stream), frame_length(stream)
     ticks = np.sort(np.asarray(stamps, dtype=np.int64))
     times = (ticks - ticks[0]) * base
-    end = max((max(ends) - int(ticks[0])) * base, times[-1] + 1 / fps)
+    end = max((max(ends) - int(ticks[0])) * base, times[-1] + step)
     fault = fault or _timing_fault(ticks, declared, end)
-    return PacketIndex(times, end, time_slack(base, 1 / fps), declared, bool(stamps[0] == ticks[0]), fault)
+    return PacketIndex(times, end, time_slack(base, step), declared, bool(stamps[0] == ticks[0]), fault)
 
 
 def _require_file(path: str | Path) -> None:
@@ -178,9 +153,7 @@ def _timing_fault(ticks: np.ndarray, declared: float | None, end: float) -> str 
     steps = np.diff(ticks)
     if len(steps) and (steps.min() <= 0 or _varies(steps)):
         return "its frame rate is not constant"
-    if declared is not None and declared - end > tail_tolerance(declared):
-        return "it is truncated"
-    return None
+    return "it is truncated" if _tail_is_missing(end, declared, np.inf) else None
 
 
 def _varies(steps: np.ndarray) -> bool:
@@ -190,27 +163,19 @@ def _varies(steps: np.ndarray) -> bool:
     return bool((np.abs(steps - usual) > max(rounding, _RATE_TOLERANCE * usual)).any())
 
 
-def _index_varies(stream: av.VideoStream) -> bool:
-    stamps = [entry.timestamp for entry in stream.index_entries]
-    # without an entry a frame (Matroska indexes only key frames) the steps say nothing
-    if len(stamps) < 3 or (stream.frames and len(stamps) != stream.frames) or not stream.frames:
-        return False
-    return _varies(np.diff(np.asarray(stamps, dtype=np.int64)))
+def _tail_is_missing(end: float, declared: float | None, time: float) -> bool:
+    # the last frame may end before the header's claim by half a second or 2 %
+    return declared is not None and min(time, declared) - end > max(0.5, 0.02 * declared)
 
 
-def first_frame(path: str | Path, container: av.container.InputContainer, stream: av.VideoStream) -> av.VideoFrame:
-    """Decode a freshly opened video's first frame.
+def check_tail(path: Path, time: float, end: float, declared: float | None) -> None:
+    """Refuse to repeat the last frame where the file claims to go on: its end is missing.
 
     Raises:
-        VideoError: there is none.
+        VideoError: `time` lies in the claimed part that holds no frames.
     """
-    try:
-        first = next(container.decode(stream), None)
-    except READ_ERRORS as error:
-        raise VideoError(path, f"its first frame cannot be decoded ({plain_reason(error)})") from error
-    if first is None:
-        raise VideoError(path, "it holds no frames")
-    return first
+    if _tail_is_missing(end, declared, time):
+        raise VideoError(path, f"it claims {declared:.1f} s, but its frames end at {end:.1f} s")
 
 
 def declared_end(stream: av.VideoStream) -> float | None:
@@ -218,18 +183,18 @@ def declared_end(stream: av.VideoStream) -> float | None:
     return float(stream.duration * stream.time_base) if stream.duration else None
 
 
+def frame_length(stream: av.VideoStream) -> float:
+    """Seconds of a frame at the stream's mean rate; 1/25 where it has none."""
+    return 1 / (float(stream.average_rate or stream.guessed_rate or 0) or 25.0)
+
+
 def time_slack(tick: float, step: float) -> float:
     """Seconds by which a time may precede a frame's stamp and still show that frame.
 
     Covers floating point, and containers that round stamps to their clock (Matroska: 1 ms, so that frame 2
-    of 30 a second stands at 0.067 and 2/30 must find it); never more than a tenth of a frame.
+    of 30 a second is at 0.067 and 2/30 must find it); never more than a tenth of a frame.
     """
     return max(1e-4, min(0.51 * tick, 0.1 * step))
-
-
-def tail_tolerance(declared: float) -> float:
-    """Seconds by which the last frame may end before the header's claim: half a second or 2 %."""
-    return max(0.5, 0.02 * declared)
 
 
 def plain_reason(error: BaseException) -> str:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import lru_cache
 from itertools import count, takewhile
@@ -28,7 +28,6 @@ from kuleshov.video.reader import VideoReader, reader_version
 from kuleshov.video.video_file import Video
 
 log = logging.getLogger(__name__)
-MOTION_SUFFIX = ".mkv"
 
 
 @lru_cache(maxsize=1)
@@ -94,12 +93,12 @@ def motion_frames(pairs: np.ndarray, maximum: float, memo: MotionMemo | None = N
 
 
 def motion_path(folder: str | Path, video_id: str) -> Path:
-    """Where a video's motion lies in a folder of them.
+    """The file of a video's motion in a folder of them.
 
     Raises:
         KuleshovError: the id would lead out of the folder.
     """
-    path = Path(folder) / f"{video_id}{MOTION_SUFFIX}"
+    path = Path(folder) / f"{video_id}.mkv"
     if not path.resolve().is_relative_to(Path(folder).resolve()):
         raise KuleshovError(f"the video id {video_id!r} is no name for a file in {folder}")
     return path
@@ -146,29 +145,22 @@ def precompute(
         KuleshovError: the folder holds motion of other settings.
     """
     output, settings = Path(output), settings or MotionSettings()
-    _claim(output, settings)
-    present = [video.id for video in videos if motion_path(output, video.id).exists()]
-    waiting = [video for video in videos if video.id not in set(present)]
-    written, failed = [], {}
-    for video_id, reason in _work(waiting, output, settings, workers):
-        if reason is None:
-            written.append(video_id)
-        else:
-            failed[video_id] = reason
-            log.warning("no motion of %s: %s", video_id, reason)
-    return MotionSummary(sorted(written), present, failed)
-
-
-def _claim(output: Path, settings: MotionSettings) -> None:
-    described = {**vars(settings), "flow": f"opencv {cv2.__version__} DIS fast", "reader": reader_version()}
     path = output / "motion.json"
     if not path.exists():
-        write_json(path, described)
-    elif any(read_json(path).get(key) != described[key] for key in vars(settings)):
+        made = {"flow": f"opencv {cv2.__version__} DIS fast", "reader": reader_version()}
+        write_json(path, {**asdict(settings), **made})
+    elif not asdict(settings).items() <= read_json(path).items():
         raise KuleshovError(f"{path} was made with other settings: choose another folder or the same settings")
+    present = {video.id for video in videos if motion_path(output, video.id).exists()}
+    waiting = [video for video in videos if video.id not in present]
+    found = dict(_write_all(waiting, output, settings, workers))
+    failed = {video_id: reason for video_id, reason in found.items() if reason is not None}
+    for video_id, reason in failed.items():
+        log.warning("no motion of %s: %s", video_id, reason)
+    return MotionSummary(sorted(found.keys() - failed.keys()), sorted(present), failed)
 
 
-def _work(
+def _write_all(
     videos: list[Video], output: Path, settings: MotionSettings, workers: int
 ) -> Iterator[tuple[str, str | None]]:
     if workers == 0:
@@ -184,6 +176,7 @@ def _work(
 
 
 def _write_motion(video: Video, output: Path, settings: MotionSettings) -> tuple[str, str | None]:
+    """Write one video's motion; its id, and why it could not be written."""
     try:
         begin = video.start or 0.0
         end = probe(video.path).duration if video.end is None else video.end
@@ -198,7 +191,7 @@ def _write_motion(video: Video, output: Path, settings: MotionSettings) -> tuple
 
 
 def _encode(path: Path, frames: Iterator[np.ndarray], fps: float) -> None:
-    """Write uint8 (H, W, 3) frames without loss, each a key frame's worth of work to reach: every tenth."""
+    """Write uint8 (H, W, 3) frames without loss, every tenth a key frame."""
     rate = Fraction(fps).limit_denominator(1001)
     with av.open(str(path), "w", format="matroska") as container:
         stream = None

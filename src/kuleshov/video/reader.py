@@ -11,7 +11,7 @@ import numpy as np
 
 from kuleshov.core.errors import KuleshovError, VideoError
 from kuleshov.video.decoders import DecordDecoder, PyAVDecoder, import_decord
-from kuleshov.video.metadata import VideoInfo, packet_index, probe
+from kuleshov.video.metadata import packet_index, probe
 
 Backend = Literal["auto", "decord", "pyav"]
 
@@ -26,6 +26,8 @@ class VideoReader:
             constant frame rate; PyAV for all others, for streaming, and where decord fails or is missing.
     """
 
+    probe = staticmethod(probe)
+
     def __init__(self, backend: Backend = "auto") -> None:
         if backend not in ("auto", "decord", "pyav"):
             raise KuleshovError(f"unknown video backend {backend!r}: choose auto, decord or pyav")
@@ -33,17 +35,13 @@ class VideoReader:
             raise KuleshovError("decord is not installed here: choose the video backend auto or pyav")
         self.backend = backend
 
-    def probe(self, path: str | Path) -> VideoInfo:
-        """A video's properties, from its header and its first frame."""
-        return probe(path)
-
     def read(self, path: str | Path, times: Sequence[float] | np.ndarray, short_side: int | None = None) -> np.ndarray:
         """The frames shown at `times`, in any order and with repetitions, in one pass over the file.
 
         Args:
             path: the file.
             times: T seconds; the last frame whose time is <= t is shown at t, and the first and last
-                frames stand before and after the ends.
+                frames before and after the ends.
             short_side: pixels of the shorter side of the frames given; None for their own size.
 
         Returns:
@@ -53,13 +51,14 @@ class VideoReader:
             VideoError: the file cannot be read at these times.
         """
         ordered = np.sort(_checked_times(path, times))
-        for decoder_type in self._decoder_types(path):
+        decoder_types = self._decoder_types(path)
+        for decoder_type in decoder_types:
             try:
                 with closing(decoder_type(path, short_side)) as decoder:
                     frames = [decoder.at(time) for time in ordered]
                 break
             except VideoError:
-                if decoder_type is PyAVDecoder or self.backend == "decord":
+                if decoder_type is decoder_types[-1]:
                     raise
         places = np.empty(len(ordered), dtype=np.int64)
         places[np.argsort(np.asarray(times), kind="stable")] = np.arange(len(ordered))
@@ -81,7 +80,7 @@ class VideoReader:
             (window's index, uint8 (T, H, W, 3)), each window as soon as its last frame is there.
 
         Raises:
-            VideoError: the file cannot be read on.
+            VideoError: the file cannot be read.
         """
         decoder_type = DecordDecoder if self.backend == "decord" else PyAVDecoder
         buffers: dict[int, list[np.ndarray]] = {}
@@ -93,10 +92,10 @@ class VideoReader:
                     yield window, np.stack(buffers.pop(window))
 
     def _decoder_types(self, path: str | Path) -> list[type]:
-        if self.backend != "auto":
-            return [DecordDecoder if self.backend == "decord" else PyAVDecoder]
+        if self.backend == "decord":
+            return [DecordDecoder]
         # decord can crash the process on a damaged file: it only gets those that were found whole
-        if import_decord() is None or packet_index(path).fault is not None:
+        if self.backend == "pyav" or import_decord() is None or packet_index(path).fault is not None:
             return [PyAVDecoder]
         return [DecordDecoder, PyAVDecoder]
 
@@ -104,8 +103,7 @@ class VideoReader:
 def reader_version(backend: Backend = "auto") -> str:
     """Names and versions of the decoders behind a backend, for manifests."""
     names = {"auto": ("decord", "av"), "decord": ("decord",), "pyav": ("av",)}[backend]
-    present = [name for name in names if name != "decord" or import_decord() is not None]
-    return " ".join(f"{name} {version(name)}" for name in present)
+    return " ".join(f"{name} {version(name)}" for name in names if name != "decord" or import_decord() is not None)
 
 
 def _checked_times(path: str | Path, times: Sequence[float] | np.ndarray) -> np.ndarray:

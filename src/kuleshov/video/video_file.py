@@ -1,5 +1,6 @@
 """A video file, or a part of one, and which files are videos."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,13 @@ def videos_by_stem(folder: str | Path) -> dict[str, Path]:
     folder = Path(folder)
     found = sorted(filter(is_video, folder.iterdir()), key=_choice) if folder.is_dir() else []
     return {path.stem: path for path in found}
+
+
+def evenly(videos: Sequence[Video], limit: int | None) -> list[Video]:
+    """At most `limit` of the videos, evenly chosen; all where it is None."""
+    if limit is None or len(videos) <= limit:
+        return list(videos)
+    return [videos[place * len(videos) // limit] for place in range(limit)]
 
 
 def _choice(path: Path) -> tuple[int, str]:

@@ -12,8 +12,7 @@ from kuleshov.core.results import global_seed
 from kuleshov.datasets.vidsitu import VidSitu
 from kuleshov.tasks.segment_data import EpochOrder, spread
 from kuleshov.tasks.verbs.offscreen import read_offscreen
-from kuleshov.training.bad_files_monitor import BAD_FILES_FILE
-from kuleshov.video.bad_files import BadFiles
+from kuleshov.video.bad_files import BAD_FILES_FILE, BadFiles
 from kuleshov.video.clip_datasets import EventClips
 from kuleshov.video.clip_format import ClipFormat
 from kuleshov.video.frame_source import FrameSource

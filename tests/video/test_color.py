@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image, ImageEnhance, ImageOps
 
-from kuleshov.video import color as color
+from kuleshov.video import color
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import torch
 
 from kuleshov.core.random import numpy_generator
 from kuleshov.video import augmentation as augment
-from kuleshov.video import color as color
+from kuleshov.video import color
 from kuleshov.video.augmentation import ClipAugmentation, ViewParameters
 
 
