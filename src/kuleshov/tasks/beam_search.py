@@ -15,14 +15,14 @@ from torch import Tensor
 from kuleshov.core.errors import KuleshovError
 
 
-class State(Protocol):
-    """What a writer keeps between steps."""
+class DecoderState(Protocol):
+    """What a decoder keeps between steps."""
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows, in this order."""
 
 
-class Writer(Protocol):
+class TokenDecoder(Protocol):
     """A model that scores the next token."""
 
     def begin(self, rows: int, memory: Tensor | None = None, longest: int | None = None) -> Any:
@@ -33,7 +33,7 @@ class Writer(Protocol):
 
 
 @dataclass(frozen=True)
-class Written:
+class BeamResult:
     """The best description of each event.
 
     Attributes:
@@ -46,8 +46,8 @@ class Written:
 
 
 @torch.inference_mode()
-def write(
-    writer: Writer,
+def beam_search(
+    decoder: TokenDecoder,
     first: Tensor,
     memory: Tensor | None,
     *,
@@ -57,13 +57,13 @@ def write(
     beam: int = 1,
     longest: int = 60,
     length_penalty: float = 1.0,
-) -> Written:
+) -> BeamResult:
     """Beam search over all events at once; with a beam of 1, greedy search.
 
     Args:
-        writer: the model, in evaluation mode.
+        decoder: the model, in evaluation mode.
         first: (E,) long, the verbs' tokens.
-        memory: (E, M, width) what the writer attends to, or None.
+        memory: (E, M, width) what the decoder attends to, or None.
         end: id of the end.
         pad: id that fills the tokens after the end.
         never: ids that are never written.
@@ -80,11 +80,11 @@ def write(
     search = _Search(events, beam, longest, pad, end, length_penalty, first.device)
     if memory is not None and beam > 1:
         memory = memory.repeat_interleave(beam, dim=0)
-    state = writer.begin(events * beam, memory, longest)
+    state = decoder.begin(events * beam, memory, longest)
     last = first.repeat_interleave(beam)
     forbidden = torch.tensor(never, dtype=torch.long, device=first.device)
     for position in range(longest):
-        scores = writer.step(last, state).float().log_softmax(-1)  # (A * b, V)
+        scores = decoder.step(last, state).float().log_softmax(-1)  # (A * b, V)
         scores.index_fill_(1, forbidden, -torch.inf)
         if position == longest - 1:
             scores = _only(scores, end)
@@ -168,11 +168,11 @@ class _Search:
             return token.flatten(), None
         return token.flatten(), rows.flatten()
 
-    def best(self) -> Written:
+    def best(self) -> BeamResult:
         """The best finished hypothesis of every event."""
         scores, place = self.finished_scores.max(dim=1)
         rows = torch.arange(place.shape[0], device=place.device)
-        return Written(tokens=self.finished[rows, place], scores=scores)
+        return BeamResult(tokens=self.finished[rows, place], scores=scores)
 
 
 def _only(scores: Tensor, token: int) -> Tensor:
