@@ -1,9 +1,9 @@
 """The bases of all tasks: `ScoredTask`, the loop from batches to a report, and `EventTask`, with event features."""
 
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from kuleshov.core.errors import KuleshovError, WeightsError
@@ -104,7 +104,7 @@ class ScoredTask(OptimizedModule):
         elif self.trainer.is_global_zero and not self.trainer.fast_dev_run:
             folder = Path(self.trainer.default_root_dir) / PREDICTIONS
             self.write_predictions(folder, predicted)
-            rank_zero_info(f"no labels: not scored; {len(predicted)} predictions in {folder}")
+            print(f"no labels: not scored; {len(predicted)} predictions in {folder}", file=sys.stderr)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what the network was built from."""

@@ -22,42 +22,34 @@ class RelationHead(nn.Module):
     Args:
         width: D, width of an event feature.
         hidden: width of the hidden layers.
-        classes: number of relations.
         dropout: before the last layer.
     """
 
-    def __init__(self, width: int, hidden: int = 1024, classes: int = 4, dropout: float = 0.0) -> None:
+    def __init__(self, width: int, hidden: int = 1024, dropout: float = 0.0) -> None:
         super().__init__()
         self.event = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, hidden))
         self.pair = nn.Sequential(
-            nn.Linear(2 * hidden, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, classes)
+            nn.Linear(2 * hidden, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, len(RELATIONS))
         )
 
     def forward(self, events: Tensor) -> Tensor:
-        """Five event features (B, 5, D) -> logits (B, 4, classes) of Ev1, Ev2, Ev4, Ev5 against Ev3."""
+        """Five event features (B, 5, D) -> logits (B, 4, 4) of Ev1, Ev2, Ev4, Ev5 against Ev3."""
         projected = self.event(events)  # (B, 5, hidden)
         first, second = zip(*PAIRS, strict=True)
         return self.pair(torch.cat([projected[:, first], projected[:, second]], dim=-1))
 
 
 def class_weights(counts: Tensor) -> Tensor:
-    """Weights (classes,) inverse to the classes' frequencies, 1 on average over the labels.
-
-    Args:
-        counts: (classes,) how often each class occurs; one that never does gets weight 0.
-    """
+    """Weights (classes,) inverse to the classes' `counts`, 1 on average over the labels, 0 for unseen classes."""
     counts = counts.float()
     weights = torch.where(counts > 0, 1.0 / counts.clamp(min=1), torch.zeros_like(counts))
     return weights * counts.sum() / (counts > 0).sum().clamp(min=1)
 
 
 def relation_loss(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean cross-entropy over the pairs that have a relation, weighted by class where weights are given.
+    """Mean cross-entropy over the pairs that have a relation, weighted by class where weights (classes,) are given.
 
-    Args:
-        logits: (B, 4, classes).
-        labels: (B, 4) long; -1 where no relation is given.
-        weights: (classes,) or None.
+    Logits are (B, 4, classes), labels (B, 4) long, -1 where no relation is given.
     """
     known = labels[labels >= 0]
     total = weights[known].sum() if weights is not None else known.new_tensor(known.numel())
@@ -89,7 +81,7 @@ class RelationTask(SegmentTask, EventTask):
     def build(self, width: int) -> None:
         """Make the head and the classes' weights."""
         given, weights = self.hparams, None
-        self.head = RelationHead(width, given.head_width, len(RELATIONS), given.head_dropout)
+        self.head = RelationHead(width, given.head_width, given.head_dropout)
         if given.class_weighting == "balanced":
             weights = class_weights(torch.tensor(self.facts["relation_counts"]))
         self.register_buffer("class_weights", weights)

@@ -82,7 +82,9 @@ class RoleDecoder(nn.Module):
         nn.init.normal_(self.embedding.weight, std=width**-0.5)
         self.register_buffer("positions", sinusoidal_positions(longest, width), persistent=False)
         attends = memory_width is not None
-        self.memory = _memory_projection(memory_width, width) if memory_width is not None else None
+        self.memory = None
+        if memory_width is not None:
+            self.memory = nn.Sequential(nn.Linear(memory_width, width), nn.ReLU(), nn.Linear(width, width))
         # distance from the described event, -(events - 1) .. events - 1
         self.distance = nn.Embedding(2 * events - 1, width) if attends and events > 1 else None
         self.layers = nn.ModuleList(
@@ -93,10 +95,7 @@ class RoleDecoder(nn.Module):
         self.output = nn.Linear(bottleneck or width, vocabulary)
 
     def memories(self, events: Tensor) -> Tensor | None:
-        """What each event's description attends to: (B, N, D) -> (B * N, M, width), M = 1 or N.
-
-        None for language only.
-        """
+        """What each event's description attends to: (B, N, D) -> (B * N, M, width), M = 1 or N; None without video."""
         if self.memory is None:
             return None
         projected = self.memory(events)  # (B, N, width)
@@ -140,10 +139,6 @@ class RoleDecoder(nn.Module):
         if (memory is None) != (self.memory is None):
             wants = "needs the memory that `memories` makes" if memory is None else "is blind: give it no memory"
             raise KuleshovError(f"this decoder {wants}")
-
-
-def _memory_projection(memory_width: int, width: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(memory_width, width), nn.ReLU(), nn.Linear(width, width))
 
 
 def next_token_loss(logits: Tensor, tokens: Tensor, pad: int) -> Tensor:

@@ -5,9 +5,10 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from kuleshov.core.errors import KuleshovError
-from kuleshov.datasets.vidsitu_format import EVENTS, Annotation
+from kuleshov.datasets.vidsitu_format import EVENTS
 from kuleshov.datasets.vidsitu_predictions import read_predictions
 from kuleshov.tasks.beam_search import beam_search
 from kuleshov.tasks.event_task import EventTask
@@ -195,9 +196,11 @@ class RoleData(SegmentData):
         return {**super().facts(), "tokens": self.tokens.to_text(), "longest": self.longest}
 
     def targets(self, ids: list[str]) -> dict[str, Tensor]:
-        """The first annotator's verbs and roles as tokens."""
+        """The first annotator's verbs and roles as tokens, padded to the longest event."""
         annotated = self.annotations.roles(self.train_split)
-        return {"tokens": encode(self.tokens, [annotated[name][0] for name in ids], self.longest)}
+        rows = [self.tokens.encode(e.verb, dict(e.roles), self.longest) for name in ids for e in annotated[name][0]]
+        padded = pad_sequence(list(map(torch.tensor, rows)), batch_first=True, padding_value=self.tokens.pad)
+        return {"tokens": padded.unflatten(0, (-1, len(EVENTS)))}
 
     def given(self, ids: list[str]) -> dict[str, Tensor]:
         """The verbs that are given.
@@ -219,11 +222,3 @@ class RoleData(SegmentData):
             )
         self.given_verbs = {name: known[name] for name in ids}
         return {"verbs": torch.tensor([[self.tokens.verb(verb) for verb in self.given_verbs[name]] for name in ids])}
-
-
-def encode(tokens: RoleTokens, annotations: list[Annotation], longest: int) -> Tensor:
-    """Token ids (S, 5, L) of annotations, padded to the longest event."""
-    rows = [[tokens.encode(e.verb, dict(e.roles), longest) for e in events] for events in annotations]
-    width = max(len(row) for events in rows for row in events)
-    padded = [[row + [tokens.pad] * (width - len(row)) for row in events] for events in rows]
-    return torch.tensor(padded)

@@ -174,7 +174,7 @@ class VidSituData(pl.LightningDataModule):
 
     def loader(self, rows: Dataset, batch_size: int, order: EpochOrder) -> DataLoader:
         """Batches of this process's share."""
-        return DataLoader(rows, batch_size, sampler=order, collate_fn=as_they_are)
+        return DataLoader(rows, batch_size=batch_size, sampler=order, collate_fn=as_they_are)
 
     def train_dataloader(self) -> DataLoader:
         """Batches in the epoch's order."""

@@ -222,5 +222,11 @@ class VerbClipData(VerbTargets):
 
     def loader(self, rows: Dataset, batch_size: int, order: EpochOrder) -> DataLoader:
         """Batches of this process's share."""
-        workers = {"num_workers": self.num_workers, "persistent_workers": self.num_workers > 0}
-        return DataLoader(rows, batch_size, sampler=order, pin_memory=torch.cuda.is_available(), **workers)
+        return DataLoader(
+            rows,
+            batch_size=batch_size,
+            sampler=order,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )

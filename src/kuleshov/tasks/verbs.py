@@ -18,24 +18,14 @@ from kuleshov.tasks.segment_task import SegmentTask
 
 
 class VerbHead(nn.Sequential):
-    """Linear D -> D/2, ReLU, Linear -> V: (..., D) -> logits (..., V) (Sadhu et al., CVPR 2021).
-
-    Args:
-        width: D, width of an event feature.
-        verbs: V, number of verbs.
-    """
+    """Linear D (`width`) -> D/2, ReLU, Linear -> V (`verbs`): (..., D) -> logits (..., V) (Sadhu et al., CVPR 2021)."""
 
     def __init__(self, width: int, verbs: int) -> None:
         super().__init__(nn.Linear(width, width // 2), nn.ReLU(), nn.Linear(width // 2, verbs))
 
 
 def verb_loss(logits: Tensor, verbs: Tensor) -> Tensor:
-    """Mean cross-entropy over the events whose verb is in the vocabulary.
-
-    Args:
-        logits: (B, N, V).
-        verbs: (B, N) long; -1 for a verb outside the vocabulary.
-    """
+    """Mean cross-entropy of logits (B, N, V) over the events whose verb, (B, N) long, is in the vocabulary, not -1."""
     known = (verbs >= 0).sum().clamp(min=1)
     return F.cross_entropy(logits.flatten(0, -2), verbs.flatten(), ignore_index=-1, reduction="sum") / known
 
@@ -158,15 +148,14 @@ def split_accuracy(
     Returns:
         `acc1_offscreen` and `acc1_onscreen`, each with the number of segments that have such events.
     """
-    hits: dict[bool, list[bool]] = {True: [], False: []}
-    segments: dict[bool, set[str]] = {True: set(), False: set()}
-    for name, events in predicted.items():
-        for ranked, given, hidden in zip(events, annotated[name], offscreen.get(name, ()), strict=False):
-            hits[bool(hidden)].append(ranked[0] in given[:ANNOTATORS])
-            segments[bool(hidden)].add(name)
-    names = {True: "acc1_offscreen", False: "acc1_onscreen"}
-    return {
-        names[hidden]: (100.0 * sum(found) / len(found), len(segments[hidden]))
-        for hidden, found in hits.items()
-        if found
-    }
+    hits = [
+        (bool(hidden), name, ranked[0] in given[:ANNOTATORS])
+        for name, events in predicted.items()
+        for ranked, given, hidden in zip(events, annotated[name], offscreen.get(name, ()), strict=False)
+    ]
+    figures = {}
+    for metric, wanted in (("acc1_offscreen", True), ("acc1_onscreen", False)):
+        found = [(name, hit) for hidden, name, hit in hits if hidden == wanted]
+        if found:
+            figures[metric] = (100.0 * sum(hit for _, hit in found) / len(found), len({name for name, _ in found}))
+    return figures
