@@ -96,11 +96,12 @@ def small_vidsitu(tmp_path_factory) -> Path:
 def words(small_vidsitu: Path):
     """The command line's words for a configuration of configs/ at demo scale on the small VidSitu."""
 
-    def made(name: str, run: Path, *more: str, command: str = "fit") -> list[str]:
+    def made(name: str, run: Path, *more: str, command: str = "fit", overlay: str = ".demo") -> list[str]:
         path = f"configs/train-{name.partition('-')[0]}/{name}"
         events = [] if name.endswith("finetune") else [f"--data.init_args.events={small_vidsitu}/store"]
         data = [f"--data.init_args.annotations={small_vidsitu}/vidsitu", *events]
-        return [command, "-c", f"{path}.yaml", "-c", f"{path}.demo.yaml", *data, f"--trainer.default_root_dir={run}", *more]
+        configs = ["-c", f"{path}.yaml", "-c", f"{path}{overlay}.yaml"]
+        return [command, *configs, *data, f"--trainer.default_root_dir={run}", *more]
 
     return made
 

@@ -24,10 +24,9 @@ def clip_words(words, small_videos):
     """`words` for small clips and a small backbone, or another one."""
 
     def made(run, *more, backbone=TINY, command="fit"):
-        data = [f"--data.init_args.{name}={value}" for name, value in SMALL.items()]
-        return words(
-            "verbs-finetune", run, *data, f"--model.init_args.backbone={json.dumps(backbone)}", *more, command=command
-        )
+        options = [f"--data.init_args.{name}={value}" for name, value in {**SMALL, "num_workers": 0}.items()]
+        options += [f"--model.init_args.backbone={json.dumps(backbone)}", *more]
+        return words("verbs-finetune", run, *options, command=command, overlay="")
 
     return made
 
@@ -70,6 +69,11 @@ def test_a_tuned_backbone_is_scored_and_handed_on(clip_words, tmp_path):
     official = (tmp_path / "predictions/valid.json").read_bytes()
     main(clip_words(tmp_path, *more, command="predict"))
     assert (tmp_path / "predictions/valid.json").read_bytes() == official
+
+
+def test_the_demo_runs_through_the_command_line(words, small_videos, tmp_path):
+    more = [f"--data.init_args.{name}={value}" for name, value in {**SMALL, "batch_size": 2}.items()]
+    assert main(words("verbs-finetune", tmp_path, *more, "--trainer.fast_dev_run=true")).model.backbone.width == 8
 
 
 class Brightness(torch.nn.Module):
@@ -120,7 +124,7 @@ def test_a_resumed_training_equals_the_uninterrupted_one(clip_words, tmp_path, w
 def test_other_clips_and_other_networks_are_refused(tmp_path):
     path = tmp_path / "w.safetensors"
     save_backbone(path, build_backbone(TINY), ClipFormat(**SMALL, short_side=32))
-    with pytest.raises(WeightsError, match="w.safetensors does not fit"):
+    with pytest.raises(WeightsError, match="w.safetensors .*does not fit"):
         VerbFinetuning(backbone="slow_d_r50", backbone_weights=str(path))
     known = VerbFinetuning(backbone=TINY, backbone_weights=str(path)).known_clip
     with pytest.raises(KuleshovError, match=r"w.safetensors .*frame_rate=4.0, the data has 8.0: .*frame_rate"):

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from kuleshov.backbones import backbone_manifest, build_backbone, load_backbone
+from kuleshov.backbones.backbone_spec import BackboneSpec
+from kuleshov.backbones.protocol import backbone_manifest, build_backbone, check_clips, load_backbone_weights
 from kuleshov.core.errors import KuleshovError, MissingDataError
-from kuleshov.core.weights import load_into, load_weights
+from kuleshov.core.weights import load_weights
 from kuleshov.tasks.segment_data import EpochOrder
 from kuleshov.tasks.verbs import VerbHead, VerbNaming, VerbTargets
 from kuleshov.training.bad_files_monitor import BAD_FILES_FILE
@@ -37,7 +38,7 @@ class VerbFinetuning(VerbNaming):
     def __init__(
         self,
         *,
-        backbone: str | dict = "slow_d_r50",
+        backbone: BackboneSpec = "slow_d_r50",
         backbone_weights: str | None = None,
         backbone_lr: float | None = None,
         channels_last: bool = True,
@@ -47,10 +48,7 @@ class VerbFinetuning(VerbNaming):
         self.backbone = build_backbone(backbone).train()
         self.known_clip = self.backbone.clip
         if backbone_weights is not None:
-            with torch.random.fork_rng(devices=[]):  # rebuilding the network draws nothing from the training's stream
-                trained = load_backbone(backbone_weights)
-            load_into(self.backbone, trained.state_dict(), backbone_weights)
-            self.known_clip = trained.clip
+            self.known_clip = ClipFormat.from_dict(load_backbone_weights(self.backbone, backbone_weights)["clip"])
         if channels_last:
             self.backbone = self.backbone.to(memory_format=torch.channels_last_3d)
 
@@ -61,6 +59,7 @@ class VerbFinetuning(VerbNaming):
         data = self.trainer.datamodule
         self.facts = data.facts()
         self.clip_format = clips_of(self.known_clip, data.clip_format, self.hparams.backbone_weights)
+        check_clips(self.backbone, self.clip_format)
         self.head = VerbHead(self.backbone.feature_width, len(self.verbs))
 
     @property
