@@ -48,7 +48,9 @@ def test_a_wide_beam_finds_what_exhaustive_search_finds(penalty, seed):
     network = decoder(vocabulary=5, seed=seed)
     memory = network.memories(torch.randn(1, 3, 5))
     first = torch.tensor([2, 3, 4])
-    written = beam_search(network, first, memory, end=END, pad=PAD, never=[PAD], beam=200, longest=4, length_penalty=penalty)
+    written = beam_search(
+        network, first, memory, end=END, pad=PAD, never=[PAD], beam=200, longest=4, length_penalty=penalty
+    )
     for event in range(3):
         score, text = exhaustive(network, int(first[event]), memory[event : event + 1], [1, 2, 3, 4], 4, penalty)
         found = [int(token) for token in written.tokens[event] if token != PAD]

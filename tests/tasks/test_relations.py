@@ -11,6 +11,7 @@ from kuleshov.tasks.evaluate_vidsitu import evaluate_vidsitu
 from kuleshov.tasks.relations import PAIRS, RelationData, RelationHead, class_weights, relation_loss
 from kuleshov.training.lightning_cli import main
 
+
 def test_pairs_are_in_time_order():
     """Each score depends on its two events, and tells the earlier from the later."""
     torch.manual_seed(0)

@@ -13,6 +13,7 @@ from kuleshov.tasks.gpt2 import Gpt2Decoder
 from kuleshov.tasks.roles import RoleData, RoleTask
 from kuleshov.training.lightning_cli import main
 
+
 def role_data(root, **options):
     data = RoleData(annotations=str(root / "vidsitu"), events=str(root / "store"), **options)
     data.setup("fit")

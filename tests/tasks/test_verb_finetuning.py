@@ -65,7 +65,6 @@ def test_a_tuned_backbone_is_scored_and_handed_on(clip_words, tmp_path):
     assert lines["finetuned", "Acc@1"].n == 13
     assert {"acc1_offscreen", "acc1_onscreen"} <= {metric for _, metric in lines}
 
-
     official = (tmp_path / "predictions/valid.json").read_bytes()
     main(clip_words(tmp_path, *more, command="predict"))
     assert (tmp_path / "predictions/valid.json").read_bytes() == official
