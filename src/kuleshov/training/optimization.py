@@ -122,9 +122,10 @@ def lr_schedule(
             return (step + (kind != "linear")) / warmup_steps
         if kind == "constant":
             return 1.0
-        progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+        rest = max(1, total_steps - warmup_steps)
         if kind == "linear":
-            return 1.0 - progress
+            return max(0.0, (total_steps - step) / rest)
+        progress = min(1.0, (step - warmup_steps) / rest)
         return final_factor + (1 - final_factor) * 0.5 * (1 + math.cos(math.pi * progress))
 
     return LambdaLR(optimizer, factor)

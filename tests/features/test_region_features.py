@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kuleshov.core.errors import KuleshovError
-from kuleshov.features.roi_align import region_features, roi_align
+from kuleshov.features.region_features import region_features, roi_align
 
 
 def slow_value(channel, y, x):

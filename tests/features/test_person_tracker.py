@@ -1,6 +1,5 @@
 """The tracker through a stand-in of ultralytics' interface: no weights are at hand in the tests."""
 
-import argparse
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -9,9 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from kuleshov.core.errors import KuleshovError, MissingDataError
-from kuleshov.features import instances_command
-from kuleshov.features.instance_sources import read_boxes
+from kuleshov.core.errors import KuleshovError, MissingDataError, UsageError
+from kuleshov.features.instances import instances_command, read_boxes
 from kuleshov.features.person_tracker import Tracker
 
 
@@ -53,13 +51,7 @@ def film(path, seconds, red):
         container.mux(stream.encode())
 
 
-def parsed(*words):
-    parser = argparse.ArgumentParser()
-    instances_command.add_arguments(parser)
-    return parser.parse_args([str(word) for word in words])
-
-
-def test_boxes_of_videos(ultralytics, tmp_path, capsys):
+def test_boxes_of_videos(ultralytics, tmp_path, command):
     folder, weights, output = tmp_path / "videos", tmp_path / "w.pt", tmp_path / "boxes.csv"
     folder.mkdir()
     weights.write_bytes(b"x")
@@ -67,10 +59,11 @@ def test_boxes_of_videos(ultralytics, tmp_path, capsys):
     film(folder / "b.mp4", 1, True)
     film(folder / "dark.mp4", 1, False)
     (folder / "torn.mp4").write_bytes(b"no video")
-    words = ("--detector", weights, "--videos", folder, "--output", output)
-    assert instances_command.main(parsed(*words)) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("2 of 4 movies have instances") and "dark: nobody was found" in said and "torn: " in said
+    summary = command(instances_command, "--detector", weights, "--videos", folder, "--output", output)
+    assert (summary.kind, summary.rows, summary.movies, summary.of) == ("boxes", 3, 2, 4)
+    reasons = {one["id"]: one["reason"] for one in summary.missing}
+    assert reasons.keys() == {"dark", "torn"} and reasons["dark"] == "nobody was found"
+    assert "3 boxes of 2 of 4 movies" in str(summary) and "left out dark: nobody" in str(summary)
     found = read_boxes(output)
     assert sorted(found) == ["a", "b"]
     assert found["a"]["seconds"].tolist() == [0, 1]
@@ -80,21 +73,17 @@ def test_boxes_of_videos(ultralytics, tmp_path, capsys):
     assert found["a"]["scores"].tolist() == [0.75, 0.75]
 
 
-def test_mistakes_are_told(monkeypatch, tmp_path):
-    words = ("--detector", tmp_path / "w.pt", "--videos", tmp_path, "--output", tmp_path / "boxes.csv")
-    with pytest.raises(KuleshovError, match="--detector goes with --videos and --output alone"):
-        instances_command.main(parsed(*words, "--weights", "w.safetensors"))
-    monkeypatch.setitem(sys.modules, "ultralytics", None)
-    with pytest.raises(KuleshovError, match=r"need the package ultralytics: pip install 'kuleshov\[detector\]'"):
-        instances_command.main(parsed(*words))
-
-
-def test_mistakes_with_the_package(ultralytics, tmp_path):
+def test_mistakes_are_named(monkeypatch, ultralytics, tmp_path):
+    weights, given = tmp_path / "w.pt", {"videos": tmp_path, "output": tmp_path / "boxes.csv"}
+    with pytest.raises(UsageError, match="--detector and --videos"):
+        instances_command(detector=weights, weights=weights, **given)
     with pytest.raises(MissingDataError, match="detector weights"):
-        Tracker(tmp_path / "w.pt")
+        instances_command(detector=weights, **given)
     with pytest.raises(KuleshovError, match="at least one frame a second"):
-        Tracker(tmp_path / "w.pt", rate=0)
-    (tmp_path / "w.pt").write_bytes(b"x")
-    words = ("--detector", tmp_path / "w.pt", "--videos", tmp_path, "--output", tmp_path / "boxes.csv")
+        Tracker(weights, rate=0)
+    weights.write_bytes(b"x")
     with pytest.raises(KuleshovError, match="no boxes in any of 0 videos"):
-        instances_command.main(parsed(*words))
+        instances_command(detector=weights, **given)
+    monkeypatch.setitem(sys.modules, "ultralytics", None)
+    with pytest.raises(KuleshovError, match=r"ultralytics.*kuleshov\[detector\]"):
+        instances_command(detector=weights, **given)
