@@ -6,17 +6,10 @@ import pytest
 import torch
 
 from kuleshov.core.results import read_results
-<<<<<<< HEAD:tests/tasks/test_real_annotations.py
-from kuleshov.features.event_store_writer import StoreWriter
+from kuleshov.features.store_writer import StoreWriter
 from kuleshov.tasks.relations import RelationData
 from kuleshov.tasks.roles import RoleData
 from kuleshov.tasks.verbs import VerbData
-=======
-from kuleshov.features.store_writer import StoreWriter
-from kuleshov.tasks.relations.data import RelationData
-from kuleshov.tasks.roles.data import RoleData
-from kuleshov.tasks.verbs.data import VerbData
->>>>>>> main:tests/tasks/roles/test_real_data.py
 from kuleshov.training.lightning_cli import main
 
 

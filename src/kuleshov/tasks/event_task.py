@@ -241,50 +241,6 @@ class EventTask(ScoredTask):
             return load_weights(self.hparams.txe_weights)[1]["sha256"]
         return self.facts.get("backbone_sha256")
 
-<<<<<<< HEAD
-=======
-    # the loop
-
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """One step's loss."""
-        loss = self.loss(batch)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=self.batch_size_of(batch))
-        return loss
-
-    def batch_size_of(self, batch: dict[str, Tensor]) -> int:
-        """Samples of a batch."""
-        return next(iter(batch.values())).shape[0]
-
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Collect the answers; the scores are made when the epoch ends."""
-        self.answers.update(batch["place"], self.answer(batch))
-
-    test_step = validation_step
-
-    def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Any]:
-        """What is predicted for the batch's samples."""
-        ids = self.trainer.datamodule.sample_ids("predict")
-        return self.decode([ids[place] for place in batch["place"].tolist()], self.answer(batch))
-
-    def _predicted(self, stage: Stage) -> dict[str, Any]:
-        collected = self.answers.compute()
-        self.answers.reset()
-        ids = self.trainer.datamodule.sample_ids(stage)
-        return self.decode([ids[place] for place in collected["place"].flatten().tolist()], collected["answer"])
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the task's figures."""
-        report = self.evaluate(self._predicted("val"), "val")
-        self.log_dict({f"val/{name}": float(value) for name, value in report.metrics.items()}, sync_dist=True)
-
-    def on_test_epoch_end(self) -> None:
-        """Make the report that `WriteResults` writes."""
-        self.report = self.evaluate(self._predicted("test"), "test")
-        self.log_dict({f"test/{name}": float(value) for name, value in self.report.metrics.items()}, sync_dist=True)
-
-    # handing on
-
->>>>>>> main
     def exports(self) -> dict[str, tuple[Any, dict[str, Any]]]:
         """The whole network, with all that `load` needs to build it again."""
         txe = self.contextualizer.txe if self.contextualizer is not None else None
