@@ -56,8 +56,10 @@ def test_state_comes_back_whole():
     more = torch.rand(3, 2)
     queue.enqueue(more)
     other.enqueue(more)
-    for name, value in queue.state_dict().items():
-        assert torch.equal(value, other.state_dict()[name])
+    for name, value in queue.get_extra_state().items():
+        assert torch.equal(value, other.get_extra_state()[name])
+    # a state and no buffers: DDP sends every buffer from rank 0 at every step
+    assert not list(queue.buffers()) and list(queue.state_dict()) == ["_extra_state"]
 
 
 def test_refuses_other_widths():
@@ -72,7 +74,7 @@ def enqueue_share(rank: int, shares: list[list[int]]):
     for share in shares:
         offset, count = sum(share[:rank]), share[rank]
         queue.enqueue(torch.arange(offset, offset + count, dtype=torch.float).reshape(-1, 1))
-    return queue.state_dict()
+    return queue.get_extra_state()
 
 
 def test_ranks_hold_the_same_queue_as_one_process():
