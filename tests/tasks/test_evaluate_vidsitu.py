@@ -188,7 +188,7 @@ def test_files_that_are_no_predictions(tmp_path, monkeypatch):
         with pytest.raises(KuleshovError, match=message):
             evaluate_vidsitu("verbs", root, file)
     assert not (tmp_path / "evil_was_here").exists()
-    with pytest.raises(UsageError, match="--predictions FILE, or --human"):
+    with pytest.raises(UsageError, match="--predictions FILE, or --human true"):
         evaluate_vidsitu("verbs", root)
 
 

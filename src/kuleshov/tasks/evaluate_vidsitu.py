@@ -76,7 +76,7 @@ def evaluate_vidsitu(
     if task not in SCORERS:
         raise KuleshovError(f"VidSitu's tasks are {', '.join(SCORERS)}, not {task!r}")
     if predictions is None and not human:
-        raise UsageError("give --predictions FILE, or --human for one annotator against the others")
+        raise UsageError("give --predictions FILE, or --human true for one annotator against the others")
     data = VidSitu(annotations, vocabulary)
     segments = data.segments(split, split_file)
     if not segments:
@@ -99,7 +99,7 @@ def _check_complete(answers: dict[int, Any], segments: list[str], allow_missing:
         what = "without an annotator to spare" if human else "missing in the predictions"
         raise KuleshovError(
             f"{len(missing)} of {len(segments)} segments {what}, first {segments[missing[0]]} (ann_idx {missing[0]}); "
-            "--allow-missing scores the others"
+            "--allow-missing true scores the others"
         )
 
 
