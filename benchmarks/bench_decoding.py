@@ -13,8 +13,8 @@ import time
 import torch
 from torch import Tensor
 
-from kuleshov.tasks.roles.decoding import write
-from kuleshov.tasks.roles.txd import RoleDecoder
+from kuleshov.tasks.beam_search import beam_search
+from kuleshov.tasks.role_decoder import RoleDecoder
 
 PAD, END, VERB = 0, 1, 2
 SIZES = {
@@ -52,8 +52,8 @@ def compare(size: str, events: int, measured: int, longest: int) -> tuple[float,
     memory = network.memories(torch.randn(events, 1, 256))
     first = torch.full((events,), VERB)
     options = {"end": END, "pad": PAD, "never": [PAD], "longest": longest}
-    write(network, first[:2], memory[:2], **options)
-    ours, written = seconds(write, network, first, memory, **options)
+    beam_search(network, first[:2], memory[:2], **options)
+    ours, written = seconds(beam_search, network, first, memory, **options)
     theirs, texts = seconds(plain, network, first[:measured], memory[:measured], longest)
     found = [[token for token in row if token != PAD] for row in written.tokens[:measured].tolist()]
     tokens = sum(map(len, texts))

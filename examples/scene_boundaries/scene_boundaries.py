@@ -141,7 +141,7 @@ class SceneBoundaryData(pl.LightningDataModule):
             return {key: torch.stack(column) for key, column in zip(keys, zip(*samples, strict=True), strict=True)}
 
         generator = torch.Generator().manual_seed(int(numpy_generator(self.seed, 0, 0).integers(2**31)))
-        return DataLoader(data, self.batch_size, shuffle=shuffle, collate_fn=collate, generator=generator)
+        return DataLoader(data, batch_size=self.batch_size, shuffle=shuffle, collate_fn=collate, generator=generator)
 
     def train_dataloader(self) -> DataLoader:
         """The training windows, shuffled."""

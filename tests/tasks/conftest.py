@@ -66,6 +66,15 @@ def write_vidsitu(root: Path, train: int = 24, valid: int = 13, seed: int = 0) -
         _write(root / f"vidsitu/vseg_ann_files/vsann_{split}_lb.json", annotated)
         if split == "valid":
             _write(root / f"vidsitu/vinfo_files/vinfo_{split}_lb.json", information)
+    for split, withheld in (("testvb", None), ("testsrl", ("Args", "EvRel")), ("testevrel", ("EvRel",))):
+        names = [f"v_{split:-<11}_seg_{start}_{start + 10}" for start in (0, 10, 20, 30)]
+        for name in names:
+            store.add(name, torch.tensor(codes[generator.integers(len(VERBS), size=5)]))
+        _write(root / f"vidsitu/split_files/vseg_split_{split}_lb.json", names)
+        if withheld is not None:
+            records = [_record(name, [0, 1, 2, 3, 4], 0, 0, 0) for name in names]
+            shown = [{e: {k: v for k, v in one.items() if k not in withheld} for e, one in r.items()} for r in records]
+            _write(root / f"vidsitu/vseg_ann_files/vsann_{split}_noann_lb.json", shown)
     _write(root / "truth/vidsitu_offscreen.json", hidden)
     store.finish()
 
@@ -81,6 +90,20 @@ def small_vidsitu(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("small")
     write_vidsitu(root)
     return root
+
+
+@pytest.fixture(scope="session")
+def words(small_vidsitu: Path):
+    """The command line's words for a configuration of configs/ at demo scale on the small VidSitu."""
+
+    def made(name: str, run: Path, *more: str, command: str = "fit", overlay: str = ".demo") -> list[str]:
+        path = f"configs/train-{name.partition('-')[0]}/{name}"
+        events = [] if name.endswith("finetune") else [f"--data.init_args.events={small_vidsitu}/store"]
+        data = [f"--data.init_args.annotations={small_vidsitu}/vidsitu", *events]
+        configs = ["-c", f"{path}.yaml", "-c", f"{path}{overlay}.yaml"]
+        return [command, *configs, *data, f"--trainer.default_root_dir={run}", *more]
+
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from kuleshov.cli import main
-from kuleshov.core.errors import KuleshovError
+from kuleshov.core.errors import KuleshovError, UsageError
 from kuleshov.core.files import sha256_ids
-from kuleshov.tasks.evaluate_vidsitu import evaluate
+from kuleshov.tasks.evaluate_vidsitu import evaluate_vidsitu
 
 # our own cases; the values are what the official code (TheShadow29/VidSitu) printed for them
 GOLDEN = json.loads(Path(__file__).with_name("golden_vidsitu.json").read_text(encoding="utf-8"))
@@ -18,7 +17,7 @@ EVENTS = ("Ev1", "Ev2", "Ev3", "Ev4", "Ev5")
 
 
 def write(root, case, predictions="p.json"):
-    """Write a golden case as an official tree; returns (predictions, root)."""
+    """Write a golden case as an official tree; returns (root, predictions)."""
     files = {"split_files/vseg_split_valid_lb.json": case["segments"]}
     if "annotations" in case:
         files["vseg_ann_files/vsann_valid_lb.json"] = [official_annotation(one) for one in case["annotations"]]
@@ -35,7 +34,7 @@ def write(root, case, predictions="p.json"):
         path.write_bytes(pickle.dumps(case["predictions"]))
     else:
         path.write_text(json.dumps(case["predictions"]), encoding="utf-8")
-    return path, root
+    return root, path
 
 
 def official_annotation(one):
@@ -64,82 +63,71 @@ def figures(official):
 @pytest.mark.parametrize("name", GOLDEN)
 def test_every_official_figure(tmp_path, name, suffix):
     case = GOLDEN[name]
-    found = evaluate(case["task"], *write(tmp_path, case, f"p.{suffix}"))
-    assert figures(found["official"]) == pytest.approx(figures(case["official"]), abs=1e-9)
-    assert found["n"] == found["of"] == len(case["segments"])
-    assert found["sample_ids_sha256"] == sha256_ids(case["segments"])
-    assert set(found["trivial"]) == set(found["metrics"])
+    found = evaluate_vidsitu(case["task"], *write(tmp_path, case, f"p.{suffix}"))
+    assert figures(found.official) == pytest.approx(figures(case["official"]), abs=1e-9)
+    assert found.n == found.of == len(case["segments"])
+    assert found.sample_ids_sha256 == sha256_ids(case["segments"])
+    assert set(found.trivial) == set(found.metrics)
 
 
-def test_json_on_stdout(tmp_path, capsys):
-    predictions, root = write(tmp_path, GOLDEN["paraphrases"])
-    words = ["evaluate", "roles", "--predictions", str(predictions), "--annotations", str(root)]
-    assert main([*words, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert {"metrics", "official", "n", "of", "sample_ids_sha256", "trivial"} <= set(found)
-    assert found["metrics"]["CIDEr"] == pytest.approx(100 * GOLDEN["paraphrases"]["official"]["cider"])
-    assert main(words) == 0
-    out = capsys.readouterr().out
-    assert "n = 3 of 3" in out and "241.24" in out and "trivial: each role's most frequent text of valid" in out
-
-
-def test_notes_go_to_stderr(tmp_path, capsys):
-    predictions, root = write(tmp_path, GOLDEN["without_first_event"])
-    assert main(["evaluate", "roles", "--predictions", str(predictions), "--annotations", str(root)]) == 0
-    assert "note: 1 prediction(s) without Ev1 are left out of LEA" in capsys.readouterr().err
+def test_scores_are_a_table(tmp_path):
+    text = str(evaluate_vidsitu("roles", *write(tmp_path, GOLDEN["paraphrases"])))
+    assert "n = 3 of 3" in text and "241.24" in text and "trivial: each role's most frequent text of valid" in text
+    text = str(evaluate_vidsitu("roles", *write(tmp_path, GOLDEN["without_first_event"])))
+    assert "note: 1 prediction(s) without Ev1 are left out of LEA" in text
 
 
 def test_order_repeats_and_extra_segments_change_nothing(tmp_path):
     case = GOLDEN["paraphrases"]
     shuffled = case | {"predictions": case["predictions"][::-1] + case["predictions"][:1]}
     shuffled["annotations"] = case["annotations"] + [case["annotations"][0] | {"segment": "v_other-video_seg_0_10"}]
-    before = evaluate("roles", *write(tmp_path, case))
-    assert evaluate("roles", *write(tmp_path, shuffled)) == before
+    before = evaluate_vidsitu("roles", *write(tmp_path, case))
+    assert evaluate_vidsitu("roles", *write(tmp_path, shuffled)) == before
 
 
 def test_split_file_and_allow_missing(tmp_path):
     case = GOLDEN["verbs"]
-    predictions, root = write(tmp_path, case)
+    root, predictions = write(tmp_path, case)
     chosen = case["segments"][3:5]
     (tmp_path / "split.json").write_text(json.dumps(chosen))
     with pytest.raises(KuleshovError, match="ann_idx: 3 is not one of the split's segments 0 to 1"):
-        evaluate("verbs", predictions, root, split_file=tmp_path / "split.json")
+        evaluate_vidsitu("verbs", root, predictions, split_file=tmp_path / "split.json")
     by_number = {record["ann_idx"]: record for record in reversed(case["predictions"])}
     records = [by_number[3] | {"ann_idx": 0}, by_number[4] | {"ann_idx": 1}]
     predictions.write_text(json.dumps(records))
-    found = evaluate("verbs", predictions, root, split_file=tmp_path / "split.json")
-    assert (found["n"], found["of"], found["sample_ids_sha256"]) == (2, 2, sha256_ids(chosen))
+    found = evaluate_vidsitu("verbs", root, predictions, split_file=tmp_path / "split.json")
+    assert (found.n, found.of, found.sample_ids_sha256) == (2, 2, sha256_ids(chosen))
     predictions.write_text(json.dumps([by_number[3], by_number[4]]))
-    part = evaluate("verbs", predictions, root, allow_missing=True)
-    assert (part["n"], part["of"]) == (2, 10) and part["official"] == found["official"]
+    part = evaluate_vidsitu("verbs", root, predictions, allow_missing=True)
+    assert (part.n, part.of) == (2, 10) and part.official == found.official
 
 
 @pytest.mark.parametrize(("task", "names"), [("roles", {"CIDEr", "LEA"}), ("relations", {"Mean-Acc"})])
 def test_human_row(tmp_path, task, names):
     case = GOLDEN["paraphrases"]
-    predictions, root = write(tmp_path, case)
+    root, predictions = write(tmp_path, case)
     with pytest.raises(KuleshovError, match="1 of 3 segments without an annotator to spare, first v_kino"):
-        evaluate(task, None, root, human=True)
-    found = evaluate(task, predictions, root, human=True, allow_missing=True)
-    assert found["n"] == 2 and names <= set(found["metrics"])
-    assert found["metrics"]["LEA" if task == "roles" else "Top1-Acc"] > 50
+        evaluate_vidsitu(task, root, human=True)
+    found = evaluate_vidsitu(task, root, predictions, human=True, allow_missing=True)
+    assert found.n == 2 and names <= set(found.metrics)
+    assert found.metrics["LEA" if task == "roles" else "Top1-Acc"] > 50
 
 
 def test_human_row_of_verbs(tmp_path):
-    root = write(tmp_path, GOLDEN["verbs"])[1]
-    found = evaluate("verbs", None, root, human=True, allow_missing=True)
+    root, _ = write(tmp_path, GOLDEN["verbs"])
+    found = evaluate_vidsitu("verbs", root, human=True, allow_missing=True)
     # annotators 10 of the segments that have as many, against nine
-    assert found["n"] == 7 and found["metrics"]["Acc@1"] == found["metrics"]["Acc@5"] > 50
+    assert found.n == 7 and found.metrics["Acc@1"] == found.metrics["Acc@5"] > 50
 
 
 def test_trivial_rows_come_from_training_texts_where_they_are(tmp_path):
     case = GOLDEN["paraphrases"]
-    predictions, root = write(tmp_path, case)
+    root, predictions = write(tmp_path, case)
     train = [official_annotation(case["annotations"][3])]
     (root / "vseg_ann_files" / "vsann_train_lb.json").write_text(json.dumps(train))
-    found = evaluate("roles", predictions, root)
-    assert found["trivial_predictor"].startswith("each role's most frequent text of train: ALoc 'a  street  at night'")
-    assert 0 <= found["trivial"]["CIDEr"] < found["metrics"]["CIDEr"]
+    found = evaluate_vidsitu("roles", root, predictions)
+    assert found.trivial_predictor.startswith("each role's most frequent text of train: ALoc 'a  street  at night'")
+    assert 0 <= found.trivial["CIDEr"] < found.metrics["CIDEr"]
 
 
 def broken(task, change):
@@ -175,12 +163,11 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_predictions_end_with_one_line(tmp_path, capsys, name):
+def test_bad_predictions_end_with_one_line(tmp_path, name):
     task, change, message = BAD[name]
-    predictions, root = write(tmp_path, broken(task, change))
-    assert main(["evaluate", task, "--predictions", str(predictions), "--annotations", str(root), "--json"]) == 1
-    captured = capsys.readouterr()
-    assert captured.out == "" and message in captured.err and captured.err.count("\n") == 1
+    with pytest.raises(KuleshovError) as caught:
+        evaluate_vidsitu(task, *write(tmp_path, broken(task, change)))
+    assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 class Evil:
@@ -188,56 +175,54 @@ class Evil:
         return os.system, ("echo executed > evil_was_here",)
 
 
-def test_files_that_are_no_predictions(tmp_path, capsys, monkeypatch):
+def test_files_that_are_no_predictions(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    predictions, root = write(tmp_path, GOLDEN["verbs"])
-    words = ["evaluate", "verbs", "--annotations", str(root), "--predictions"]
+    root, predictions = write(tmp_path, GOLDEN["verbs"])
     predictions.write_text(predictions.read_text()[:-30])
     (tmp_path / "evil.pkl").write_bytes(pickle.dumps(Evil()))
     for file, message in (
-        (str(predictions), "not valid JSON at line 1"),
+        (predictions, "not valid JSON at line 1"),
         ("evil.pkl", "system, which is not plain data: refused"),
-        ("none.json", "prediction file not found at"),
+        ("none.json", "none.json"),
     ):
-        assert main([*words, file]) == 1
-        error = capsys.readouterr().err
-        assert message in error and error.count("\n") == 1
+        with pytest.raises(KuleshovError, match=message):
+            evaluate_vidsitu("verbs", root, file)
     assert not (tmp_path / "evil_was_here").exists()
-    assert main(words[:-1]) == 2
-    assert "give --predictions FILE, or --human" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="--predictions FILE, or --human true"):
+        evaluate_vidsitu("verbs", root)
 
 
 def test_a_verb_of_the_training_annotations_is_known(tmp_path):
     case = broken("verbs", BAD["unknown verb"][1])
-    predictions, root = write(tmp_path, case)
+    root, predictions = write(tmp_path, case)
     event = {"verb": "frobnicate.01", "args": {}}
     train = [official_annotation({"segment": "v_other-video_seg_0_10", "events": [event] * 5})]
     (root / "vseg_ann_files").mkdir(exist_ok=True)
     (root / "vseg_ann_files" / "vsann_train_lb.json").write_text(json.dumps(train))
-    assert evaluate("verbs", predictions, root)["n"] == 10
+    assert evaluate_vidsitu("verbs", root, predictions).n == 10
 
 
 def test_annotations_that_the_official_code_refuses(tmp_path):
     case = json.loads(json.dumps(GOLDEN["paraphrases"]))
     del case["annotations"][1]["events"][0]["args"]["Arg1 (thing pushed)"]
-    predictions, root = write(tmp_path, case)
+    root, predictions = write(tmp_path, case)
     with pytest.raises(KuleshovError, match="annotators must share argument names"):
-        evaluate("roles", predictions, root)
+        evaluate_vidsitu("roles", root, predictions)
     case["annotations"] = [one for one in case["annotations"] if one["segment"] != case["segments"][0]]
-    predictions, root = write(tmp_path, case)
+    root, predictions = write(tmp_path, case)
     for task in ("roles", "relations"):
         with pytest.raises(KuleshovError, match=f"segment {case['segments'][0]} .*has no"):
-            evaluate(task, None, root, human=True)
+            evaluate_vidsitu(task, root, human=True)
     with pytest.raises(KuleshovError, match="VidSitu's tasks are verbs, roles, relations, not 'words'"):
-        evaluate("words", predictions, root)
+        evaluate_vidsitu("words", root, predictions)
     with pytest.raises(KuleshovError, match="VidSitu's vinfo_valid_lb.json not found at"):
-        evaluate("verbs", predictions, root)
+        evaluate_vidsitu("verbs", root, predictions)
 
 
 def test_the_real_prediction_file(real_data):
     root = real_data / "vidsitu" / "roles_sample"
-    found = evaluate("roles", root / "predictions_vlm.json", root)
-    assert found["n"] == 160
+    found = evaluate_vidsitu("roles", root, root / "predictions_vlm.json")
+    assert found.n == 160
     expected = {
         "cider": 0.3041419774226101,
         "MacroVb_cider": 0.3308941717914276,
@@ -248,4 +233,4 @@ def test_the_real_prediction_file(real_data):
         "lea_soft": 0.2340199213779843,
         "ceafe": 0.46156670832854313,
     }
-    assert {name: found["official"][name] for name in expected} == pytest.approx(expected, abs=1e-9)
+    assert {name: found.official[name] for name in expected} == pytest.approx(expected, abs=1e-9)

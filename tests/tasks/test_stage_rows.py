@@ -27,8 +27,8 @@ def configurations(stage: str, runs: Path, capsys: pytest.CaptureFixture) -> dic
 
 def test_table_1_compares_what_the_decoder_sees(tmp_path: Path, capsys: pytest.CaptureFixture):
     rows = configurations("table-1", tmp_path, capsys)
-    assert rows["language"]["context"] == "language" and rows["pretrained-frozen"]["frozen"]
-    assert "extract-supervised-vidsitu" in rows["supervised-backbone"]["store"]
+    assert rows["language"]["context"] == "language" and rows["pretrained-frozen"]["txe_frozen"]
+    assert "extract-supervised-vidsitu" in rows["supervised-backbone"]["events"]
     assert "pretrain-txe-lvu" in rows["pretrained-frozen"]["txe_weights"]
     plan = make_plan(Request("table-1", ROOT, scale="demo", runs=tmp_path))
     stages = {(one.stage.name, one.data) for one in plan.order()}
@@ -55,7 +55,7 @@ def test_table_4_tunes_every_backbone(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_rates_have_rows_with_and_without_warm_up(tmp_path: Path, capsys: pytest.CaptureFixture):
     rows = configurations("ablate-rates", tmp_path, capsys)
-    assert rows["scratch-1e-5"]["lr"] == rows["scratch-1e-5"]["context_lr"] == 1e-5
+    assert rows["scratch-1e-5"]["lr"] == rows["scratch-1e-5"]["txe_lr"] == 1e-5
     assert rows["scratch-1e-5"]["warmup_epochs"] > 0 == rows["scratch-1e-5-sudden"]["warmup_epochs"]
     assert rows["pretrained-1e-5-sudden"]["context"] == "pretrained"
     jobs = make_plan(Request("ablate-rates", ROOT, scale="demo", seeds=3, runs=tmp_path)).jobs

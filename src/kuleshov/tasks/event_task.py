@@ -1,5 +1,6 @@
-"""The base of all tasks on event features: the contextualizer, the loop, what is scored and handed on."""
+"""The bases of all tasks: `ScoredTask`, the loop from batches to a report, and `EventTask`, with event features."""
 
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from kuleshov.core.plugins import class_path, import_named
 from kuleshov.core.results import Report
 from kuleshov.core.weights import load_into, load_weights
 from kuleshov.metrics.answers import Answers
-from kuleshov.training.callbacks import plain_hparams
+from kuleshov.training.callbacks import PREDICTIONS, plain_hparams
 from kuleshov.training.optimization import OptimizedModule
 from kuleshov.txe.contextualizer import ContextKind, Contextualizer
 from kuleshov.txe.feature_normalizer import Normalization
@@ -20,15 +21,116 @@ Stage = Literal["val", "test", "predict"]
 ROWS = {"none": "backbone", "scratch": "scratch", "pretrained": "pretrained"}
 
 
-class EventTask(OptimizedModule):
+class ScoredTask(OptimizedModule):
+    """Learns a task and reports what it predicts; the network is a subclass's.
+
+    A subclass brings `loss`, `answer` (numbers a sample), `decode` (what they say) and `evaluate` (a `Report`);
+    `write_predictions` where the benchmark has a format of its own.
+
+    Its datamodule brings `facts()` (plain values that the network is built from), `sample_ids(stage)` (the ids that the
+    batches' `place` counts in) and batches: dicts of tensors.
+    """
+
+    task = ""
+
+    def __init__(self, **optimization) -> None:
+        super().__init__(**optimization)
+        self.facts: dict[str, Any] = {}
+        self.answers, self.report = Answers(), None
+
+    def loss(self, batch: dict[str, Tensor]) -> Tensor:
+        """The batch's training loss, a scalar."""
+        raise NotImplementedError
+
+    def answer(self, batch: dict[str, Tensor]) -> Tensor:
+        """Numbers (B, ...) that say what is predicted for the batch's samples."""
+        raise NotImplementedError
+
+    def decode(self, sample_ids: list[str], answers: Tensor) -> dict[str, Any]:
+        """What the answers (n, ...) of some samples say, in plain values, by sample."""
+        return dict(zip(sample_ids, answers.tolist(), strict=True))
+
+    def evaluate(self, predicted: dict[str, Any], stage: Stage) -> Report | None:
+        """Score predictions; `val` is asked for often and needs the figures alone, `test` everything.
+
+        None where a tested split has no labels: the predictions are then written without scores.
+        """
+        raise NotImplementedError
+
+    def write_predictions(self, folder: Path, predictions: dict[str, Any]) -> None:
+        """Write predictions, JSON by sample unless the benchmark has a format of its own."""
+        write_json(Path(folder) / f"{self.task}.json", predictions)
+
+    def batch_size_of(self, batch: dict[str, Tensor]) -> int:
+        """Samples of a batch."""
+        return next(iter(batch.values())).shape[0]
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """One step's loss."""
+        loss = self.loss(batch)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=self.batch_size_of(batch))
+        return loss
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Collect the answers; the scores are made when the epoch ends."""
+        self.answers.update(batch["place"], self.answer(batch))
+
+    test_step = validation_step
+
+    def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Any]:
+        """What is predicted for the batch's samples."""
+        ids = self.trainer.datamodule.sample_ids("predict")
+        return self.decode([ids[place] for place in batch["place"].tolist()], self.answer(batch))
+
+    def _predicted(self, stage: Stage) -> dict[str, Any]:
+        """What all processes have predicted since the last call, each sample once, in the order of the places."""
+        collected = self.answers.compute()
+        self.answers.reset()
+        ids = self.trainer.datamodule.sample_ids(stage)
+        return self.decode([ids[place] for place in collected["place"].flatten().tolist()], collected["answer"])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the task's figures."""
+        report = self.evaluate(self._predicted("val"), "val")
+        self.log_dict({f"val/{name}": float(value) for name, value in report.metrics.items()}, sync_dist=True)
+
+    def on_test_epoch_end(self) -> None:
+        """Make the report that `WriteResults` writes; without labels write the predictions alone."""
+        predicted = self._predicted("test")
+        self.report = self.evaluate(predicted, "test")
+        if self.report is not None:
+            metrics = self.report.metrics.items()
+            self.log_dict({f"test/{name}": float(value) for name, value in metrics}, sync_dist=True)
+        elif self.trainer.is_global_zero and not self.trainer.fast_dev_run:
+            folder = Path(self.trainer.default_root_dir) / PREDICTIONS
+            self.write_predictions(folder, predicted)
+            print(f"no labels: not scored; {len(predicted)} predictions in {folder}", file=sys.stderr)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what the network was built from."""
+        checkpoint["facts"] = self.facts
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse weights that were learned for other data.
+
+        Raises:
+            KuleshovError: the facts that differ are named.
+        """
+        trained = checkpoint.get("facts", self.facts)
+        differ = [name for name in sorted({*trained, *self.facts}) if trained.get(name) != self.facts.get(name)]
+        if differ:
+            raise KuleshovError(
+                f"the checkpoint was trained on data with other {', '.join(differ)}: give the data's arguments "
+                "of its training (the run's config.yaml has them)"
+            )
+
+
+class EventTask(ScoredTask):
     """Learns a task on event features, as the backbone gives them or contextualized by TxE.
 
-    A subclass brings `build` (the head), `loss`, `answer` (numbers a sample), `decode` (what they say) and
-    `evaluate` (a `Report`); `write_predictions` where the benchmark has a format of its own.
-
-    Its datamodule brings `facts()` (plain values that the network is built from: `width` of an event feature, None
-    without events; `backbone_sha256`; whatever the head needs), `training_events()` ((M, D), for statistics),
-    `sample_ids(stage)` (the ids that the batches' `place` counts in) and batches: dicts of tensors.
+    A subclass brings `build` (the head) beside what `ScoredTask` asks for. The datamodule's `facts()` hold `width` of
+    an event feature (None without events), `backbone_sha256` and whatever the head needs; its `training_events()`
+    give features (..., D) for statistics, or None where nothing is trained and a checkpoint brings them.
 
     Args:
         context: `none` (the backbone's features as they are), `scratch` or `pretrained` (through TxE).
@@ -46,8 +148,6 @@ class EventTask(OptimizedModule):
         layer_norm: with `none`, normalize each event feature over its width, as TxE's output is.
         row: name of the table's row; by default the context's.
     """
-
-    task = ""
 
     def __init__(
         self,
@@ -68,37 +168,11 @@ class EventTask(OptimizedModule):
         **optimization,
     ) -> None:
         super().__init__(**optimization)
-        self.facts: dict[str, Any] = {}
         self.contextualizer: Contextualizer | None = None
-        self.answers, self.report = Answers(), None
-
-    # what a subclass brings
 
     def build(self, width: int | None) -> None:
         """Make the head for contextualized features of this width; None where there are no events."""
         raise NotImplementedError
-
-    def loss(self, batch: dict[str, Tensor]) -> Tensor:
-        """The batch's training loss, a scalar."""
-        raise NotImplementedError
-
-    def answer(self, batch: dict[str, Tensor]) -> Tensor:
-        """Numbers (B, ...) that say what is predicted for the batch's samples."""
-        raise NotImplementedError
-
-    def decode(self, sample_ids: list[str], answers: Tensor) -> dict[str, Any]:
-        """What the answers (n, ...) of some samples say, in plain values, by sample."""
-        return dict(zip(sample_ids, answers.tolist(), strict=True))
-
-    def evaluate(self, predicted: dict[str, Any], stage: Stage) -> Report:
-        """Score predictions; `val` is asked for often and needs the figures alone, `test` everything."""
-        raise NotImplementedError
-
-    def write_predictions(self, folder: Path, predictions: dict[str, Any]) -> None:
-        """Write predictions, JSON by sample unless the benchmark has a format of its own."""
-        write_json(Path(folder) / f"{self.task}.json", predictions)
-
-    # the network
 
     def configure_model(self) -> None:
         """Build the network for the data; feature statistics are those of the training samples."""
@@ -108,7 +182,9 @@ class EventTask(OptimizedModule):
         self.assemble(data.facts())
         if self.contextualizer is not None:
             self.check_backbone()
-            self.contextualizer.fit_statistics(data.training_events())
+            events = data.training_events()
+            if events is not None:
+                self.contextualizer.fit_statistics(events)
 
     def assemble(self, facts: dict[str, Any], txe: dict[str, Any] | None = None) -> None:
         """Build contextualizer and head.
@@ -164,47 +240,6 @@ class EventTask(OptimizedModule):
         if self.hparams.txe_weights is not None:
             return load_weights(self.hparams.txe_weights)[1]["sha256"]
         return self.facts.get("backbone_sha256")
-
-    # the loop
-
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """One step's loss."""
-        loss = self.loss(batch)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=self.batch_size_of(batch))
-        return loss
-
-    def batch_size_of(self, batch: dict[str, Tensor]) -> int:
-        """Samples of a batch."""
-        return next(iter(batch.values())).shape[0]
-
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Collect the answers; the scores are made when the epoch ends."""
-        self.answers.update(batch["place"], self.answer(batch))
-
-    test_step = validation_step
-
-    def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Any]:
-        """What is predicted for the batch's samples."""
-        ids = self.trainer.datamodule.sample_ids("predict")
-        return self.decode([ids[place] for place in batch["place"].tolist()], self.answer(batch))
-
-    def _predicted(self, stage: Stage) -> dict[str, Any]:
-        collected = self.answers.compute()
-        self.answers.reset()
-        ids = self.trainer.datamodule.sample_ids(stage)
-        return self.decode([ids[place] for place in collected["place"].flatten().tolist()], collected["answer"])
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the task's figures."""
-        report = self.evaluate(self._predicted("val"), "val")
-        self.log_dict({f"val/{name}": float(value) for name, value in report.metrics.items()}, sync_dist=True)
-
-    def on_test_epoch_end(self) -> None:
-        """Make the report that `WriteResults` writes."""
-        self.report = self.evaluate(self._predicted("test"), "test")
-        self.log_dict({f"test/{name}": float(value) for name, value in self.report.metrics.items()}, sync_dist=True)
-
-    # handing on
 
     def exports(self) -> dict[str, tuple[Any, dict[str, Any]]]:
         """The whole network, with all that `load` needs to build it again."""

@@ -1,14 +1,13 @@
-"""What the three VidSitu tasks share of their data: segments, event features in memory, batches by index."""
+"""VidSitu's segments as data: the order of samples, the splits, and event features with what is to be learned."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
-from torch.utils.data.distributed import DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 
 from kuleshov.core.distributed import rank, world_size
 from kuleshov.core.errors import KuleshovError
@@ -20,22 +19,49 @@ from kuleshov.txe.contextualizer import SegmentFeatures
 
 
 class EpochOrder(DistributedSampler):
-    """The samples' order in an epoch, drawn from (seed, epoch), this rank's share of it.
+    """The samples' order in an epoch, and this process's share of it.
 
-    It is a `DistributedSampler` so that Lightning keeps it; ranks take turns in one common order, the last
-    round is filled up with samples from the beginning.
+    Processes take turns in one common order: their t-th batches together are the t-th batch of a single process.
+    A subclass of `DistributedSampler`, so that Lightning leaves it in place and sets its epoch.
+
+    Args:
+        samples: how many there are.
+        seed: together with the epoch decides the order.
+        batch_size: the global batch of training, which shuffles and leaves out a last batch that is not full; None
+            takes all samples as they stand, some of them twice where the processes' shares would be uneven.
+
+    Raises:
+        KuleshovError: a batch that the processes cannot share evenly.
     """
 
-    def __init__(self, samples: int, seed: int, shuffle: bool) -> None:
-        super().__init__(range(samples), world_size(), rank(), shuffle=shuffle, seed=seed)
+    def __init__(self, samples: int, seed: int, batch_size: int | None = None) -> None:
+        super().__init__(range(samples), world_size(), rank(), shuffle=batch_size is not None, seed=seed)
+        self.used = samples
+        if batch_size is not None and samples > batch_size:
+            self.used = samples // batch_size * batch_size
+        self.num_samples = -(-self.used // self.num_replicas)
+        if batch_size is not None:
+            share_of(batch_size)
 
     def __iter__(self) -> Iterator[int]:
-        count = len(self.dataset)
-        order = list(range(count))
+        order = list(range(len(self.dataset)))
         if self.shuffle:
-            order = numpy_generator(self.seed, self.epoch, 0).permutation(count).tolist()
-        filled = [order[i % count] for i in range(self.total_size)]
+            order = numpy_generator(self.seed, self.epoch, 0).permutation(len(order)).tolist()
+        filled = [order[i % self.used] for i in range(self.num_samples * self.num_replicas)]
         return iter(filled[self.rank :: self.num_replicas])
+
+
+def share_of(batch_size: int) -> int:
+    """A process's samples of a global batch.
+
+    Raises:
+        KuleshovError: the processes cannot share it evenly.
+    """
+    if batch_size < 1 or batch_size % world_size():
+        raise KuleshovError(
+            f"a global batch of {batch_size} cannot be shared by {world_size()} processes: choose a multiple"
+        )
+    return batch_size // world_size()
 
 
 class Rows(Dataset):
@@ -69,32 +95,31 @@ def spread(ids: Sequence[str], count: int | None) -> list[str]:
     return [ids[i * len(ids) // count] for i in range(count)]
 
 
-class SegmentData(pl.LightningDataModule):
-    """VidSitu's segments with their event features in memory; what is to be learned is a subclass's.
+class VidSituData(pl.LightningDataModule):
+    """Segments of one split to learn from, and of another to choose the epoch by and to report.
 
-    Batches are dicts: `events` float32 (B, 5, D), the targets, and outside training `place` (B,) long, the
-    segments' places in `test_ids`.
+    A subclass reads what the network sees (`load`); a task's data says what is learned (`prepare`, `targets`, `facts`).
+    Batches outside training bring `place` (B,) long, the segments' places in `test_ids`.
 
     Args:
         annotations: root of VidSitu's annotations.
-        store: folder of the event features.
-        batch_size: segments a step and device in training.
-        eval_batch_size: segments a step and device where nothing is learned.
+        batch_size: segments a training step, over all processes.
+        eval_batch_size: segments a step and process where nothing is learned.
         seed: decides the order of the training segments; the training's seed when null.
         train_split: the split to train on.
-        split: the split to choose the epoch by and to report.
+        split: the split to choose the epoch by, to report, and to predict.
         split_file: another list of segment ids to report on; `ann_idx` counts in it.
         train_segments: train on this many segments, evenly spread over the split; all by default.
         validate_segments: choose the epoch by this many; all by default. The report always takes all.
-        allow_missing: go on where the store lacks segments; they are counted in the results.
+        allow_missing: go on where features or videos are missing; they are counted in the results.
         vocabulary: the official verb vocabulary pickle; found beside the annotations by default, else derived
             from the training annotations.
     """
 
     def __init__(
         self,
+        *,
         annotations: str,
-        store: str,
         batch_size: int = 16,
         eval_batch_size: int = 64,
         seed: int | None = None,
@@ -107,74 +132,101 @@ class SegmentData(pl.LightningDataModule):
         vocabulary: str | None = None,
     ) -> None:
         super().__init__()
-        self.root, self.store_folder = Path(annotations), store
+        self.root, self.vocabulary_file, self.allow_missing = Path(annotations), vocabulary, allow_missing
         self.seed = (global_seed() or 0) if seed is None else seed
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.train_split, self.split, self.split_file = train_split, split, split_file
         self.train_segments, self.validate_segments = train_segments, validate_segments
-        self.allow_missing, self.vocabulary_file = allow_missing, vocabulary
         self.annotations: VidSitu | None = None
+        self.train_rows: Dataset | None = None
 
     def setup(self, stage: str) -> None:
-        """Read the annotations and the features, once."""
-        if self.annotations is not None:
+        """Read the annotations and the reported split, and to fit also the training split, once each."""
+        learns = stage == "fit"
+        if self.annotations is not None and (self.train_rows is not None or not learns):
             return
         self.annotations = VidSitu(self.root, self.vocabulary_file)
-        store = EventStore(self.store_folder)
-        self.width, self.backbone_sha256 = store.width, store.backbone_sha256
-        train_ids = spread(self.annotations.segments(self.train_split), self.train_segments)
+        self.train_ids = spread(self.annotations.segments(self.train_split), self.train_segments)
         self.split_ids = self.annotations.segments(self.split, self.split_file)
-        features = self._features(store, train_ids)
-        self.train_ids, self.train_features = features.ids, features.tensor  # (S, 5, D)
-        features = self._features(store, self.split_ids)
-        self.test_ids, test_features = features.ids, features.tensor
         self.prepare()
-        self.train_rows = Rows({"events": self.train_features, **self.train_targets(self.train_ids)})
-        self.test_rows = Rows({"events": test_features, **self.test_targets(self.test_ids)})
+        self.load(learns)
         chosen = set(spread(self.test_ids, self.validate_segments))
         self.validated = [place for place, name in enumerate(self.test_ids) if name in chosen]
 
-    def _features(self, store: EventStore, ids: list[str]) -> SegmentFeatures:
-        return SegmentFeatures(store, ids, allow_missing=self.allow_missing)
-
     def prepare(self) -> None:
-        """What a task needs before its targets are made, a vocabulary for instance."""
+        """What a task needs of the annotations before targets are made, a vocabulary for instance."""
+
+    def load(self, learns: bool) -> None:
+        """Set `test_ids` and `test_rows` of the segments that are there, and to learn `train_ids` and `train_rows`."""
+        raise NotImplementedError
+
+    def targets(self, ids: list[str]) -> dict[str, Tensor]:
+        """What is to be learned of training segments, (S, ...) each."""
+        raise NotImplementedError
 
     def facts(self) -> dict[str, Any]:
         """What a network needs to know of the data, in plain values."""
-        return {"width": self.width}
-
-    def set_epoch(self, epoch: int) -> None:
-        """Nothing changes with the epoch but the order, of which Lightning takes care."""
-
-    def train_targets(self, ids: list[str]) -> dict[str, Tensor]:
-        """Targets of the training segments, (S, ...) each."""
-        raise NotImplementedError
-
-    def test_targets(self, ids: list[str]) -> dict[str, Tensor]:
-        """What a reported segment brings beside its features, (S, ...) each."""
         return {}
 
+    def sample_ids(self, stage: Literal["val", "test", "predict"]) -> list[str]:
+        """The segments that `place` counts in."""
+        return self.test_ids
+
+    def loader(self, rows: Dataset, batch_size: int, order: EpochOrder) -> DataLoader:
+        """Batches of this process's share."""
+        return DataLoader(rows, batch_size=batch_size, sampler=order, collate_fn=as_they_are)
+
     def train_dataloader(self) -> DataLoader:
-        """Batches in the epoch's order; a last batch that is not full is left out."""
-        order = EpochOrder(len(self.train_rows), self.seed, shuffle=True)
-        return self._loader(self.train_rows, order, drop_last=order.num_samples >= self.batch_size)
+        """Batches in the epoch's order."""
+        order = EpochOrder(len(self.train_rows), self.seed, self.batch_size)
+        return self.loader(self.train_rows, share_of(self.batch_size), order)
 
     def val_dataloader(self) -> DataLoader:
         """The segments by which the epoch is chosen."""
-        rows = {name: tensor[self.validated] for name, tensor in self.test_rows.tensors.items()}
-        rows["place"] = torch.tensor(self.validated)
-        return self._loader(Rows(rows), EpochOrder(len(self.validated), self.seed, shuffle=False))
+        rows = Subset(self.test_rows, self.validated)
+        return self.loader(rows, self.eval_batch_size, EpochOrder(len(rows), self.seed))
 
     def test_dataloader(self) -> DataLoader:
         """All segments of the reported split."""
-        rows = {**self.test_rows.tensors, "place": torch.arange(len(self.test_ids))}
-        return self._loader(Rows(rows), EpochOrder(len(self.test_ids), self.seed, shuffle=False))
+        return self.loader(self.test_rows, self.eval_batch_size, EpochOrder(len(self.test_rows), self.seed))
 
     def predict_dataloader(self) -> DataLoader:
         """The same as for the test."""
         return self.test_dataloader()
 
-    def _loader(self, rows: Rows, order: EpochOrder, drop_last: bool = False) -> DataLoader:
-        size = self.batch_size if order.shuffle else self.eval_batch_size
-        return DataLoader(rows, size, sampler=order, collate_fn=as_they_are, drop_last=drop_last)
+
+class SegmentData(VidSituData):
+    """VidSitu's segments with their event features in memory: batches bring `events` float32 (B, 5, D).
+
+    Args:
+        events: folder of the event features.
+    """
+
+    def __init__(self, *, events: str, **shared) -> None:
+        super().__init__(**shared)
+        self.events = events
+
+    def load(self, learns: bool) -> None:
+        """Read the features."""
+        store = EventStore(self.events)
+        self.width, self.backbone_sha256 = store.width, store.backbone_sha256
+        if learns:
+            features = SegmentFeatures(store, self.train_ids, allow_missing=self.allow_missing)
+            self.train_ids = features.ids
+            self.train_rows = Rows({"events": features.tensor, **self.targets(self.train_ids)})
+        features = SegmentFeatures(store, self.split_ids, allow_missing=self.allow_missing)
+        self.test_ids = features.ids
+        place = torch.arange(len(self.test_ids))
+        self.test_rows = Rows({"events": features.tensor, **self.given(self.test_ids), "place": place})
+
+    def given(self, ids: list[str]) -> dict[str, Tensor]:
+        """What a reported segment brings beside its features, (S, ...) each."""
+        return {}
+
+    def facts(self) -> dict[str, Any]:
+        """Feature width, and the backbone that made the features."""
+        return {"width": self.width, "backbone_sha256": self.backbone_sha256}
+
+    def training_events(self) -> Tensor | None:
+        """Features (S, 5, D) of the training segments; None where nothing is learned."""
+        return self.train_rows.tensors["events"] if self.train_rows is not None else None

@@ -7,9 +7,9 @@ import torch
 
 from kuleshov.core.results import read_results
 from kuleshov.features.store_writer import StoreWriter
-from kuleshov.tasks.relations.data import RelationData
-from kuleshov.tasks.roles.data import RoleData
-from kuleshov.tasks.verbs.data import VerbData
+from kuleshov.tasks.relations import RelationData
+from kuleshov.tasks.roles import RoleData
+from kuleshov.tasks.verbs import VerbData
 from kuleshov.training.lightning_cli import main
 
 
@@ -37,7 +37,7 @@ def sample(vidsitu, tmp_path_factory):
 
 def test_roles_come_back_from_their_tokens(sample):
     root, store = sample
-    data = RoleData(annotations=str(root), store=store, train_split="valid", longest=400)
+    data = RoleData(annotations=str(root), events=store, train_split="valid", longest=400)
     data.setup("fit")
     annotated = data.annotations.roles("valid")
     compared = 0
@@ -50,7 +50,7 @@ def test_roles_come_back_from_their_tokens(sample):
 
 def test_relations_of_the_first_annotator(sample):
     root, store = sample
-    data = RelationData(annotations=str(root), store=store, train_split="valid")
+    data = RelationData(annotations=str(root), events=store, train_split="valid")
     data.setup("fit")
     labels = data.train_rows.tensors["relations"]
     assert labels.shape == (len(data.train_ids), 4)
@@ -60,7 +60,7 @@ def test_relations_of_the_first_annotator(sample):
 def test_verbs_of_the_whole_valid_split(vidsitu, tmp_path):
     names = json.loads((vidsitu / "split_files/vseg_split_valid_lb.json").read_text())
     data = VerbData(
-        annotations=str(vidsitu), store=store_of(tmp_path / "s", names[:200]), train_split="valid", allow_missing=True
+        annotations=str(vidsitu), events=store_of(tmp_path / "s", names[:200]), train_split="valid", allow_missing=True
     )
     data.setup("fit")
     assert len(data.verbs) == 1556 and len(data.test_ids) == 200 and len(data.split_ids) == 1324
@@ -70,7 +70,7 @@ def test_verbs_of_the_whole_valid_split(vidsitu, tmp_path):
 def test_a_training_on_real_roles_is_scored(sample, tmp_path):
     root, store = sample
     words = ["fit", "-c", "configs/train-roles/roles.yaml", "-c", "configs/train-roles/roles.demo.yaml"]
-    words += [f"--data.init_args.annotations={root}", f"--data.init_args.store={store}"]
+    words += [f"--data.init_args.annotations={root}", f"--data.init_args.events={store}"]
     words += ["--data.init_args.train_split=valid", f"--trainer.default_root_dir={tmp_path}"]
     words += ["--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=1", "--model.init_args.longest_output=6"]
     main(words)

@@ -1,4 +1,4 @@
-"""Writing role descriptions: greedy and beam search, all events together, with cached keys and values.
+"""Writing token sequences: greedy and beam search, all sequences together, with cached keys and values.
 
 At each step the 2b best continuations of an event's b hypotheses are looked at: those that end within the best b
 are finished, the best b that do not end live on. An event is done when b are finished or the length is used up,
@@ -15,15 +15,8 @@ from torch import Tensor
 from kuleshov.core.errors import KuleshovError
 
 
-class State(Protocol):
-    """What a writer keeps between steps."""
-
-    def select(self, rows: Tensor) -> None:
-        """Keep these rows, in this order."""
-
-
-class Writer(Protocol):
-    """A model that scores the next token."""
+class TokenDecoder(Protocol):
+    """A model that scores the next token; its state keeps the rows that `state.select(rows)` names, in their order."""
 
     def begin(self, rows: int, memory: Tensor | None = None, longest: int | None = None) -> Any:
         """State before the first token."""
@@ -33,11 +26,11 @@ class Writer(Protocol):
 
 
 @dataclass(frozen=True)
-class Written:
-    """The best description of each event.
+class BeamResult:
+    """The best sequence of each event.
 
     Attributes:
-        tokens: (E, T) long, what follows the verb, its end included, padded after it.
+        tokens: (E, T) long, what follows the first token, its end included, padded after it.
         scores: (E,) log-probability divided by length ** length_penalty.
     """
 
@@ -46,8 +39,8 @@ class Written:
 
 
 @torch.inference_mode()
-def write(
-    writer: Writer,
+def beam_search(
+    decoder: TokenDecoder,
     first: Tensor,
     memory: Tensor | None,
     *,
@@ -57,18 +50,18 @@ def write(
     beam: int = 1,
     longest: int = 60,
     length_penalty: float = 1.0,
-) -> Written:
+) -> BeamResult:
     """Beam search over all events at once; with a beam of 1, greedy search.
 
     Args:
-        writer: the model, in evaluation mode.
-        first: (E,) long, the verbs' tokens.
-        memory: (E, M, width) what the writer attends to, or None.
+        decoder: the model, in evaluation mode.
+        first: (E,) long, the first tokens, which are given.
+        memory: (E, M, width) what the decoder attends to, or None.
         end: id of the end.
         pad: id that fills the tokens after the end.
         never: ids that are never written.
         beam: b, hypotheses an event.
-        longest: greatest number of tokens after the verb, the end included.
+        longest: greatest number of tokens after the first, the end included.
         length_penalty: exponent of the length; 0 compares plain log-probabilities.
 
     Raises:
@@ -80,20 +73,20 @@ def write(
     search = _Search(events, beam, longest, pad, end, length_penalty, first.device)
     if memory is not None and beam > 1:
         memory = memory.repeat_interleave(beam, dim=0)
-    state = writer.begin(events * beam, memory, longest)
+    state = decoder.begin(events * beam, memory, longest)
     last = first.repeat_interleave(beam)
     forbidden = torch.tensor(never, dtype=torch.long, device=first.device)
     for position in range(longest):
-        scores = writer.step(last, state).float().log_softmax(-1)  # (A * b, V)
+        scores = decoder.step(last, state).float().log_softmax(-1)  # (A * b, V)
         scores.index_fill_(1, forbidden, -torch.inf)
-        if position == longest - 1:
-            scores = _only(scores, end)
+        if position == longest - 1:  # nothing but the end
+            scores[:, :end], scores[:, end + 1 :] = -torch.inf, -torch.inf
         last, rows = search.advance(scores, position)
         if last.shape[0] == 0:
             break
         if rows is not None:
             state.select(rows)
-    return search.best()
+    return BeamResult(search.best_texts, search.best_scores)
 
 
 class _Search:
@@ -104,14 +97,13 @@ class _Search:
     ) -> None:
         self.beam, self.end, self.penalty = beam, end, penalty
         self.active = torch.arange(events, device=device)
-        self.done = torch.zeros(events, dtype=torch.bool, device=device)
         # the b copies of an empty hypothesis are one hypothesis: the others start impossible
         self.sums = torch.full((events, beam), -torch.inf, device=device)
         self.sums[:, 0] = 0.0
         self.alive = torch.full((events, beam, longest), pad, device=device)
-        self.finished = torch.full((events, beam, longest), pad, device=device)
-        self.finished_scores = torch.full((events, beam), -torch.inf, device=device)
-        self.count = torch.zeros(events, dtype=torch.long, device=device)
+        self.best_texts = torch.full((events, longest), pad, device=device)
+        self.best_scores = torch.full((events,), -torch.inf, device=device)
+        self.finished = torch.zeros(events, dtype=torch.long, device=device)
 
     def advance(self, scores: Tensor, position: int) -> tuple[Tensor, Tensor | None]:
         """Take (A * b, V) log-probabilities; return the new last tokens and which rows they go on from.
@@ -127,55 +119,34 @@ class _Search:
         self._finish(best, parent, ends, position)
         # the first b that do not end, in their order
         order = torch.arange(candidates, device=ends.device) + candidates * ends
-        kept = order.topk(min(self.beam, candidates), dim=1, largest=False).indices
+        kept = order.topk(self.beam, dim=1, largest=False).indices
         self.sums = best.gather(1, kept).masked_fill(ends.gather(1, kept), -torch.inf)
+        self.sums[self.finished[self.active] >= self.beam] = -torch.inf
         parent, token = parent.gather(1, kept), token.gather(1, kept)  # (A, b)
         if self.beam > 1:
             self.alive = self.alive.gather(1, parent.unsqueeze(-1).expand_as(self.alive))
         self.alive[:, :, position] = token
-        self.done |= (self.count[self.active] >= self.beam) | ~self.sums.isfinite().any(1)
         return self._shrink(parent, token)
 
     def _finish(self, best: Tensor, parent: Tensor, ends: Tensor, position: int) -> None:
-        ending = ends & best.isfinite() & ~self.done[:, None]
+        ending = ends & best.isfinite()
         ending[:, self.beam :] = False
-        if not ending.any():
-            return
-        length = float(position + 1) ** self.penalty
-        fresh = (best / length).masked_fill(~ending, -torch.inf)  # (A, 2b)
-        index = parent.unsqueeze(-1).expand(-1, -1, self.alive.shape[2])
-        texts = self.alive.gather(1, index)
-        texts[:, :, position] = self.end
-        pool = torch.cat([self.finished_scores[self.active], fresh], dim=1)
-        pool_texts = torch.cat([self.finished[self.active], texts], dim=1)
-        kept, place = pool.topk(self.beam, dim=1)
-        self.finished_scores[self.active] = kept
-        place = place.unsqueeze(-1).expand(-1, -1, pool_texts.shape[2])
-        self.finished[self.active] = pool_texts.gather(1, place)
-        self.count[self.active] += ending.sum(1)
+        self.finished[self.active] += ending.sum(1)
+        scores = (best / float(position + 1) ** self.penalty).masked_fill(~ending, -torch.inf)  # (A, 2b)
+        fresh, place = scores.max(1)
+        better = (fresh > self.best_scores[self.active]).nonzero().flatten()
+        texts = self.alive[better, parent[better, place[better]]]
+        texts[:, position] = self.end
+        self.best_scores[self.active[better]], self.best_texts[self.active[better]] = fresh[better], texts
 
     def _shrink(self, parent: Tensor, token: Tensor) -> tuple[Tensor, Tensor | None]:
         """Drop the events that are done, once they are a quarter of the active ones."""
+        going = self.sums.isfinite().any(1).nonzero().flatten()
         count = self.active.shape[0]
         rows = torch.arange(count, device=parent.device)[:, None] * self.beam + parent  # (A, b)
-        done = int(self.done.sum())
-        if done == count or 4 * done >= count:
-            going = (~self.done).nonzero().flatten()
+        if 4 * (count - going.shape[0]) >= count:
             rows, token = rows[going], token[going]
             self.active, self.sums, self.alive = self.active[going], self.sums[going], self.alive[going]
-            self.done = self.done[going]
         elif self.beam == 1:
             return token.flatten(), None
         return token.flatten(), rows.flatten()
-
-    def best(self) -> Written:
-        """The best finished hypothesis of every event."""
-        scores, place = self.finished_scores.max(dim=1)
-        rows = torch.arange(place.shape[0], device=place.device)
-        return Written(tokens=self.finished[rows, place], scores=scores)
-
-
-def _only(scores: Tensor, token: int) -> Tensor:
-    limited = torch.full_like(scores, -torch.inf)
-    limited[:, token] = scores[:, token]
-    return limited

@@ -6,7 +6,7 @@ import pytest
 
 from kuleshov.core.errors import FormatError, MissingDataError
 from kuleshov.datasets.vidsitu_format import ROLES
-from kuleshov.tasks.roles.tokens import RoleTokens
+from kuleshov.tasks.role_tokens import RoleTokens
 
 TEXTS = ["woman in a red dress", "man in a black suit", "the  door ", "in a kitchen", "éclair 中"] * 3
 

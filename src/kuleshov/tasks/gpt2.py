@@ -1,9 +1,10 @@
-"""A pretrained GPT-2 as the language-only writer of roles; needs the `gpt2` extra."""
+"""A pretrained GPT-2 as the language-only decoder of roles; needs the `gpt2` extra."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning_utilities.core.imports import RequirementCache
 from torch import Tensor, nn
 
 from kuleshov.core.errors import KuleshovError, MissingDataError, one_line
@@ -21,7 +22,7 @@ class Gpt2State:
             self.cache.batch_select_indices(rows)
 
 
-class Gpt2Writer(nn.Module):
+class Gpt2Decoder(nn.Module):
     """GPT-2 with tokens for verbs and roles; it sees no video (Radford et al., 2019).
 
     Args:
@@ -35,12 +36,11 @@ class Gpt2Writer(nn.Module):
 
     def __init__(self, folder: str, vocabulary: int) -> None:
         super().__init__()
-        try:
-            from transformers import GPT2LMHeadModel
-        except ImportError as error:
-            raise KuleshovError(
-                f"the GPT-2 row needs the package transformers: pip install 'kuleshov[gpt2]' ({one_line(str(error))})"
-            ) from error
+        installed = RequirementCache("transformers", "transformers")
+        if not installed:
+            raise KuleshovError(f"the GPT-2 row needs `pip install 'kuleshov[gpt2]'` ({one_line(str(installed))})")
+        from transformers import GPT2LMHeadModel
+
         if not Path(folder).is_dir():
             raise MissingDataError("GPT-2", Path(folder).absolute(), "download GPT-2 and name its folder")
         try:
@@ -53,7 +53,7 @@ class Gpt2Writer(nn.Module):
         """GPT-2 attends to no event."""
 
     def forward(self, tokens: Tensor, memory: Tensor | None = None) -> Tensor:
-        """Next-token scores (R, L) -> (R, L, V)."""
+        """Next-token logits: tokens (R, L) -> (R, L, V)."""
         return self.gpt2(tokens).logits
 
     def begin(self, rows: int, memory: Tensor | None = None, longest: int | None = None) -> Gpt2State:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kuleshov.core.errors import KuleshovError
+from kuleshov.txe.transformer import TransformerLayer, sinusoidal_positions
 
 
 @dataclass
@@ -40,74 +41,6 @@ class DecodingState:
             self.memory = self.memory.index_select(2, rows)
 
 
-class SelfAttention(nn.Module):
-    """Causal self-attention, (R, L, width) -> (R, L, width)."""
-
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads, self.dropout = heads, dropout
-        self.inputs = nn.Linear(width, 3 * width)
-        self.output = nn.Linear(width, width)
-
-    def forward(self, x: Tensor, past: Tensor | None = None, position: int = 0) -> Tensor:
-        """Attend to the tokens before.
-
-        With `past` (2, R, heads, longest, d), x is the one token at `position`.
-        """
-        query, key, value = self.inputs(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        if past is not None:
-            past[0, :, :, position], past[1, :, :, position] = key[:, :, 0], value[:, :, 0]
-            key, value = past[:, :, :, : position + 1]  # (R, heads, position + 1, d) each
-        dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, is_causal=past is None)
-        return self.output(mixed.transpose(1, 2).flatten(2))  # (R, heads, L, d) -> (R, L, width)
-
-
-class CrossAttention(nn.Module):
-    """Attention of (R, L, width) to keys and values made once from a memory (R, M, width)."""
-
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads, self.dropout = heads, dropout
-        self.query = nn.Linear(width, width)
-        self.memory = nn.Linear(width, 2 * width)
-        self.output = nn.Linear(width, width)
-
-    def keys_values(self, memory: Tensor) -> Tensor:
-        """(R, M, width) -> (2, R, heads, M, width / heads)."""
-        return self.memory(memory).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
-
-    def forward(self, x: Tensor, keys_values: Tensor) -> Tensor:
-        """Attend to what `keys_values` made."""
-        query = self.query(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(query, keys_values[0], keys_values[1], dropout_p=dropout)
-        return self.output(mixed.transpose(1, 2).flatten(2))
-
-
-class Layer(nn.Module):
-    """Self-attention, attention to the memory where there is one, feed-forward; each with post-norm."""
-
-    def __init__(self, width: int, heads: int, feedforward: int, dropout: float, attends: bool) -> None:
-        super().__init__()
-        self.itself = SelfAttention(width, heads, dropout)
-        self.itself_norm = nn.LayerNorm(width)
-        self.memory = CrossAttention(width, heads, dropout) if attends else None
-        self.memory_norm = nn.LayerNorm(width) if attends else None
-        self.feedforward = nn.Sequential(
-            nn.Linear(width, feedforward), nn.ReLU(), nn.Dropout(dropout), nn.Linear(feedforward, width)
-        )
-        self.feedforward_norm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor, keys_values: Tensor | None, past: Tensor | None = None, position: int = 0) -> Tensor:
-        """(R, L, width) -> (R, L, width)."""
-        x = self.itself_norm(x + self.dropout(self.itself(x, past, position)))
-        if self.memory is not None:
-            x = self.memory_norm(x + self.dropout(self.memory(x, keys_values)))
-        return self.feedforward_norm(x + self.dropout(self.feedforward(x)))
-
-
 class RoleDecoder(nn.Module):
     """TxD: predicts the next token of an event's description.
 
@@ -125,7 +58,7 @@ class RoleDecoder(nn.Module):
             a learned vector for its distance from the event that is described).
 
     Raises:
-        KuleshovError: the width is no multiple of the heads.
+        KuleshovError: the width is odd or no multiple of the heads.
     """
 
     positions: Tensor
@@ -144,26 +77,25 @@ class RoleDecoder(nn.Module):
         events: int = 1,
     ) -> None:
         super().__init__()
-        if width % heads or width % 2:
-            raise KuleshovError(f"TxD's width {width} must be even and a multiple of its {heads} heads")
         self.width, self.heads, self.longest, self.events = width, heads, longest, events
         self.embedding = nn.Embedding(vocabulary, width)
         nn.init.normal_(self.embedding.weight, std=width**-0.5)
-        self.register_buffer("positions", sinusoids(longest, width), persistent=False)
+        self.register_buffer("positions", sinusoidal_positions(longest, width), persistent=False)
         attends = memory_width is not None
-        self.memory = _memory_projection(memory_width, width) if memory_width is not None else None
+        self.memory = None
+        if memory_width is not None:
+            self.memory = nn.Sequential(nn.Linear(memory_width, width), nn.ReLU(), nn.Linear(width, width))
         # distance from the described event, -(events - 1) .. events - 1
         self.distance = nn.Embedding(2 * events - 1, width) if attends and events > 1 else None
-        self.layers = nn.ModuleList(Layer(width, heads, feedforward, dropout, attends) for _ in range(layers))
+        self.layers = nn.ModuleList(
+            TransformerLayer(width, heads, feedforward, dropout, memory=attends) for _ in range(layers)
+        )
         self.dropout = nn.Dropout(dropout)
         self.bottleneck = nn.Linear(width, bottleneck) if bottleneck else nn.Identity()
         self.output = nn.Linear(bottleneck or width, vocabulary)
 
     def memories(self, events: Tensor) -> Tensor | None:
-        """What each event's description attends to: (B, N, D) -> (B * N, M, width), M = 1 or N.
-
-        None for language only.
-        """
+        """What each event's description attends to: (B, N, D) -> (B * N, M, width), M = 1 or N; None without video."""
         if self.memory is None:
             return None
         projected = self.memory(events)  # (B, N, width)
@@ -174,18 +106,18 @@ class RoleDecoder(nn.Module):
         return (projected.unsqueeze(1) + distance).flatten(0, 1)
 
     def forward(self, tokens: Tensor, memory: Tensor | None = None) -> Tensor:
-        """Next-token scores, not normalized: tokens (R, L) long, memory (R, M, width) -> (R, L, V)."""
+        """Next-token logits: tokens (R, L) long, memory (R, M, width) -> (R, L, V)."""
         self._check(memory)
         x = self.dropout(self.embedding(tokens) * math.sqrt(self.width) + self.positions[: tokens.shape[1]])
         for layer in self.layers:
-            keys_values = layer.memory.keys_values(memory) if layer.memory is not None else None
-            x = layer(x, keys_values)
+            seen = layer.memory_keys_values(memory) if memory is not None else None
+            x = layer(x, causal=True, memory_keys_values=seen)
         return self.output(self.bottleneck(x))
 
     def begin(self, rows: int, memory: Tensor | None = None, longest: int | None = None) -> DecodingState:
         """State before the first token of R sequences of at most `longest` tokens; memory (R, M, width)."""
         self._check(memory)
-        made = [layer.memory.keys_values(memory) for layer in self.layers if layer.memory is not None]
+        made = [layer.memory_keys_values(memory) for layer in self.layers] if memory is not None else []
         shape = (len(self.layers), 2, rows, self.heads, longest or self.longest, self.width // self.heads)
         return DecodingState(past=self.output.weight.new_empty(shape), memory=torch.stack(made) if made else None)
 
@@ -194,8 +126,12 @@ class RoleDecoder(nn.Module):
         x = self.embedding(tokens) * math.sqrt(self.width) + self.positions[state.position]
         x = x.unsqueeze(1)  # (R, 1, width)
         for number, layer in enumerate(self.layers):
-            keys_values = state.memory[number] if state.memory is not None else None
-            x = layer(x, keys_values, state.past[number], state.position)
+            past = state.past[number]
+            query, key, value = layer.qkv(x)
+            past[0, :, :, state.position], past[1, :, :, state.position] = key[:, :, 0], value[:, :, 0]
+            key, value = past[:, :, :, : state.position + 1]  # (R, heads, position + 1, width / heads) each
+            seen = state.memory[number] if state.memory is not None else None
+            x = layer.finish(x, layer.attend(query, key, value), seen)
         state.position += 1
         return self.output(self.bottleneck(x))[:, 0]
 
@@ -203,17 +139,6 @@ class RoleDecoder(nn.Module):
         if (memory is None) != (self.memory is None):
             wants = "needs the memory that `memories` makes" if memory is None else "is blind: give it no memory"
             raise KuleshovError(f"this decoder {wants}")
-
-
-def sinusoids(length: int, width: int) -> Tensor:
-    """Sinusoidal positions (length, width): sines in the first half, cosines in the second."""
-    frequency = torch.exp(-math.log(10000.0) * torch.arange(width // 2) / max(1, width // 2 - 1))
-    angle = torch.arange(length)[:, None] * frequency[None]
-    return torch.cat([angle.sin(), angle.cos()], dim=1)
-
-
-def _memory_projection(memory_width: int, width: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(memory_width, width), nn.ReLU(), nn.Linear(width, width))
 
 
 def next_token_loss(logits: Tensor, tokens: Tensor, pad: int) -> Tensor:

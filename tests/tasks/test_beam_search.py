@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from kuleshov.core.errors import KuleshovError
-from kuleshov.tasks.roles.decoding import write
-from kuleshov.tasks.roles.txd import RoleDecoder
+from kuleshov.tasks.beam_search import beam_search
+from kuleshov.tasks.role_decoder import RoleDecoder
 
 END, PAD = 1, 0
 
@@ -48,7 +48,9 @@ def test_a_wide_beam_finds_what_exhaustive_search_finds(penalty, seed):
     network = decoder(vocabulary=5, seed=seed)
     memory = network.memories(torch.randn(1, 3, 5))
     first = torch.tensor([2, 3, 4])
-    written = write(network, first, memory, end=END, pad=PAD, never=[PAD], beam=200, longest=4, length_penalty=penalty)
+    written = beam_search(
+        network, first, memory, end=END, pad=PAD, never=[PAD], beam=200, longest=4, length_penalty=penalty
+    )
     for event in range(3):
         score, text = exhaustive(network, int(first[event]), memory[event : event + 1], [1, 2, 3, 4], 4, penalty)
         found = [int(token) for token in written.tokens[event] if token != PAD]
@@ -72,7 +74,7 @@ def test_cached_greedy_equals_uncached_greedy(events):
     network = decoder(vocabulary=30, events=events, end_bias=4.0)
     memory = network.memories(torch.randn(4, 5, 5))
     first = torch.arange(20) % 28 + 2
-    written = write(network, first, memory, end=END, pad=PAD, never=[PAD, 7], longest=12)
+    written = beam_search(network, first, memory, end=END, pad=PAD, never=[PAD, 7], longest=12)
     lengths = set()
     for event in range(20):
         plain = uncached_greedy(network, int(first[event]), memory[event : event + 1], [PAD, 7], 12)
@@ -88,9 +90,9 @@ def test_batched_equals_one_by_one(beam):
     memory = network.memories(torch.randn(4, 5, 5))
     first = torch.arange(20) % 28 + 2
     options = {"end": END, "pad": PAD, "never": [PAD], "beam": beam, "longest": 10}
-    together = write(network, first, memory, **options)
+    together = beam_search(network, first, memory, **options)
     for event in range(20):
-        alone = write(network, first[event : event + 1], memory[event : event + 1], **options)
+        alone = beam_search(network, first[event : event + 1], memory[event : event + 1], **options)
         assert alone.tokens[0].tolist() == together.tokens[event].tolist()
         assert float(alone.scores[0]) == pytest.approx(float(together.scores[event]), abs=1e-5)
 
@@ -99,7 +101,7 @@ def test_what_is_never_written_is_not_written_and_every_text_ends():
     network = decoder(vocabulary=30)
     memory = network.memories(torch.randn(2, 5, 5))
     never = [PAD, 5, 6, 7, 8]
-    written = write(network, torch.full((10,), 2), memory, end=END, pad=PAD, never=never, beam=4, longest=9)
+    written = beam_search(network, torch.full((10,), 2), memory, end=END, pad=PAD, never=never, beam=4, longest=9)
     assert not torch.isin(written.tokens, torch.tensor(never[1:])).any()
     assert ((written.tokens == END).sum(1) == 1).all()
     ends = (written.tokens == END).long().argmax(1)
@@ -110,11 +112,11 @@ def test_what_is_never_written_is_not_written_and_every_text_ends():
 
 def test_language_only_needs_no_memory():
     network = decoder(memory_width=None)
-    written = write(network, torch.tensor([2, 3]), None, end=END, pad=PAD, never=[PAD], beam=2, longest=6)
+    written = beam_search(network, torch.tensor([2, 3]), None, end=END, pad=PAD, never=[PAD], beam=2, longest=6)
     assert written.tokens.shape == (2, 6)
     assert network.memories(torch.randn(1, 2, 5)) is None
 
 
 def test_a_beam_of_nothing_is_refused():
     with pytest.raises(KuleshovError, match="beam and longest must be at least 1, got 0 and 6"):
-        write(decoder(), torch.tensor([2]), None, end=END, pad=PAD, never=[], beam=0, longest=6)
+        beam_search(decoder(), torch.tensor([2]), None, end=END, pad=PAD, never=[], beam=0, longest=6)

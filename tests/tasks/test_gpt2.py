@@ -7,9 +7,9 @@ import torch
 from tokenizers.pre_tokenizers import ByteLevel
 
 from kuleshov.core.results import read_results
-from kuleshov.tasks.context_task import load
-from kuleshov.tasks.roles.decoding import write
-from kuleshov.tasks.roles.gpt2 import Gpt2Writer
+from kuleshov.tasks.beam_search import beam_search
+from kuleshov.tasks.event_task import load_task
+from kuleshov.tasks.gpt2 import Gpt2Decoder
 from kuleshov.training.lightning_cli import main
 
 transformers = pytest.importorskip("transformers", reason="the gpt2 extra is not installed")
@@ -31,12 +31,12 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("beam", [1, 3])
 def test_cached_and_batched_equal_uncached_one_by_one(folder, beam):
     torch.manual_seed(0)
-    writer = Gpt2Writer(str(folder), 270).eval()
+    writer = Gpt2Decoder(str(folder), 270).eval()
     first = torch.arange(260, 270)
     options = {"end": 1, "pad": 0, "never": [0], "beam": beam, "longest": 8}
-    together = write(writer, first, None, **options)
+    together = beam_search(writer, first, None, **options)
     for event in range(10):
-        alone = write(writer, first[event : event + 1], None, **options)
+        alone = beam_search(writer, first[event : event + 1], None, **options)
         assert alone.tokens[0].tolist() == together.tokens[event].tolist()
         text = [int(first[event]), *(int(t) for t in alone.tokens[0] if t != 0)]
         scores = writer(torch.tensor([text])).detach().log_softmax(-1)[0]
@@ -44,16 +44,13 @@ def test_cached_and_batched_equal_uncached_one_by_one(folder, beam):
         assert float(alone.scores[0]) == pytest.approx(total / (len(text) - 1), abs=1e-4)
 
 
-def test_the_row_runs_through_the_command_line(folder, small_vidsitu, tmp_path):
-    words = ["fit", "-c", "configs/train-roles/roles.yaml", "-c", "configs/train-roles/roles.demo.yaml"]
-    words += [f"--data.init_args.annotations={small_vidsitu}/vidsitu", f"--data.init_args.gpt2={folder}"]
-    words += [f"--data.init_args.store={small_vidsitu}/store", f"--trainer.default_root_dir={tmp_path}"]
-    words += ["--model.init_args.context=language", f"--model.init_args.gpt2={folder}"]
-    words += ["--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=1"]
-    main(words)
+def test_the_row_runs_through_the_command_line(folder, words, tmp_path):
+    more = ["--model.init_args.context=language", f"--model.init_args.gpt2={folder}"]
+    more += [f"--data.init_args.gpt2={folder}", "--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=1"]
+    main(words("roles", tmp_path, *more))
     lines = {(line.row, line.metric) for line in read_results(tmp_path / "results.jsonl")}
     assert ("gpt2", "CIDEr") in lines
-    again = load(tmp_path / "weights/roles.safetensors")
+    again = load_task(tmp_path / "weights/roles.safetensors")
     roles = json.loads((tmp_path / "predictions/valid.json").read_text())[0]["vb_output"].values()
     written = again.write_roles(torch.zeros(5, 16), [event["vb_id"] for event in roles])
     assert written == [{r: text for r, text in event.items() if r != "vb_id"} for event in roles]

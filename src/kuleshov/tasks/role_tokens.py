@@ -20,11 +20,6 @@ from kuleshov.core.files import write_atomic
 from kuleshov.datasets.vidsitu_format import ROLES
 
 
-def role_order(name: str) -> int:
-    """Sort key of a short role name: its place in VidSitu's list, Arg0 first and the scene last."""
-    return ROLES.index(name)
-
-
 class RoleTokens:
     """Encodes (verb, {role: text}) as token ids, and reads token ids back.
 
@@ -40,7 +35,7 @@ class RoleTokens:
     def __init__(self, tokenizer: Tokenizer, verbs: Iterable[str], roles: Iterable[str]) -> None:
         self._tokenizer = tokenizer
         self.verbs = sorted(set(verbs))
-        self.roles = sorted(set(roles), key=role_order)
+        self.roles = sorted(set(roles), key=ROLES.index)
         self.pad = tokenizer.get_vocab_size(with_added_tokens=False)
         self.end = self.pad + 1
         self._tags = {role: self.end + 1 + i for i, role in enumerate(self.roles)}
@@ -50,17 +45,8 @@ class RoleTokens:
 
     @classmethod
     def train(cls, texts: Iterable[str], verbs: Iterable[str], roles: Iterable[str], size: int = 8000) -> "RoleTokens":
-        """Learn the byte pairs of the training texts; verbs and roles become single tokens.
-
-        Args:
-            texts: the roles' texts of the training split.
-            verbs: verb ids, such as `push.01`.
-            roles: short role names of VidSitu's, such as `Arg0`.
-            size: number of ordinary tokens at most (256 bytes and the learned merges).
-        """
-        tokenizer = Tokenizer(BPE(byte_fallback=False))
-        tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
-        tokenizer.decoder = ByteLevelDecoder()
+        """Learn byte pairs of the training texts: `size` tokens at most, 256 bytes and the merges."""
+        tokenizer = _byte_level(BPE(byte_fallback=False))
         trainer = BpeTrainer(
             vocab_size=size, min_frequency=2, show_progress=False, initial_alphabet=sorted(ByteLevel.alphabet())
         )
@@ -75,17 +61,11 @@ class RoleTokens:
         Raises:
             MissingDataError: a file is not there.
         """
-        folder = Path(folder)
-        for name in ("vocab.json", "merges.txt"):
-            if not (folder / name).is_file():
-                raise MissingDataError(
-                    "GPT-2's vocabulary", (folder / name).absolute(), "download GPT-2 and name its folder"
-                )
-        model = BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
-        tokenizer = Tokenizer(model)
-        tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
-        tokenizer.decoder = ByteLevelDecoder()
-        return cls(tokenizer, verbs, roles)
+        files = [Path(folder) / name for name in ("vocab.json", "merges.txt")]
+        for file in files:
+            if not file.is_file():
+                raise MissingDataError("GPT-2's vocabulary", file.absolute(), "download GPT-2 and name its folder")
+        return cls(_byte_level(BPE.from_file(*map(str, files))), verbs, roles)
 
     @classmethod
     def load(cls, path: str | Path) -> "RoleTokens":
@@ -107,8 +87,7 @@ class RoleTokens:
     def from_text(cls, text: str) -> "RoleTokens":
         """The tokens whose file holds this text."""
         stored = json.loads(text)
-        tokenizer = Tokenizer.from_str(json.dumps(stored["byte_pairs"]))
-        return cls(tokenizer, stored["verbs"], stored["roles"])
+        return cls(Tokenizer.from_str(json.dumps(stored["byte_pairs"])), stored["verbs"], stored["roles"])
 
     def to_text(self) -> str:
         """The file's text, the same for the same training texts."""
@@ -132,15 +111,12 @@ class RoleTokens:
         return self._verbs.get(verb, self._other_verb)
 
     def encode(self, verb: str, roles: Mapping[str, str], longest: int = 60) -> list[int]:
-        """Token ids of an event, at most `longest`; a text that does not fit is cut and the end kept.
+        """Token ids of an event, at most `longest`, the verb and the end included; a text that does not fit is cut.
 
-        Args:
-            verb: the verb id.
-            roles: {short role name: text}; roles without a tag and empty texts are left out.
-            longest: greatest length, the verb and the end included.
+        Roles ({short name: text}) without a tag and empty texts are left out.
         """
         ids = [self.verb(verb)]
-        for role in sorted(roles, key=role_order):
+        for role in sorted(roles, key=ROLES.index):
             if role in self._tags and roles[role]:
                 text = self._tokenizer.encode(f" {roles[role]}", add_special_tokens=False).ids
                 ids += [self._tags[role], *text]
@@ -162,7 +138,12 @@ class RoleTokens:
                 found.setdefault(self._role_of[token], current)
             elif current is not None and token not in skipped:
                 current.append(token)
-        return {role: self._text(tokens) for role, tokens in found.items()}
+        texts = {role: self._tokenizer.decode(tokens, skip_special_tokens=False) for role, tokens in found.items()}
+        return {role: text.removeprefix(" ") for role, text in texts.items()}
 
-    def _text(self, ids: list[int]) -> str:
-        return self._tokenizer.decode(ids, skip_special_tokens=False).removeprefix(" ")
+
+def _byte_level(model: BPE) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = ByteLevelDecoder()
+    return tokenizer
