@@ -136,11 +136,6 @@ def command(name: str, words: list[str]) -> int:
 
     chosen = COMMANDS[name]
     home, _, attribute = f"kuleshov.{chosen.function}".rpartition(".")
-    # BRIDGE to the old modules, to be removed with kuleshov/commands when all functions of the table are there
-    from kuleshov.commands import bridge, is_old
-
-    if is_old(home, attribute):
-        return bridge(name, words)
     function: Callable[..., Any] = getattr(importlib.import_module(home), attribute)
     types = parameter_types(function, chosen)
     parser = ArgumentParser(f"kuleshov {name}", exit_on_error=False, epilog=EPILOG)

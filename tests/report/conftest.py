@@ -78,11 +78,11 @@ TXE = {"context": "scratch", "txe_hidden": 16, "txe_layers": 1, "txe_heads": 2, 
 def hierarchy(stage: Callable[..., Path]) -> Path:
     """A tables run over networks with random weights."""
     import torch
-    from kuleshov.tasks.role_tokens import RoleTokens
 
     from kuleshov.backbones import ClipFormat, build_backbone, save_backbone
     from kuleshov.core.weights import save_weights
     from kuleshov.tasks.relations import RelationTask
+    from kuleshov.tasks.role_tokens import RoleTokens
     from kuleshov.tasks.roles import RoleTask
     from kuleshov.tasks.verbs import VerbTask
 

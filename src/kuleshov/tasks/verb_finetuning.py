@@ -14,8 +14,7 @@ from kuleshov.core.errors import KuleshovError, MissingDataError
 from kuleshov.core.weights import load_weights
 from kuleshov.tasks.segment_data import EpochOrder
 from kuleshov.tasks.verbs import VerbHead, VerbNaming, VerbTargets
-from kuleshov.training.bad_files_monitor import BAD_FILES_FILE
-from kuleshov.video.bad_files import BadFiles
+from kuleshov.video.bad_files import BAD_FILES_FILE, BadFiles
 from kuleshov.video.clip_datasets import EventClips
 from kuleshov.video.clip_format import ClipFormat
 from kuleshov.video.frame_source import FrameSource
