@@ -28,8 +28,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from kuleshov.backbones import build
-from kuleshov.pretraining.batch_norm import share_batch_norm
+from kuleshov.backbones import build_backbone
+from kuleshov.pretraining.batch_norm import exact_batch_norm
 from kuleshov.video.augmentation import ClipAugmentation, cvrl_views, draw_view
 
 CUDA = torch.cuda.is_available()
@@ -47,6 +47,10 @@ class Setting:
     batch: int
     frames: int
     size: int
+
+    def network(self, **arguments) -> nn.Module:
+        """The network with new weights."""
+        return build_backbone({"class_path": self.architecture, "init_args": {"width": self.width, **arguments}})
 
 
 SETTINGS = (
@@ -109,7 +113,7 @@ def bandwidth() -> float:
 def step_flops(setting: Setting) -> float:
     """Floating-point operations of a training step, forward and backward, counted on shapes alone."""
     with torch.device("meta"):
-        network = build(setting.architecture, setting.width)
+        network = setting.network()
         clips = torch.empty(setting.batch, 3, setting.frames, setting.size, setting.size)
     with FlopCounterMode(display=False) as counter:
         network(clips).sum().backward()
@@ -153,12 +157,12 @@ class Peer(nn.Module):
 
 
 def our_steps(setting: Setting, clips: Tensor) -> dict[str, Callable[[], None]]:
-    """Steps of our network in both memory layouts and compiled, and with the batch norm of pretraining."""
+    """Steps of our network in both memory layouts and compiled, and with the batch norm of several processes."""
     last = clips.contiguous(memory_format=torch.channels_last_3d)
 
     def network() -> nn.Module:
         # as pytorchvideo's blocks start
-        return build(setting.architecture, setting.width, zero_init_final_gamma=False).to(DEVICE)
+        return setting.network(zero_init_final_gamma=False).to(DEVICE)
 
     turned = network().to(memory_format=torch.channels_last_3d)
     compiled = network().to(memory_format=torch.channels_last_3d)
@@ -170,7 +174,7 @@ def our_steps(setting: Setting, clips: Tensor) -> dict[str, Callable[[], None]]:
         f"ours: channels last{half}, compiled": training_step(compiled, last, CUDA),
     }
     if not CUDA:
-        shared = share_batch_norm(network().to(memory_format=torch.channels_last_3d), DEVICE.type)
+        shared = exact_batch_norm(network().to(memory_format=torch.channels_last_3d))
         ways["channels last, batch norm over processes"] = training_step(shared, last, False)
     return ways
 

@@ -26,7 +26,7 @@ from bench_video import SETTINGS as VIDEO_SETTINGS
 from bench_video import compare, our_reading, write_videos
 from torch.utils.flop_counter import FlopCounterMode
 
-from kuleshov.backbones import build
+from kuleshov.backbones import build_backbone
 
 ROOT = Path(__file__).resolve().parents[1]
 # dense bf16 operations a second, and gigabytes, by the makers' data sheets
@@ -49,7 +49,7 @@ METHODS = (Method("cvrl", 2, 0), Method("modist", 1, 1, True), Method("supervise
 def operations(name: str, backward: bool) -> float:
     """Floating-point operations of one clip of 16 x 224 x 224 through a network, a multiply-add being two."""
     with torch.device("meta"):
-        network, clip = build(name), torch.empty(1, 3, 16, 224, 224)
+        network, clip = build_backbone(name), torch.empty(1, 3, 16, 224, 224)
     with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(backward):
         features = network(clip)
         if backward:
@@ -60,7 +60,7 @@ def operations(name: str, backward: bool) -> float:
 def stage_operations(name: str, stages: int) -> float:
     """Floating-point operations of the first residual stages alone, forward, of one clip."""
     with torch.device("meta"):
-        network, clip = build(name), torch.empty(1, 3, 16, 224, 224)
+        network, clip = build_backbone(name), torch.empty(1, 3, 16, 224, 224)
     with FlopCounterMode(display=False, depth=2) as counter:
         network(clip)
     counted = counter.get_flop_counts()
@@ -82,7 +82,7 @@ def kept_bytes(name: str, recomputed: int) -> float:
         return tensor
 
     with torch.device("meta"):
-        network, clip = build(name), torch.empty(1, 3, 16, 224, 224)
+        network, clip = build_backbone(name), torch.empty(1, 3, 16, 224, 224)
     network.recompute(recomputed)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         network(clip)
@@ -114,7 +114,7 @@ def estimate(method: Method, arguments: argparse.Namespace) -> dict[str, float |
     seconds = steps * batch * sample / (arguments.gpus * peak * arguments.share)
     activations = method.trained * kept_bytes("slow_d_r50", again) + method.motion * kept_bytes("motion_2d", 0)
     # weights, gradients and momentum in float32; a key encoder's weights beside them
-    fixed = sum(p.numel() for p in build("slow_d_r50", 64).parameters()) * 4 * (3 + method.motion)
+    fixed = sum(p.numel() for p in build_backbone("slow_d_r50").parameters()) * 4 * (3 + method.motion)
     return {
         "method": method.name,
         "batch": batch,
@@ -131,7 +131,7 @@ def estimate(method: Method, arguments: argparse.Namespace) -> dict[str, float |
 def measured_here(rounds: int) -> dict[str, float]:
     """This CPU's share of its matrix product in a training step, and the videos a core reads a second."""
     setting = Setting("Slow-D, 16x4", "slow_d_r50", 64, 1, 16, 112)
-    network = build(setting.architecture, setting.width).to(memory_format=torch.channels_last_3d)
+    network = setting.network().to(memory_format=torch.channels_last_3d)
     clips = torch.randn(1, 3, 16, 112, 112).contiguous(memory_format=torch.channels_last_3d)
     taken = medians({"step": training_step(network, clips, False)}, rounds)["step"]
     with FlopCounterMode(display=False) as counter:

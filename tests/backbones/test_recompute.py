@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 
-from kuleshov.backbones import build
+from kuleshov.backbones.architectures import slow_d_r50, slow_r50
 from kuleshov.core.errors import KuleshovError
-from kuleshov.pretraining.batch_norm import share_batch_norm
+from kuleshov.pretraining.batch_norm import exact_batch_norm
 
 
 def step(network: torch.nn.Module, clips: torch.Tensor) -> tuple[list[torch.Tensor], int]:
@@ -25,12 +25,12 @@ def step(network: torch.nn.Module, clips: torch.Tensor) -> tuple[list[torch.Tens
     return [features.detach(), *gradients, *network.buffers()], sum(kept.values())
 
 
-@pytest.mark.parametrize("shared", [False, True])
-def test_the_step_is_the_same_and_less_is_kept(shared):
+@pytest.mark.parametrize("exact", [False, True])
+def test_the_step_is_the_same_and_less_is_kept(exact):
     torch.manual_seed(0)
-    network = build("slow_d_r50", width=2, zero_init_final_gamma=False)
-    if shared:
-        share_batch_norm(network, "cpu")
+    network = slow_d_r50(width=2, zero_init_final_gamma=False)
+    if exact:
+        exact_batch_norm(network)
     clips = torch.rand(3, 3, 4, 64, 64)
     expected, most = step(copy.deepcopy(network), clips)
     before = most
@@ -47,7 +47,7 @@ def test_the_step_is_the_same_and_less_is_kept(shared):
 
 def test_nothing_changes_without_gradients():
     torch.manual_seed(0)
-    network = build("slow_r50", width=1).eval()
+    network = slow_r50(width=1).eval()
     clips = torch.rand(1, 3, 2, 32, 32)
     expected = network(clips)
     network.recompute(4)
@@ -58,7 +58,7 @@ def test_nothing_changes_without_gradients():
 
 def test_compiled_code_steps_out_of_it():
     torch.manual_seed(0)
-    network = build("slow_d_r50", width=1)
+    network = slow_d_r50(width=1)
     network.recompute(2)
     clips = torch.rand(2, 3, 2, 32, 32)
     expected, _ = step(copy.deepcopy(network), clips)

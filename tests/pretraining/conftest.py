@@ -10,7 +10,7 @@ CONFIGS = ROOT / "configs" / "pretrain-backbone"
 
 # small enough for a test, whatever the configuration says
 TINY = {
-    "model.init_args.width": 2,
+    "model.init_args.backbone": "{class_path: slow_d_r50, init_args: {width: 2}}",
     "model.init_args.health_every": 1,
     "model.init_args.compile": "false",
     "data.init_args.batch_size": 4,
@@ -32,7 +32,7 @@ OF_METHOD = {
     "modist": {
         "model.init_args.hidden_width": 16,
         "model.init_args.embedding_width": 8,
-        "model.init_args.motion_width": 1,
+        "model.init_args.motion_backbone": "{class_path: motion_2d, init_args: {width: 1}}",
         "model.init_args.queue_size": 10,
         "data.init_args.motion_frames": 4,
         "data.init_args.motion_stride": 2,

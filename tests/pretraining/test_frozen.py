@@ -7,16 +7,25 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from kuleshov.backbones import build, load, save
-from kuleshov.cli import main
+from kuleshov.backbones import build_backbone, load_backbone, save_backbone
 from kuleshov.core.errors import KuleshovError, MissingDataError
 from kuleshov.core.results import read_results
-from kuleshov.pretraining.class_groups import class_groups
-from kuleshov.pretraining.linear_probe import fit_linear
-from kuleshov.pretraining.probing import Labeled, scores, untrained
+from kuleshov.pretraining.probes import LabeledFeatures, fit_linear, probe_scores, untrained
+from kuleshov.pretraining.probing import class_groups, probe_command
 from kuleshov.video.clip_format import ClipFormat
 
 CLIP = ClipFormat(4, 2, 8.0, 32, 32)
+SMALL = {"class_path": "slow_d_r50", "init_args": {"width": 2}}
+COLORS = """
+from torch import nn
+from kuleshov.backbones import ClipFormat
+
+class Colors(nn.Module):
+    feature_width, clip = 3, ClipFormat(4, 2, 8.0, 32, 32)
+
+    def forward(self, clips):
+        return clips.mean(dim=(2, 3, 4))
+"""
 
 
 def clouds(count: int, width: int = 6, noise: float = 1.0, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -71,9 +80,9 @@ def test_a_unit_that_never_changes_says_nothing():
 
 def test_groups_choose_queries_and_not_the_bank():
     features, labels = clouds(60, noise=0.1)
-    bank = Labeled(features, torch.zeros_like(features), labels, [f"b{i}" for i in range(60)])
-    queries = Labeled(features[:9], torch.zeros(9, 6), labels[:9], [f"q{i}" for i in range(9)])
-    lines = {(one.task, one.row): one for one in scores(bank, queries, {"last": [2]}, 5)}
+    bank = LabeledFeatures(features, torch.zeros_like(features), labels, [f"b{i}" for i in range(60)])
+    queries = LabeledFeatures(features[:9], torch.zeros(9, 6), labels[:9], [f"q{i}" for i in range(9)])
+    lines = {(one.task, one.row): one for one in probe_scores(bank, queries, {"last": [2]}, 5)}
     assert lines["linear probe", ""].value == lines["k-NN last", ""].value == 100
     assert (lines["k-NN", ""].n, lines["k-NN last", ""].n) == (9, 3)
     assert lines["linear probe, still frames", ""].value == pytest.approx(100 / 3)
@@ -94,10 +103,10 @@ def test_groups_are_read(tmp_path):
 
 
 def test_an_untrained_network_is_seeded_and_reads_the_same_clips(tmp_path):
-    save(tmp_path / "w.safetensors", build("slow_d_r50", 2), CLIP)
-    network = load(tmp_path / "w.safetensors")
+    save_backbone(tmp_path / "w.safetensors", build_backbone(SMALL), CLIP)
+    network = load_backbone(tmp_path / "w.safetensors")
     first, again, other = (untrained(network, "default", seed) for seed in (3, 3, 4))
-    assert first.clip == CLIP and first.architecture == "slow_d_r50"
+    assert first.clip == CLIP and first.spec["class_path"] == network.spec["class_path"]
     key = "s5.pathway0_res2.branch2.c.weight"
     assert torch.equal(first.state_dict()[key], again.state_dict()[key])
     assert not torch.equal(first.state_dict()[key], other.state_dict()[key])
@@ -105,18 +114,31 @@ def test_an_untrained_network_is_seeded_and_reads_the_same_clips(tmp_path):
     assert not untrained(network, "zero-gamma", 3).state_dict()[gamma].any() and first.state_dict()[gamma].all()
 
 
-@pytest.mark.parametrize("kind", [(), ("--untrained", "default")])
-def test_the_command_scores_and_writes(tiny_world: Path, tmp_path, capsys, kind):
-    save(tmp_path / "w.safetensors", build("slow_d_r50", 2), CLIP, method="cvrl")
+@pytest.mark.parametrize("kind", [None, "default"])
+def test_the_command_scores_and_writes(tiny_world: Path, tmp_path, kind):
+    save_backbone(tmp_path / "w.safetensors", build_backbone(SMALL), CLIP, method="cvrl")
     lists, results = tiny_world / "kinetics", tmp_path / "results.jsonl"
-    words = ["probe", "--weights", str(tmp_path / "w.safetensors"), "--bank", str(lists / "train.csv")]
-    words += ["--queries", str(lists / "val.csv"), "--limit", "8", "--batch-size", "4", "--device", "cpu"]
-    words += ["--classes", str(lists / "classes.txt"), "--group", "motion=chase,enter,leave,push", "--json"]
-    assert main([*words, *kind, "--output", str(results), "--seed", "2"]) == 0
-    printed = json.loads(capsys.readouterr().out)
+    options = {"limit": 8, "batch_size": 4, "device": "cpu", "seed": 2, "untrained": kind, "output": results}
+    options |= {"classes": lists / "classes.txt", "group": ["motion=chase,enter,leave,push"]}
+    lists = (lists / "train.csv", lists / "val.csv")
+    found = probe_command(*lists, weights=tmp_path / "w.safetensors", **options)
     written = {(one.task, one.row): one for one in read_results(results)}
-    assert len(printed) == len(written)
+    assert json.loads(json.dumps(found.to_dict())) and len(found.to_dict()) == len(written)
     row = "random default" if kind else "cvrl"
     line = written["linear probe", row]
     assert (line.n, line.seed, line.metric) == (8, 2, "top1") and 0 <= line.value <= 100
     assert written["k-NN", "trivial"].sample_ids_sha256 == line.sample_ids_sha256
+    assert f"{row:<20}linear probe" in str(found)
+
+
+def test_the_command_takes_any_backbone(tiny_world: Path, tmp_path, monkeypatch):
+    (tmp_path / "color_nets.py").write_text(COLORS)
+    monkeypatch.syspath_prepend(tmp_path)
+    lists = [tiny_world / "kinetics" / name for name in ("train.csv", "val.csv")]
+    spec = tmp_path / "colors.yaml"
+    spec.write_text("class_path: color_nets.Colors")
+    for kind in (None, "default"):
+        scores = probe_command(*lists, backbone=str(spec), untrained=kind, limit=6, device="cpu", row="colors")
+        assert {one.row for one in scores.results} == {"colors", "trivial"}
+    with pytest.raises(KuleshovError, match="Colors has no zero_init_final_gamma: use --untrained default"):
+        probe_command(*lists, backbone=str(spec), untrained="zero-gamma", limit=6)

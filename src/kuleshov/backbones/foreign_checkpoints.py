@@ -1,4 +1,4 @@
-"""Reading other people's checkpoint files without running anything that is in them."""
+"""Other people's checkpoint files: read without running anything that is in them, and named as our networks are."""
 
 import pickle
 import zipfile
@@ -11,7 +11,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from kuleshov.backbones.key_maps import preferred
+from kuleshov.backbones import key_maps
 from kuleshov.core.errors import MissingDataError, WeightsError
 from kuleshov.core.unpickle import restricted_load
 from kuleshov.video.clip_format import ClipFormat
@@ -19,22 +19,15 @@ from kuleshov.video.clip_format import ClipFormat
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Tensors of a foreign file and what else is of use in it.
+    """Tensors of a foreign file, by their names there, and what else is of use in it."""
 
-    Attributes:
-        container: `pyslowfast`, `caffe2`, `lightning` or `state_dict`, by how the file is laid out.
-        tensors: name to tensor, as named there.
-        skipped: names of entries that are no tensors, and of classes that the file names and that were not run.
-        config: the training's configuration, as text, where the file holds it.
-    """
-
-    container: str
+    container: str  # `pyslowfast`, `caffe2`, `lightning` or `state_dict`, by how the file is laid out
     tensors: dict[str, Tensor]
-    skipped: tuple[str, ...] = ()
-    config: str = ""
+    skipped: tuple[str, ...] = ()  # entries that are no tensors, and classes that the file names, which were not run
+    config: str = ""  # the training's configuration, as text, where the file holds it
 
 
-def read(path: str | Path) -> Checkpoint:
+def read_checkpoint(path: str | Path) -> Checkpoint:
     """Read a checkpoint file of any known layout.
 
     Raises:
@@ -74,9 +67,8 @@ class UnreadObject:
 
 def _foreign_objects(path: Path) -> tuple[str, ...]:
     """Classes and functions, beyond tensors and plain values, that a checkpoint names; none in torch's old format."""
-    if not zipfile.is_zipfile(path):
-        return ()
-    return tuple(sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path)))
+    named = torch.serialization.get_unsafe_globals_in_checkpoint(path) if zipfile.is_zipfile(path) else ()
+    return tuple(sorted(named))
 
 
 def _caffe2(path: Path) -> Checkpoint:
@@ -98,10 +90,8 @@ def _pytorch(path: Path, content: Any, objects: tuple[str, ...]) -> Checkpoint:
         raise WeightsError(f"{path} holds a {type(content).__name__}, not a checkpoint's dictionary")
     config = content.get("cfg", "")
     entry = _entry_of_weights(path, content)
-    if entry == "model_state":
-        container = "pyslowfast"
-    else:
-        container = "lightning" if any(key.startswith("pytorch-lightning") for key in content) else "state_dict"
+    lightning = any(key.startswith("pytorch-lightning") for key in content)
+    container = "pyslowfast" if entry == "model_state" else "lightning" if lightning else "state_dict"
     state = content[entry] if entry else content
     if not isinstance(state, dict):
         raise WeightsError(f"{path}: its weights are a {type(state).__name__}, not a dictionary of tensors")
@@ -116,7 +106,7 @@ def _entry_of_weights(path: Path, content: dict) -> str:
     if known or any(isinstance(value, Tensor) for value in content.values()):
         return known[0] if known else ""
     nested = [str(name) for name, value in content.items() if _holds_tensors(value)]
-    nested = preferred(nested) or nested
+    nested = key_maps.preferred(nested) or nested
     if len(nested) > 1:
         raise WeightsError(
             f"{path} holds tensors under {', '.join(nested)}: save the one to import by itself, with torch.save"
@@ -129,12 +119,7 @@ def _holds_tensors(entry: Any) -> bool:
 
 
 def clip_format(config: str, usual: ClipFormat) -> ClipFormat:
-    """The clips that a PySlowFast configuration describes; `usual` where it says nothing readable.
-
-    Args:
-        config: a checkpoint's `cfg`, YAML text.
-        usual: the architecture's usual clips.
-    """
+    """The clips that a PySlowFast configuration (YAML text) describes; `usual` where it says nothing readable."""
     try:
         data = yaml.safe_load(config)["DATA"] if config else {}
     except (yaml.YAMLError, KeyError, TypeError):
@@ -151,3 +136,47 @@ def clip_format(config: str, usual: ClipFormat) -> ClipFormat:
         mean=tuple(data.get("MEAN", usual.mean)),
         std=tuple(data.get("STD", usual.std)),
     )
+
+
+def translate(checkpoint: Checkpoint, source: str, prefix: str | None) -> tuple[str, str, dict[str, Tensor], list[str]]:
+    """Whose names the keys have, what stands before them, tensors under our names, and keys of something else.
+
+    The prefix is found where it is None; `WeightsError` where no naming is known or there are several networks.
+    """
+    if checkpoint.container == "caffe2":
+        names = {name: key_maps.from_caffe2(name) for name in checkpoint.tensors}
+        ignored = [name for name, ours in names.items() if ours is None]
+        ours = {ours: checkpoint.tensors[name] for name, ours in names.items() if ours is not None}
+        if key_maps.STEM not in ours:
+            raise WeightsError(_unknown(source, checkpoint.tensors))
+        return "caffe2", "", ours, ignored
+    naming, prefix = _choose_prefix(checkpoint.tensors, source, prefix)
+    inside = {k.removeprefix(prefix): v for k, v in checkpoint.tensors.items() if k.startswith(prefix)}
+    ignored = [key for key in checkpoint.tensors if not key.startswith(prefix)]
+    if key_maps.self_supervised(checkpoint.tensors):
+        # MoDist's checkpoints hold the motion network as a second pathway
+        ignored += [prefix + key for key in inside if ".pathway1_" in key]
+        inside = {key: value for key, value in inside.items() if ".pathway1_" not in key}
+    if naming == "pytorchvideo":
+        names = key_maps.from_pytorchvideo(inside)
+        inside = {names[key]: value for key, value in inside.items()}
+    return naming, prefix, inside, ignored
+
+
+def _choose_prefix(tensors: dict[str, Tensor], source: str, prefix: str | None) -> tuple[str, str]:
+    found = key_maps.stem_prefixes(tensors)
+    if not found:
+        raise WeightsError(_unknown(source, tensors))
+    if prefix is not None:
+        if prefix not in found:
+            raise WeightsError(f"{source} has no network after {prefix!r}: it has {sorted(found)}")
+        return found[prefix], prefix
+    candidates = key_maps.preferred(found)
+    if len(candidates) != 1:
+        raise WeightsError(f"{source} holds several networks, after {sorted(found)}: choose one with --prefix")
+    return found[candidates[0]], candidates[0]
+
+
+def _unknown(source: str, tensors: dict[str, Tensor]) -> str:
+    first = ", ".join(list(tensors)[:3]) or "none"
+    return f"{source} has none of the known names (PySlowFast, Caffe2, pytorchvideo): its first keys are {first}"

@@ -1,16 +1,19 @@
-"""3-D ResNets of bottleneck blocks, in which every size is said.
+"""3-D ResNets of bottleneck blocks, of any size.
 
 Names of modules follow PySlowFast (facebookresearch/SlowFast), so that a state dict of one loads into the
 other key for key: `s1.pathway0_stem.conv.weight`, `s2.pathway0_res0.branch2.a_bn.running_mean`, and so on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
-from kuleshov.backbones.activation_checkpointing import recomputed
 from kuleshov.core.errors import KuleshovError
+from kuleshov.video.clip_format import ClipFormat
 
 BN_EPS = 1e-5
 BN_MOMENTUM = 0.1
@@ -26,14 +29,8 @@ class Stem(nn.Module):
 
     def __init__(self, channels: int, temporal_kernel: int, temporal_stride: int) -> None:
         super().__init__()
-        self.conv = nn.Conv3d(
-            3,
-            channels,
-            kernel_size=(temporal_kernel, 7, 7),
-            stride=(temporal_stride, 2, 2),
-            padding=(temporal_kernel // 2, 3, 3),
-            bias=False,
-        )
+        kernel, stride, padding = (temporal_kernel, 7, 7), (temporal_stride, 2, 2), (temporal_kernel // 2, 3, 3)
+        self.conv = nn.Conv3d(3, channels, kernel, stride, padding, bias=False)
         self.bn = batch_norm(channels)
         self.relu = nn.ReLU(inplace=True)
         self.pool_layer = nn.MaxPool3d((1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))
@@ -83,10 +80,10 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, T, H, W) to (B, outputs, T, H / stride, W / stride)."""
         if self.recompute and self.training and torch.is_grad_enabled():
-            return recomputed(self, self._answer, x)
-        return self._answer(x)
+            return _recomputed(self, self._residual, x)
+        return self._residual(x)
 
-    def _answer(self, x: Tensor) -> Tensor:
+    def _residual(self, x: Tensor) -> Tensor:
         shortcut = self.branch1_bn(self.branch1(x)) if self.projects else x
         return self.relu(shortcut + self.branch2(x))
 
@@ -102,6 +99,7 @@ class ResNet3d(nn.Module):
         pool_after_res2: a 2 x 1 x 1 max-pool after the first stage, as I3D has.
         depths: blocks in each stage.
         zero_init_final_gamma: start every block as its shortcut (last batch-norm scale 0).
+        clip: the clips that it is usually given; any other size will do.
 
     Raises:
         KuleshovError: a size that is not positive, or not four stages.
@@ -116,6 +114,7 @@ class ResNet3d(nn.Module):
         pool_after_res2: bool = False,
         depths: Sequence[int] = (3, 4, 6, 3),
         zero_init_final_gamma: bool = True,
+        clip: ClipFormat | None = None,
     ) -> None:
         super().__init__()
         if width < 1 or len(depths) != 4 or len(temporal_kernels) != 4 or min(depths) < 1:
@@ -124,15 +123,13 @@ class ResNet3d(nn.Module):
                 f"depths {tuple(depths)}, temporal kernels {tuple(temporal_kernels)}"
             )
         self.width = width
-        self.feature_width = 32 * width
+        self.feature_width, self.clip = 32 * width, clip or ClipFormat()
         self.s1 = nn.Module()
         self.s1.add_module("pathway0_stem", Stem(width, stem_kernel, stem_stride))
         inputs = width
-        for stage in range(4):
+        for stage, (depth, kernels) in enumerate(zip(depths, temporal_kernels, strict=True)):
             outputs = 4 * width * 2**stage
-            self.add_module(
-                f"s{stage + 2}", _stage(inputs, outputs, depths[stage], temporal_kernels[stage], 1 if stage == 0 else 2)
-            )
+            self.add_module(f"s{stage + 2}", _stage(inputs, outputs, depth, kernels, 1 if stage == 0 else 2))
             inputs = outputs
         self.pathway0_pool = nn.MaxPool3d((2, 1, 1), stride=(2, 1, 1)) if pool_after_res2 else nn.Identity()
         _initialize(self, zero_init_final_gamma)
@@ -169,16 +166,9 @@ class ResNet3d(nn.Module):
 def _stage(inputs: int, outputs: int, depth: int, kernels: Sequence[int], stride: int) -> nn.Sequential:
     blocks = nn.Sequential()
     for index in range(depth):
-        blocks.add_module(
-            f"pathway0_res{index}",
-            Bottleneck(
-                inputs if index == 0 else outputs,
-                outputs // 4,
-                outputs,
-                kernels[index % len(kernels)],
-                stride if index == 0 else 1,
-            ),
-        )
+        block = Bottleneck(inputs, outputs // 4, outputs, kernels[index % len(kernels)], stride)
+        blocks.add_module(f"pathway0_res{index}", block)
+        inputs, stride = outputs, 1
     return blocks
 
 
@@ -189,3 +179,28 @@ def _initialize(network: nn.Module, zero_init_final_gamma: bool) -> None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         elif isinstance(module, Transform) and zero_init_final_gamma:
             nn.init.zeros_(module.c_bn.weight)
+
+
+# compiled code cannot tell batch norm to leave its running statistics alone the second time
+@torch.compiler.disable
+def _recomputed(module: nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """`forward(x)`, of which only x is kept for the backward pass (Chen et al., arXiv 1604.06174).
+
+    The running statistics of the module's batch norms move once; `forward` draws no random numbers.
+    """
+    options = {"use_reentrant": False, "preserve_rng_state": False}
+    return checkpoint(forward, x, context_fn=lambda: (nullcontext(), _statistics_held(module)), **options)
+
+
+@contextmanager
+def _statistics_held(module: nn.Module) -> Iterator[None]:
+    # `track_running_stats` would not do: without them batch norm saves other tensors than the first time
+    norms = [norm for norm in module.modules() if isinstance(norm, _BatchNorm)]
+    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, batches) in zip(norms, kept, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, batches

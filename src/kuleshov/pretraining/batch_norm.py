@@ -1,21 +1,37 @@
-"""Batch normalization over the global batch."""
+"""Batch normalization over the global batch of several CPU processes."""
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from kuleshov.core.distributed import world_size
 
-_CACHE_BYTES = 2**20
+
+def share_batch_norm(module: nn.Module, device_type: str) -> nn.Module:
+    """Make every batch norm of a module work over all processes, in place; in one process nothing changes.
+
+    Devices other than the `cpu` take torch's `SyncBatchNorm`, which works on GPUs only.
+    """
+    if world_size() == 1:
+        return module
+    return exact_batch_norm(module) if device_type == "cpu" else nn.SyncBatchNorm.convert_sync_batchnorm(module)
 
 
-class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
+def exact_batch_norm(module: nn.Module) -> nn.Module:
+    """Make every batch norm of a module a `GlobalBatchNorm`, in place; its state dict keeps its keys."""
+    for layer in list(module.modules()):
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+            # the class alone differs: parameters, buffers, hooks and optimizers' references stay
+            layer.__class__ = GlobalBatchNorm
+    return module
+
+
+class GlobalBatchNorm(_BatchNorm):
     """Batch normalization whose statistics are those of all ranks' batches together, on the CPU.
 
-    The same state dict and the same result as the ordinary layer on the concatenated batch. Every clip's sums are
-    taken by themselves and added in double precision, so that the result is the same to the last bit or two
-    however the clips are dealt out to ranks: a deep network multiplies a rounding error by thousands.
-    `torch.nn.SyncBatchNorm` works on GPUs only.
+    Every clip's sums are taken by themselves and added in double precision, so that the result is the same to the
+    last bit or two however the clips are dealt out to ranks: a deep network multiplies a rounding error by thousands.
     """
 
     def _check_input_dim(self, input: Tensor) -> None:
@@ -28,16 +44,14 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
         values = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
         values = values.unsqueeze(2) if values.ndim == 2 else values
         mean, variance, total = _statistics(values.detach())
-        self._track(mean, variance, total)
-        scale = torch.rsqrt(variance + self.eps)
-        result = _Normalize.apply(values, self.weight, self.bias, mean, scale, total)
+        self._track(mean, variance * total / (total - 1).clamp(min=1))
+        result = _Normalize.apply(values, self.weight, self.bias, mean, torch.rsqrt(variance + self.eps), total)
         return result.view(input.shape).to(input.dtype)
 
     @torch.no_grad()
-    def _track(self, mean: Tensor, variance: Tensor, total: Tensor) -> None:
+    def _track(self, mean: Tensor, unbiased: Tensor) -> None:
         if self.num_batches_tracked is not None:
             self.num_batches_tracked += 1
-        unbiased = variance * total / (total - 1).clamp(min=1)
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
         self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
 
@@ -54,7 +68,9 @@ class _Normalize(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, scale, total = ctx.saved_tensors
-        own = _gradient_sums(gradient, x, mean, scale)
+        axes = list(range(2, x.ndim))
+        along = ((x - _per_channel(mean, x)) * gradient).sum(axes).double().sum(0) * scale
+        own = torch.stack([along, gradient.sum(axes).double().sum(0)])  # (2, C), of this rank
         weight_gradient, bias_gradient = own.to(weight.dtype)
         along, level = _over_ranks(own) / total  # means of gradient * normalized x, and of the gradient
         slope = weight.double() * scale
@@ -71,64 +87,19 @@ def _per_channel(values: Tensor, x: Tensor) -> Tensor:
 
 def _over_ranks(own: Tensor) -> Tensor:
     """The sum over the ranks of a tensor of equal shape on each; the argument is left as it is."""
-    if world_size() == 1:
-        return own
     summed = own.clone()
-    dist.all_reduce(summed)
+    if world_size() > 1:
+        dist.all_reduce(summed)
     return summed
 
 
 def _statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and biased variance (C,) over all ranks' (B, C, ...), and the number of values (), in double."""
     rows, channels = x.shape[:2]
-    found = [_clip_moments(part) for part in x.split(_rows_at_once(x))]
-    means, variances = (torch.cat(parts).double() for parts in zip(*found, strict=True))  # (B, C)
+    axes = list(range(2, x.ndim))
+    centers = x.mean(axes, keepdim=True)
+    variances, means = (x - centers).square_().mean(axes).double(), centers.flatten(1).double()  # (B, C)
     packed = [means.sum(0), (variances + means.square()).sum(0), means.new_tensor([rows])]
     mean, square, rows_of_all = _over_ranks(torch.cat(packed)).split([channels, channels, 1])
     mean, square = mean / rows_of_all, square / rows_of_all
-    total = rows_of_all[0] * (x.numel() // (rows * channels))
-    return mean, (square - mean.square()).clamp(min=0), total
-
-
-def _rows_at_once(x: Tensor) -> int:
-    """Clips of (B, C, ...) whose intermediate values stay in a processor's cache."""
-    return max(1, _CACHE_BYTES // (x[0].numel() * x.element_size()))
-
-
-def _clip_moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Each clip's mean and biased variance, (B, C), of (B, C, ...)."""
-    axes = list(range(2, x.ndim))
-    means = x.mean(axes, keepdim=True)
-    return means.flatten(1), (x - means).square_().mean(axes)
-
-
-def _gradient_sums(gradient: Tensor, x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-    """Sums over this rank's (B, C, ...) of gradient * normalized x, and of gradient, (2, C) in double."""
-    axes, rows = list(range(2, x.ndim)), _rows_at_once(x)
-    along, level = [], []
-    for part, clips in zip(gradient.split(rows), x.split(rows), strict=True):
-        product = (clips - _per_channel(mean, x)).mul_(part)
-        along.append(product.sum(axes))
-        level.append(part.sum(axes))
-    sums = torch.stack([torch.cat(along), torch.cat(level)]).double().sum(1)  # (2, C)
-    return torch.stack([sums[0] * scale, sums[1]])
-
-
-def share_batch_norm(module: nn.Module, device_type: str) -> nn.Module:
-    """Make every batch norm of a module work over all ranks.
-
-    Args:
-        module: changed in place; its state dict keeps its keys.
-        device_type: other devices take torch's own layers; on the `cpu` one process takes the layer that several
-            take, and so gives their results.
-
-    Returns:
-        The module.
-    """
-    if device_type != "cpu":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(module) if world_size() > 1 else module
-    for layer in list(module.modules()):
-        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm3d):
-            # the class alone differs: parameters, buffers, hooks and optimizers' references stay
-            layer.__class__ = GlobalBatchNorm
-    return module
+    return mean, (square - mean.square()).clamp(min=0), rows_of_all[0] * (x.numel() // (rows * channels))

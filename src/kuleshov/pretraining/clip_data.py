@@ -1,21 +1,23 @@
 """Clips for pretraining, as LightningDataModules."""
 
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, DistributedSampler
 
-from kuleshov.core.distributed import world_size
+from kuleshov.core.distributed import rank, world_size
 from kuleshov.core.errors import KuleshovError
 from kuleshov.core.files import sha256_ids
+from kuleshov.core.random import numpy_generator
 from kuleshov.core.results import global_seed
-from kuleshov.pretraining.global_batch_sampler import GlobalBatchSampler
-from kuleshov.pretraining.video_lists import Kind, evenly, read_videos
+from kuleshov.datasets.registry import data_set
 from kuleshov.training.bad_files_monitor import BAD_FILES_FILE
 from kuleshov.video.augmentation import ClipAugmentation, crop_view, cvrl_views, modist_view
 from kuleshov.video.bad_files import BadFiles
@@ -27,12 +29,13 @@ from kuleshov.video.reader import Backend
 from kuleshov.video.video_file import Video
 
 log = logging.getLogger(__name__)
-Normalize = Literal["none", "kinetics"]
 _CONSTANTS = {"none": ((0.0,) * 3, (1.0,) * 3), "kinetics": ((0.45,) * 3, (0.225,) * 3)}
+# the view under which the order of samples is drawn, apart from the views of the samples themselves
+_ORDER = 0xFFFF
 
 
 class PretrainingClips(pl.LightningDataModule):
-    """What the clips of all pretraining methods share.
+    """What the clips of all pretraining methods share; `predict` reads the center clip of each video.
 
     Args:
         videos: a list of videos (`path label`, `path`, or Kinetics' own CSV), a data set's root, or a folder.
@@ -57,12 +60,10 @@ class PretrainingClips(pl.LightningDataModule):
         unreadable_limit: share of files that may be unreadable before the training stops.
     """
 
-    clips_per_sample = 1
-
     def __init__(
         self,
         videos: str,
-        kind: Kind = "kinetics",
+        kind: str = "kinetics",
         split: str = "train",
         video_root: str | None = None,
         probe_bank: str | None = None,
@@ -77,7 +78,7 @@ class PretrainingClips(pl.LightningDataModule):
         crop_size: int = 224,
         short_side: int = 256,
         eval_short_side: int | None = None,
-        pixel_normalization: Normalize = "none",
+        pixel_normalization: Literal["none", "kinetics"] = "none",
         cache_mb: int = 0,
         backend: Backend = "auto",
         unreadable_limit: float = 0.2,
@@ -85,11 +86,11 @@ class PretrainingClips(pl.LightningDataModule):
         super().__init__()
         if (probe_bank is None) != (probe_queries is None):
             raise KuleshovError("the k-NN probe needs both probe_bank and probe_queries, or neither")
-        self.videos_at, self.kind, self.split, self.video_root = videos, kind, split, video_root
+        self.data_set, self.kind = data_set(kind), kind
+        self.videos_at, self.split, self.video_root = videos, split, video_root
         self.probe_lists, self.probe_limit = (probe_bank, probe_queries), probe_limit
-        self.global_batch, self.num_workers, self.backend = batch_size, num_workers, backend
+        self.batch_size, self.num_workers, self.backend = batch_size, num_workers, backend
         self.seed = (global_seed() or 0) if seed is None else seed
-        self.shape = ClipFormat(num_frames, frame_stride, frame_rate)
         mean, std = _CONSTANTS[pixel_normalization]
         self.short_side, after = short_side, eval_short_side or short_side
         self.clip_format = ClipFormat(num_frames, frame_stride, frame_rate, crop_size, after, mean, std)
@@ -100,31 +101,25 @@ class PretrainingClips(pl.LightningDataModule):
         self.train_clips: ClipDataset | None = None
         self._next_epoch = 0
 
-    def make(self, videos: list[Video], source: FrameSource, bad_files: BadFiles) -> ClipDataset:
-        """The training set of clips; each method has its own."""
+    def training_clips(self) -> ClipDataset:
+        """The training set of clips of `videos`; each method has its own."""
         raise NotImplementedError
 
     def setup(self, stage: str) -> None:
         """Find the videos, once a process."""
         if self.train_clips is not None:
             return
-        self.videos, missing = read_videos(self.videos_at, self.kind, self.split, self.video_root)
+        self.videos, missing = self.data_set.videos(self.videos_at, (self.split,), self.video_root)
         if missing:
             log.warning("%d of %d videos are not on disk", len(missing), len(missing) + len(self.videos))
-        self.probe = [self._probe_videos(listed) for listed in self.probe_lists if listed is not None]
+        lists = [path for path in self.probe_lists if path is not None]
+        self.probe = [labeled_videos(path, self.probe_limit, self.video_root) for path in lists]
         paths = [video.path for videos in (self.videos, *self.probe) for video in videos]
         self.source = FrameSource(paths, self.short_side, self.backend, self.cache_bytes)
-        folder = self.trainer.default_root_dir if self.trainer is not None else None
-        self.bad_files = BadFiles(
-            total=len(set(paths)),
-            path=Path(folder) / BAD_FILES_FILE if folder is not None else None,
-            limit=self.unreadable_limit,
-        )
-        self.train_clips = self.make(self.videos, self.source, self.bad_files)
-
-    def _probe_videos(self, listed: str) -> list[Video]:
-        videos, _ = read_videos(listed, "kinetics", "val", self.video_root)
-        return evenly(videos, self.probe_limit)
+        listed = Path(self.trainer.default_root_dir) / BAD_FILES_FILE if self.trainer is not None else None
+        bad_files = BadFiles(total=len(set(paths)), path=listed, limit=self.unreadable_limit)
+        self.shared = {"seed": self.seed, "bad_files": bad_files}
+        self.train_clips = self.training_clips()
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the clips to come."""
@@ -140,28 +135,29 @@ class PretrainingClips(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled global batches, of which this process gets its share."""
-        sampler = GlobalBatchSampler(len(self.train_clips), self.global_batch, self.seed)
-        # worker processes draw ahead before Lightning tells the sampler and the clips of the epoch
+        sampler = GlobalBatchSampler(len(self.train_clips), self.batch_size, self.seed)
+        # worker processes draw ahead before Lightning gives the sampler and the clips the epoch
         sampler.set_epoch(self._next_epoch)
         self.set_epoch(self._next_epoch)
-        share = self.global_batch // world_size()
-        return self._loader(self.train_clips, share, sampler=sampler, drop_last=True)
+        return self._loader(self.train_clips, sampler=sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader | list:
-        """Labeled center clips of the probe's two lists; nothing without a probe."""
-        if not self.probe:
-            return []
-        view = crop_view(self.clip_format.crop_size)
-        parts = [
-            LabeledClip(videos, self.source, view, self.shape, False, self.seed, self.bad_files)
-            for videos in self.probe
-        ]
-        return self._loader(ProbeClips(parts), max(1, self.global_batch // world_size()))
+        """Labeled center clips of the probe's two lists, `part` 0 and 1; nothing without a probe."""
+        parts = [LabeledPart(self._center_clips(videos), part) for part, videos in enumerate(self.probe)]
+        return self._loader(ConcatDataset(parts)) if parts else []
 
-    def _loader(self, dataset: Dataset, batch_size: int, **options: Any) -> DataLoader:
+    def predict_dataloader(self) -> DataLoader:
+        """The center clip of each video, whether it has a label or not."""
+        return self._loader(self._center_clips([replace(video, label=0) for video in self.videos]))
+
+    def _center_clips(self, videos: list[Video]) -> LabeledClip:
+        view = crop_view(self.clip_format.crop_size)
+        return LabeledClip(videos, self.source, view, self.clip_format, False, **self.shared)
+
+    def _loader(self, dataset: Dataset, **options: Any) -> DataLoader:
         return DataLoader(
             dataset,
-            batch_size=batch_size,
+            batch_size=max(1, self.batch_size // world_size()),
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
@@ -187,33 +183,14 @@ class PretrainingClips(pl.LightningDataModule):
         return (clips * std.view(shape) + mean.view(shape)).clamp(0, 1)
 
     def describe(self) -> dict[str, Any]:
-        """What a manifest says about the data."""
-        return {
-            "videos": self.videos_at,
-            "kind": self.kind,
-            "split": self.split,
-            "n": len(self.videos),
-            "ids_sha256": sha256_ids(video.id for video in self.videos),
-        }
+        """What a manifest records of the data."""
+        ids = [video.id for video in self.videos]
+        found = {"videos": self.videos_at, "kind": self.kind, "split": self.split}
+        return {**found, "n": len(ids), "ids_sha256": sha256_ids(ids)}
 
     def probe_ids(self) -> list[str]:
         """Ids of the videos whose labels the probe guesses."""
         return [video.id for video in self.probe[1]] if self.probe else []
-
-
-class ProbeClips(Dataset):
-    """Two labeled sets in a row; `part` says which a sample is of: 0 the bank, 1 the queries."""
-
-    def __init__(self, parts: list[LabeledClip]) -> None:
-        self.parts = parts
-
-    def __len__(self) -> int:
-        return sum(len(part) for part in self.parts)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        first = len(self.parts[0])
-        part, place = (0, index) if index < first else (1, index - first)
-        return {**self.parts[part][place], "part": torch.tensor(part)}
 
 
 class ClipPairs(PretrainingClips):
@@ -226,8 +203,6 @@ class ClipPairs(PretrainingClips):
         blur: multiplies its probabilities of blurring.
     """
 
-    clips_per_sample = 2
-
     def __init__(
         self,
         videos: str,
@@ -235,14 +210,14 @@ class ClipPairs(PretrainingClips):
         area_low: float = 0.3,
         color: float = 1.0,
         blur: float = 1.0,
-        **kwargs,
+        **shared,
     ) -> None:
-        super().__init__(videos, **kwargs)
+        super().__init__(videos, **shared)
         self.views = cvrl_views(self.clip_format.crop_size, asymmetric, area_low, color, blur)
 
-    def make(self, videos: list[Video], source: FrameSource, bad_files: BadFiles) -> TwoClips:
+    def training_clips(self) -> TwoClips:
         """Two clips a video, by the interval law."""
-        return TwoClips(videos, source, self.views, self.shape, self.seed, bad_files)
+        return TwoClips(self.videos, self.source, self.views, self.clip_format, **self.shared)
 
 
 class LabeledClips(PretrainingClips):
@@ -252,14 +227,13 @@ class LabeledClips(PretrainingClips):
         area_low: least share of the frame's area that a crop takes.
     """
 
-    def __init__(self, videos: str, area_low: float = 0.3, **kwargs) -> None:
-        super().__init__(videos, **kwargs)
-        self.area = (area_low, 1.0)
+    def __init__(self, videos: str, area_low: float = 0.3, **shared) -> None:
+        super().__init__(videos, **shared)
+        self.view = crop_view(self.clip_format.crop_size, (area_low, 1.0))
 
-    def make(self, videos: list[Video], source: FrameSource, bad_files: BadFiles) -> LabeledClip:
+    def training_clips(self) -> LabeledClip:
         """One clip a video, at a random time, randomly cropped and flipped."""
-        view = crop_view(self.clip_format.crop_size, self.area)
-        return LabeledClip(videos, source, view, self.shape, True, self.seed, bad_files)
+        return LabeledClip(self.videos, self.source, self.view, self.clip_format, True, **self.shared)
 
 
 class MotionPairs(PretrainingClips):
@@ -281,8 +255,6 @@ class MotionPairs(PretrainingClips):
         motion_cache_mb: megabytes of motion that each loader process keeps once computed; 0 for none.
     """
 
-    clips_per_sample = 2
-
     def __init__(
         self,
         videos: str,
@@ -299,26 +271,83 @@ class MotionPairs(PretrainingClips):
         motion_maximum: float = 2.0,
         motion_folder: str | None = None,
         motion_cache_mb: int = 0,
-        **kwargs,
+        **shared,
     ) -> None:
-        super().__init__(videos, **kwargs)
-        self.shift = (shift_low, shift_high)
-        area = (area_low, 1.0)
+        super().__init__(videos, **shared)
+        self.shift, area = (shift_low, shift_high), (area_low, 1.0)
         self.view = replace(modist_view(self.clip_format.crop_size, jitter, gray, blur), area=area)
-        self.motion_shape = ClipFormat(motion_frames, motion_stride, motion_rate)
         self.motion_view, self.motion_maximum = crop_view(motion_size, area), motion_maximum
         self.motion_folder = Path(motion_folder) if motion_folder is not None else None
         self.motion_memo = MotionMemo(motion_cache_mb * 10**6)
-        plain = _CONSTANTS["none"]
-        after = self.clip_format.short_side
-        self.motion_format = ClipFormat(motion_frames, motion_stride, motion_rate, motion_size, after, *plain)
+        size = (motion_size, self.clip_format.short_side)
+        self.motion_format = ClipFormat(motion_frames, motion_stride, motion_rate, *size, *_CONSTANTS["none"])
 
-    def make(self, videos: list[Video], source: FrameSource, bad_files: BadFiles) -> VisualMotionClips:
+    def training_clips(self) -> VisualMotionClips:
         """Two moments a video, each with a visual and a motion clip."""
         files = None
         if self.motion_folder is not None:
-            paths = [motion_path(self.motion_folder, video.id) for video in videos]
+            paths = [motion_path(self.motion_folder, video.id) for video in self.videos]
             files = FrameSource(paths, None, self.backend, self.cache_bytes)
-        shape, view, memo = self.motion_shape, self.motion_view, self.motion_memo
-        motion = MotionInput(shape, view, self.motion_maximum, self.motion_folder, files, memo)
-        return VisualMotionClips(videos, source, self.view, self.shape, motion, self.shift, self.seed, bad_files)
+        given = (self.motion_format, self.motion_view, self.motion_maximum)
+        motion = MotionInput(*given, self.motion_folder, files, self.motion_memo)
+        clips = (self.clip_format, motion, self.shift)
+        return VisualMotionClips(self.videos, self.source, self.view, *clips, **self.shared)
+
+
+class LabeledPart(Dataset):
+    """A labeled set of several in a row; samples bring its number as `part`."""
+
+    def __init__(self, clips: LabeledClip, part: int) -> None:
+        self.clips, self.part = clips, part
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        return {**self.clips[index], "part": torch.tensor(self.part)}
+
+
+class GlobalBatchSampler(DistributedSampler):
+    """Shuffles by (seed, epoch) and gives each process its contiguous share of every global batch.
+
+    The t-th global batch holds the same samples in the same order, whatever the number of processes; the
+    last, incomplete one is dropped. A subclass of `DistributedSampler` so that Lightning leaves it in place
+    and sets its epoch.
+
+    Args:
+        size: number of samples.
+        batch_size: samples in a global batch.
+        seed: together with the epoch decides the order.
+
+    Raises:
+        KuleshovError: fewer samples than a batch, or a batch that the processes cannot share evenly.
+    """
+
+    def __init__(self, size: int, batch_size: int, seed: int) -> None:
+        if batch_size % world_size():
+            raise KuleshovError(
+                f"a global batch of {batch_size} cannot be shared by {world_size()} processes: choose a multiple"
+            )
+        if size < batch_size:
+            raise KuleshovError(f"{size} videos are fewer than one batch of {batch_size}: lower batch_size")
+        super().__init__(range(size), num_replicas=world_size(), rank=rank(), seed=seed, drop_last=True)
+        self.batch_size = batch_size
+        self.steps = size // batch_size
+
+    def __len__(self) -> int:
+        """Samples that this process sees in an epoch."""
+        return self.steps * self.batch_size // self.num_replicas
+
+    def __iter__(self) -> Iterator[int]:
+        """This process's samples, batch after batch."""
+        order = numpy_generator(self.seed, self.epoch, 0, view=_ORDER).permutation(len(self.dataset))
+        batches = order[: self.steps * self.batch_size].reshape(self.steps, self.num_replicas, -1)
+        return iter(np.ascontiguousarray(batches[:, self.rank]).ravel().tolist())
+
+
+def labeled_videos(path: str | Path, limit: int | None = None, video_root: str | None = None) -> list[Video]:
+    """The videos of a labeled list that are on disk, at most `limit` of them, evenly chosen."""
+    videos, _ = data_set("k400").videos(path, ("val",), video_root)
+    if limit is None or len(videos) <= limit:
+        return videos
+    return [videos[place * len(videos) // limit] for place in range(limit)]

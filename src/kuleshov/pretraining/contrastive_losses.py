@@ -10,19 +10,11 @@ from kuleshov.core.errors import KuleshovError
 
 
 def pair_info_nce(first: Tensor, second: Tensor, temperature: float) -> Tensor:
-    """InfoNCE between two views of B samples, the sum of its two directions.
+    """InfoNCE between two views' L2-normalized embeddings (B, D) of the global batch, summed over both directions.
 
     Each of the 2B embeddings has the other view of its sample as positive and the 2B - 2 embeddings of other
     samples as negatives (NT-Xent; Chen et al., SimCLR, ICML 2020). The two directions are added, as CVRL's
     published code does: twice the usual mean over 2B.
-
-    Args:
-        first: (B, D) L2-normalized embeddings of one view, of the global batch.
-        second: (B, D) embeddings of the other view, in the same order.
-        temperature: divides the cosines.
-
-    Returns:
-        A scalar.
     """
     _check_pair(first, second, temperature)
     rows = first.shape[0]
@@ -48,9 +40,6 @@ def queue_info_nce(
         temperature: divides the cosines.
         batch: (G, D) keys of the global batch, whose rows are negatives too, but for the queries' own.
         first: the place of the first query's own key in `batch`.
-
-    Returns:
-        A scalar, the mean over the B queries.
     """
     _check_pair(queries, keys, temperature)
     if queue.ndim != 2 or queue.shape[1] != queries.shape[1]:

@@ -1,165 +1,124 @@
-"""What a frozen backbone's features tell apart: k-NN and a linear probe on labeled clips."""
+"""The `probe` command."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
 
-import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
-
-from kuleshov.backbones import build
-from kuleshov.backbones.resnet3d import ResNet3d
-from kuleshov.core.files import sha256_ids
-from kuleshov.core.results import Result
-from kuleshov.pretraining.knn import knn_predict, majority_accuracy
-from kuleshov.pretraining.linear_probe import fit_linear
-from kuleshov.video.augmentation import crop_view
-from kuleshov.video.clip_datasets import LabeledClip
-from kuleshov.video.clip_format import ClipFormat
-from kuleshov.video.frame_source import FrameSource
-from kuleshov.video.video_file import Video
-
-LINEAR, KNN, STILL = "linear probe", "k-NN", "linear probe, still frames"
-Untrained = Literal["default", "zero-gamma"]
+from kuleshov.backbones.backbone_spec import BackboneSpec
+from kuleshov.core.errors import KuleshovError, MissingDataError
+from kuleshov.core.results import Result, append_results
 
 
 @dataclass(frozen=True)
-class Labeled:
-    """Features (M, D) of labeled clips, of their still middle frames, and their labels (M,) and ids."""
+class ProbeScores:
+    """Accuracies in per cent, those of the trivial row included."""
 
-    features: Tensor
-    still: Tensor
-    labels: Tensor
-    ids: list[str]
+    results: list[Result]
 
-    def part(self, classes: Sequence[int]) -> "Labeled":
-        """Those of some classes."""
-        keep = torch.isin(self.labels, torch.tensor(list(classes))).nonzero().flatten().tolist()
-        chosen = (self.features[keep], self.still[keep], self.labels[keep])
-        return Labeled(*chosen, [self.ids[place] for place in keep])
+    def __str__(self) -> str:
+        """A line each."""
+        return "\n".join(f"{one.row:<20}{one.task:<28}{one.value:6.2f}  (n {one.n})" for one in self.results)
 
-
-def untrained(like: ResNet3d, kind: Untrained, seed: int) -> ResNet3d:
-    """A network of the same shape with random weights, reading the same clips; seeded.
-
-    Args:
-        like: made by `backbones.load`.
-        kind: `default`, or `zero-gamma` whose residual blocks start as their shortcuts.
-        seed: of the weights.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = build(like.architecture, like.width, kind == "zero-gamma")
-    network.clip = like.clip
-    return network
+    def to_dict(self) -> list[dict[str, Any]]:
+        """Plain values, for `--json`."""
+        return [asdict(result) for result in self.results]
 
 
-def _loader(network: ResNet3d, videos: list[Video], batch_size: int, workers: int) -> DataLoader:
-    clip = network.clip
-    source = FrameSource([video.path for video in videos], clip.short_side)
-    shape = ClipFormat(clip.num_frames, clip.frame_stride, clip.frame_rate)
-    clips = LabeledClip(videos, source, crop_view(clip.crop_size), shape, train=False)
-    return DataLoader(clips, batch_size=batch_size, num_workers=workers)
-
-
-@torch.no_grad()
-def take_statistics(network: ResNet3d, loader: DataLoader, device: torch.device) -> None:
-    """Give an untrained network the batch-norm statistics of some clips, averaged over the batches."""
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm3d)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-    network.train()
-    for batch in loader:
-        network(network.clip.normalize(batch["clip"].to(device)))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    network.eval()
-
-
-@torch.no_grad()
-def labeled_features(
-    network: ResNet3d, loader: DataLoader, device: torch.device, advance: Callable[[], None]
-) -> Labeled:
-    """Features of the center clip of each video, and of its middle frame held still."""
-    found: list[tuple[Tensor, ...]] = []
-    for batch in loader:
-        clips = network.clip.normalize(batch["clip"].to(device))
-        middle = clips.shape[2] // 2
-        held = clips[:, :, middle : middle + 1].expand_as(clips)
-        moving, still = (
-            network(one.contiguous(memory_format=torch.channels_last_3d)).float().cpu() for one in (clips, held)
-        )
-        found.append((moving, still, batch["label"]))
-        advance()
-    moving, still, labels = (torch.cat(column) for column in zip(*found, strict=True))
-    return Labeled(moving, still, labels, [video.id for video in loader.dataset.videos])
-
-
-def scores(bank: Labeled, queries: Labeled, groups: Mapping[str, Sequence[int]], neighbors: int) -> list[Result]:
-    """k-NN and linear accuracies in per cent: of all queries, of each group of classes, of still frames.
-
-    Both are fitted on all of the bank; a group only chooses the queries that are counted. The linear probe's
-    strength is chosen on the bank. Rows named "trivial" answer the bank's most frequent label.
-    """
-    linear, linear_still = fit_linear(bank.features, bank.labels), fit_linear(bank.still, bank.labels)
-    results: list[Result] = []
-    for name, classes in {"": None, **groups}.items():
-        part = queries if classes is None else queries.part(classes)
-        if not part.ids:
-            continue
-        answers = {
-            LINEAR: linear.predict(part.features),
-            KNN: knn_predict(bank.features, bank.labels, part.features, neighbors),
-        }
-        if classes is None:
-            answers[STILL] = linear_still.predict(part.still)
-        trivial = majority_accuracy(bank.labels, part.labels)
-        facts = {"metric": "top1", "split": "val", "n": len(part.ids), "of": len(part.ids)}
-        facts["sample_ids_sha256"] = sha256_ids(part.ids)
-        for kind, answer in answers.items():
-            task = f"{kind} {name}".strip()
-            rule = f"{neighbors} neighbors" if kind == KNN else "ridge, chosen on the bank"
-            hits = float((answer == part.labels).float().mean())
-            results.append(Result(value=100 * hits, task=task, selection=rule, **facts))
-            results.append(Result(value=100 * trivial, task=task, row="trivial", **facts))
-    return results
-
-
-def probe(
-    network: ResNet3d,
-    bank: list[Video],
-    queries: list[Video],
-    groups: Mapping[str, Sequence[int]],
-    *,
-    random: bool = False,
+def probe_command(
+    bank: Path,
+    queries: Path,
+    weights: Path | None = None,
+    backbone: BackboneSpec | None = None,
+    untrained: Literal["default", "zero-gamma"] | None = None,
+    seed: int = 0,
+    group: list[str] | None = None,
+    classes: Path | None = None,
+    limit: int | None = None,
     neighbors: int = 20,
     batch_size: int = 32,
     workers: int = 0,
-    device: str = "cpu",
-    advance: Callable[[], None] = lambda: None,
-) -> list[Result]:
-    """Score a frozen backbone on labeled videos; see `scores`.
+    device: str = "auto",
+    output: Path | None = None,
+    row: str = "",
+) -> ProbeScores:
+    """Score a frozen backbone on labeled videos: k-NN and a linear probe; nothing of the network is trained.
+
+    Beside all videos, groups of classes are scored by themselves, and clips whose middle frame is held still: what
+    is missing there is what the network sees in the motion. With --untrained the same network starts at random.
 
     Args:
-        network: with a `.clip`.
-        bank: labeled videos that the probes are fitted on.
-        queries: labeled videos whose labels they guess.
-        groups: name -> classes that are also scored by themselves.
-        random: whether the network is untrained and needs batch-norm statistics; the bank gives them.
+        bank: labeled list that the probes learn from.
+        queries: labeled list that they are scored on.
+        weights: backbone (.safetensors).
+        backbone: name, {class_path, init_args} or YAML file of a backbone.
+        untrained: score its class at random instead: usual start, or residual blocks that start as shortcuts.
+        seed: of the untrained weights.
+        group: classes to score by themselves, NAME=LABEL,.. each.
+        classes: class names, one a line, whose first words --group may use.
+        limit: at most so many videos of each list.
         neighbors: that vote in the k-NN probe.
         batch_size: clips in a batch.
         workers: loader processes.
-        device: to compute on.
-        advance: called after each batch that is done.
+        device: auto, cpu, cuda, cuda:1, ..
+        output: results file (.jsonl) to append to.
+        row: row of the results; the weights' method by default.
     """
-    target = torch.device(device)
-    network = network.to(target, memory_format=torch.channels_last_3d)
-    loaders = [_loader(network, videos, batch_size, workers) for videos in (bank, queries)]
-    if random:
-        take_statistics(network, loaders[0], target)
-    network.eval()
-    known, asked = (labeled_features(network, loader, target, advance) for loader in loaders)
-    return scores(known, asked, groups, neighbors)
+    import torch
+
+    from kuleshov.backbones.protocol import resolve_backbone
+    from kuleshov.core.progress import progress_bar
+    from kuleshov.pretraining import probes
+    from kuleshov.pretraining.clip_data import labeled_videos
+
+    groups = class_groups(group or (), classes)
+    network = resolve_backbone(weights, backbone)
+    row = row or (f"random {untrained}" if untrained else network.manifest.get("method", ""))
+    if untrained:
+        network = probes.untrained(network, untrained, seed)
+    lists = [labeled_videos(path, limit) for path in (bank, queries)]
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    options = {"neighbors": neighbors, "batch_size": batch_size, "workers": workers, "device": device}
+    with progress_bar("batches", sum(-(-len(videos) // batch_size) for videos in lists)) as advance:
+        results = probes.probe_backbone(
+            network, *lists, groups, random=untrained is not None, advance=advance, **options
+        )
+    results = [result if result.row else replace(result, row=row, seed=seed) for result in results]
+    if output is not None:
+        append_results(output, results)
+    return ProbeScores(results)
+
+
+def class_groups(words: Sequence[str], names_file: Path | None = None) -> dict[str, list[int]]:
+    """Read `NAME=LABEL,LABEL,..` words, where a label is a class's number or the first word of its name.
+
+    Args:
+        words: a group each.
+        names_file: class names, one a line, in the order of their numbers.
+
+    Raises:
+        KuleshovError: a word without a name or labels, or a label that no class has.
+        MissingDataError: no such file.
+    """
+    numbers: dict[str, int] = {}
+    if names_file is not None:
+        if not Path(names_file).is_file():
+            raise MissingDataError("the class names", Path(names_file).absolute(), "check --classes")
+        lines = Path(names_file).read_text(encoding="utf-8").splitlines()
+        numbers = {line.split()[0]: number for number, line in enumerate(lines) if line.strip()}
+    groups = {}
+    for word in words:
+        name, _, labels = word.partition("=")
+        if not name or not labels:
+            raise KuleshovError(f"a group of classes is NAME=LABEL,LABEL,.. not {word!r}")
+        groups[name] = [_class_number(label, numbers, name) for label in labels.split(",")]
+    return groups
+
+
+def _class_number(label: str, numbers: dict[str, int], group: str) -> int:
+    if label in numbers:
+        return numbers[label]
+    if label.isdigit():
+        return int(label)
+    known = f"known: {', '.join(numbers)}" if numbers else "name the classes' file with --classes"
+    raise KuleshovError(f"group {group}: no class {label!r} ({known})")

@@ -11,16 +11,9 @@ HEAD_BN_MOMENTUM = 0.003
 
 
 class ProjectionHead(nn.Module):
-    """A multi-layer perceptron whose output is L2-normalized.
+    """A multi-layer perceptron from features (B, D) to embeddings (B, output_width) of length 1.
 
-    CVRL: three hidden layers of 2048 with batch norm, then 128. MoDist: one hidden layer of 2048 without.
-
-    Args:
-        input_width: D, width of the features.
-        hidden_width: width of each hidden layer.
-        output_width: width of the embedding.
-        hidden_layers: number of hidden layers.
-        batch_norm: batch norm between each hidden layer and its ReLU.
+    CVRL: three hidden layers of 2048 with batch norm before the ReLU, then 128. MoDist: one of 2048 without.
     """
 
     def __init__(

@@ -34,6 +34,11 @@ def embedding_std(embeddings: Tensor) -> Tensor:
     return embeddings.float().var(dim=0, unbiased=False).sum().sqrt()
 
 
+def embedding_measures(first: Tensor, second: Tensor) -> dict[str, Tensor]:
+    """Alignment of two views' embeddings (B, D), and uniformity and spread of the first's."""
+    return {"alignment": alignment(first, second), "uniformity": uniformity(first), "embed_std": embedding_std(first)}
+
+
 @torch.no_grad()
 def effective_rank(features: Tensor) -> Tensor:
     """Exponential of the entropy of the normalized singular values of centered features (B, D).
@@ -73,14 +78,10 @@ def queue_top1(queries: Tensor, keys: Tensor, queue: Tensor) -> Tensor:
 def collapse_reason(
     loss: float, chance_loss: float, spread: float, min_spread: float = 0.05, margin: float = 0.02
 ) -> str | None:
-    """A line about a representation that has collapsed or learns nothing; None where it looks alive.
+    """A line about a representation that has collapsed or learns nothing; None where neither is so.
 
-    Args:
-        loss: mean training loss of an epoch.
-        chance_loss: the loss of embeddings that are all the same.
-        spread: `embedding_std` of the same epoch.
-        min_spread: below it the embeddings count as all the same.
-        margin: how near, as a share of `chance_loss`, the loss may come to it.
+    `spread` is the epoch's `embedding_std`, below `min_spread` a collapse; its mean loss may come as near to the
+    `chance_loss` of embeddings that are all the same as `margin`, a share of it.
     """
     if spread < min_spread:
         return f"collapsed: all embeddings point the same way (spread {spread:.3f}, 1 is even)"

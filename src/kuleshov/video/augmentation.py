@@ -243,7 +243,7 @@ class ClipAugmentation(nn.Module):
         owned = clips.float().div_(255) if clips.dtype == torch.uint8 else clips.to(torch.float32, copy=True)
         if parameters is not None:
             owned = self._by_parts(owned, parameters.float())
-        return owned.sub_(_MEAN).div_(_STD) if self.normalize == "kinetics" else owned
+        return owned.sub_(_MEAN).div_(_STD) if self.pixel_normalization == "kinetics" else owned
 
     def _by_parts(self, clips: Tensor, parameters: Tensor) -> Tensor:
         # operation after operation on what a CPU's cache cannot hold waits for memory at each
