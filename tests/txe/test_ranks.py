@@ -45,7 +45,7 @@ def three_steps(rank: int, world: int, store: str, batch_size: int, queue_size: 
         optimizer.step()
     assert len([name for name in found if name.startswith("loss")]) == STEPS
     if options.get("loss") != "l2":
-        found |= {f"queue.{name}": value.clone() for name, value in module.queue.state_dict().items()}
+        found |= {f"queue.{name}": value.clone() for name, value in module.queue.get_extra_state().items()}
         found["rows"] = module.queue_rows.rows.clone()
     return found
 
