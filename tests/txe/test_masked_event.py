@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from kuleshov.features.event_store import EventStore
 from kuleshov.training.lightning_cli import main
 from kuleshov.txe import load
+from kuleshov.txe.contextualizer import Contextualizer
 from kuleshov.txe.masked_event import MaskedEventPretraining
 from kuleshov.txe.window_data import EventWindows
 
@@ -28,13 +30,15 @@ TINY = {
 }
 
 
-def fit(run: Path, store: Path, *words: str, overlay: str = "demo", **changes: object) -> MaskedEventPretraining:
+def fit(
+    run: Path, store: Path, *words: str, overlay: str = "demo", command: str = "fit", **changes: object
+) -> MaskedEventPretraining:
     options = {
         **TINY,
         "trainer.default_root_dir": run,
         **{k.replace("__", ".init_args."): v for k, v in changes.items()},
     }
-    arguments = ["fit", "-c", str(BASE)]
+    arguments = [command, "-c", str(BASE)]
     arguments += ["-c", str(CONFIGS / f"masked-event.{overlay}.yaml")] if overlay else []
     arguments += [f"--data.init_args.stores=['{store}']"]
     arguments += [f"--{name}={value}" for name, value in options.items()]
@@ -102,6 +106,22 @@ def test_weights_are_handed_on_by_file(tmp_path: Path, make_store):
     handed = load(tmp_path / "run" / "weights" / "txe.safetensors")
     events = torch.rand(2, 5, 6)
     assert torch.equal(handed(events), model.txe.eval()(events))
+
+
+def test_prediction_writes_the_contextualized_features_of_every_movie(tmp_path: Path, make_store):
+    store, run = make_store(counts=[9, 3, 12] * 5, stride=1.0), tmp_path / "run"
+    model = fit(run, store, "--trainer.max_epochs=1")
+    for _ in range(2):  # a second prediction takes the place of the first
+        fit(run, store, command="predict")
+    found, before = EventStore(run / "predictions" / "txe_features"), EventStore(store)
+    assert sorted(found) == sorted(before) and found.width == 8 and found.stride == 1.0
+    context = Contextualizer("pretrained", 6, str(run / "weights" / "txe.safetensors"), frozen=True)
+    for name in before:
+        assert found.times(name) == before.times(name)
+        expected = context.contextualize_long(before.events(name), step=2)
+        torch.testing.assert_close(found.events(name), expected, atol=1e-5, rtol=1e-5)
+    assert found.manifest["contextualized"]["window"] == 2.0 and found.backbone_sha256 is None
+    assert torch.equal(model.txe.output.weight.detach(), load(run / "weights" / "txe.safetensors").output.weight)
 
 
 def state(model: MaskedEventPretraining) -> dict[str, torch.Tensor]:
