@@ -2,52 +2,44 @@
 
 import numpy as np
 
-from kuleshov.synthetic.cast import CHARACTERS
+from kuleshov.synthetic.figures import CHARACTERS
 from kuleshov.synthetic.grammar import VERBS
 from kuleshov.synthetic.scenery import SCENES
-from kuleshov.synthetic.story import WORDS, Event, Story, stream
+from kuleshov.synthetic.story import WORDS, Story, StoryEvent
 
 AGENT, PATIENT, BALL, FIST, PLACE_NAME = "agent", "patient", "ball", "fist", "place name"
 DIRECTION, DOWN, MANNER, WHERE, CRATE, SCENE = "direction", "down", "manner", "where", "crate", "scene"
-_DIRECTION, _MANNER = ("ArgM (direction)", DIRECTION), ("ArgM (manner)", MANNER)
-_WHERE, _SCENE = ("ArgM (location)", WHERE), ("Scene of the Event", SCENE)
+_COMMON = {
+    "direction": ("ArgM (direction)", DIRECTION),
+    "down": ("ArgM (direction)", DOWN),
+    "manner": ("ArgM (manner)", MANNER),
+    "where": ("ArgM (location)", WHERE),
+    "crate": ("ArgM (location)", CRATE),
+}
+
+
+def _roles(own: dict[str, str], *common: str) -> tuple[tuple[str, str], ...]:
+    return (*own.items(), *(_COMMON[name] for name in common), ("Scene of the Event", SCENE))
+
 
 # official argument names of each verb, in the order of its Arg_List, and what fills them
 ROLES: dict[str, tuple[tuple[str, str], ...]] = {
-    "chase": (("Arg0 (chaser)", AGENT), ("Arg1 (thing chased)", PATIENT), _DIRECTION, _MANNER, _SCENE),
-    "fall": (("Arg1 (thing falling)", AGENT), ("ArgM (direction)", DOWN), _MANNER, _WHERE, _SCENE),
-    "crawl": (("Arg0 (crawler)", AGENT), _DIRECTION, _MANNER, _WHERE, _SCENE),
-    "hide": (("Arg0 (hider)", AGENT), ("Arg2 (hidden from)", PATIENT), ("ArgM (location)", CRATE), _MANNER, _SCENE),
-    "enter": (("Arg0 (one entering)", AGENT), ("Arg1 (place entered)", PLACE_NAME), _DIRECTION, _MANNER, _SCENE),
-    "wave": (("Arg0 (waver)", AGENT), ("Arg2 (waved at)", PATIENT), _MANNER, _WHERE, _SCENE),
-    "hug": (("Arg0 (hugger)", AGENT), ("Arg1 (hugged)", PATIENT), _MANNER, _WHERE, _SCENE),
-    "dance": (("Arg0 (dancer)", AGENT), ("Arg1 (partner)", PATIENT), _MANNER, _WHERE, _SCENE),
-    "push": (("Arg0 (pusher)", AGENT), ("Arg1 (thing pushed)", PATIENT), _DIRECTION, _MANNER, _SCENE),
-    "hit": (("Arg0 (hitter)", AGENT), ("Arg1 (thing hit)", PATIENT), ("Arg2 (instrument)", FIST), _MANNER, _SCENE),
-    "knock": (
-        ("Arg0 (knocker)", AGENT),
-        ("Arg1 (thing knocked)", PATIENT),
-        ("ArgM (direction)", DOWN),
-        _MANNER,
-        _SCENE,
-    ),
-    "leave": (("Arg0 (one leaving)", AGENT), ("Arg1 (place left)", PLACE_NAME), _DIRECTION, _MANNER, _SCENE),
-    "throw": (
-        ("Arg0 (thrower)", AGENT),
-        ("Arg1 (thing thrown)", BALL),
-        ("Arg2 (thrown at)", PATIENT),
-        _DIRECTION,
-        _SCENE,
-    ),
-    "jump": (("Arg0 (jumper)", AGENT), _MANNER, _WHERE, _SCENE),
-    "spin": (("Arg1 (thing spinning)", AGENT), _DIRECTION, _MANNER, _SCENE),
-    "give": (
-        ("Arg0 (giver)", AGENT),
-        ("Arg1 (thing given)", BALL),
-        ("Arg2 (entity given to)", PATIENT),
-        _WHERE,
-        _SCENE,
-    ),
+    "chase": _roles({"Arg0 (chaser)": AGENT, "Arg1 (thing chased)": PATIENT}, "direction", "manner"),
+    "fall": _roles({"Arg1 (thing falling)": AGENT}, "down", "manner", "where"),
+    "crawl": _roles({"Arg0 (crawler)": AGENT}, "direction", "manner", "where"),
+    "hide": _roles({"Arg0 (hider)": AGENT, "Arg2 (hidden from)": PATIENT}, "crate", "manner"),
+    "enter": _roles({"Arg0 (one entering)": AGENT, "Arg1 (place entered)": PLACE_NAME}, "direction", "manner"),
+    "wave": _roles({"Arg0 (waver)": AGENT, "Arg2 (waved at)": PATIENT}, "manner", "where"),
+    "hug": _roles({"Arg0 (hugger)": AGENT, "Arg1 (hugged)": PATIENT}, "manner", "where"),
+    "dance": _roles({"Arg0 (dancer)": AGENT, "Arg1 (partner)": PATIENT}, "manner", "where"),
+    "push": _roles({"Arg0 (pusher)": AGENT, "Arg1 (thing pushed)": PATIENT}, "direction", "manner"),
+    "hit": _roles({"Arg0 (hitter)": AGENT, "Arg1 (thing hit)": PATIENT, "Arg2 (instrument)": FIST}, "manner"),
+    "knock": _roles({"Arg0 (knocker)": AGENT, "Arg1 (thing knocked)": PATIENT}, "down", "manner"),
+    "leave": _roles({"Arg0 (one leaving)": AGENT, "Arg1 (place left)": PLACE_NAME}, "direction", "manner"),
+    "throw": _roles({"Arg0 (thrower)": AGENT, "Arg1 (thing thrown)": BALL, "Arg2 (thrown at)": PATIENT}, "direction"),
+    "jump": _roles({"Arg0 (jumper)": AGENT}, "manner", "where"),
+    "spin": _roles({"Arg1 (thing spinning)": AGENT}, "direction", "manner"),
+    "give": _roles({"Arg0 (giver)": AGENT, "Arg1 (thing given)": BALL, "Arg2 (entity given to)": PATIENT}, "where"),
 }
 
 _SCENE_WORDS = {
@@ -72,7 +64,7 @@ _THINGS = {
     DOWN: ("to the ground", "down", "onto the floor"),
     CRATE: ("behind a crate", "behind a box", "behind a wooden crate"),
 }
-# the plain phrase is said more often than any of its synonyms
+# the plain phrase is used more often than any of its synonyms
 PLAIN = 0.35
 # now and then somebody calls a thing by another of its names
 SLIP = 0.1
@@ -88,21 +80,20 @@ class Annotator:
 
     def __init__(self, story: Story, number: int) -> None:
         self.story, self.number = story, number
-        draw = stream(story.seed, WORDS, story.kind, story.number, number)
+        draw = story.stream(WORDS, number)
         # all choices are made now, in one order, so that they do not depend on what is asked first
         self._usual = {phrases: _choose(phrases, draw) for phrases in _vocabulary()}
 
     def describe(self, place: int) -> dict[str, str]:
         """The official `Args` of the movie's event number `place`: argument name -> text."""
         event = self.story.events[place]
-        view = 10**5 * (self.number + 1) + place
-        draw = stream(self.story.seed, WORDS, self.story.kind, self.story.number, view)
-        said = {}
+        draw = self.story.stream(WORDS, 10**5 * (self.number + 1) + place)
+        texts = {}
         for name, what in ROLES[VERBS[event.verb]]:
             phrases = _phrases(self.story, event, what)
             slip, other = draw.random() < SLIP, _choose(phrases, draw)
-            said[name] = other if slip else self._usual[phrases]
-        return said
+            texts[name] = other if slip else self._usual[phrases]
+        return texts
 
 
 def _choose(phrases: tuple[str, ...], draw: np.random.Generator) -> str:
@@ -110,7 +101,7 @@ def _choose(phrases: tuple[str, ...], draw: np.random.Generator) -> str:
     return phrases[0] if plain else phrases[other]
 
 
-def _phrases(story: Story, event: Event, what: str) -> tuple[str, ...]:
+def _phrases(story: Story, event: StoryEvent, what: str) -> tuple[str, ...]:
     if what in (AGENT, PATIENT):
         member = event.agent if what == AGENT else event.patient
         return CHARACTERS[story.cast[member]].phrases
@@ -125,7 +116,7 @@ def _phrases(story: Story, event: Event, what: str) -> tuple[str, ...]:
     return tables[what] if what in tables else _THINGS[what]
 
 
-def _way(event: Event) -> int:
+def _way(event: StoryEvent) -> int:
     # motions are written from left to right, but whoever leaves goes the other way
     return int(event.mirrored) ^ int(VERBS[event.verb] == "leave")
 

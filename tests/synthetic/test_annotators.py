@@ -6,18 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from kuleshov.synthetic.cast import CHARACTERS
-from kuleshov.synthetic.counts import sizes
+from kuleshov.synthetic.annotators import ROLES, Annotator, flip
+from kuleshov.synthetic.figures import CHARACTERS
 from kuleshov.synthetic.grammar import VERBS
-from kuleshov.synthetic.story import VIDSITU
-from kuleshov.synthetic.words import ROLES, Annotator, flip
-from kuleshov.synthetic.world_plan import plan
+from kuleshov.synthetic.sizes import Sizes
+from kuleshov.synthetic.story import VIDSITU, plan_world
 
 OFFICIAL = re.compile(r"^(Arg[0-5] \(.+\)|ArgM \((direction|manner|location)\)|Scene of the Event)$")
 
 
 def stories():
-    return [movie.story for movie in plan(0, sizes(16)) if movie.story.kind == VIDSITU]
+    return [movie.story for movie in plan_world(0, Sizes.of(16)) if movie.story.kind == VIDSITU]
 
 
 def test_every_verb_has_official_roles_and_a_scene():

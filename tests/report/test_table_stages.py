@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from kuleshov.cli import main
 from kuleshov.pipeline.stages import load_stage
+from kuleshov.report.columns import ROWS
+from kuleshov.report.report_command import report_command
 
 from .conftest import result
 
@@ -20,7 +21,7 @@ STAGES = {
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_a_run_of_it_shows_every_row(name: str, stage, capsys: pytest.CaptureFixture, tmp_path: Path):
+def test_a_run_of_it_shows_every_row(name: str, stage, tmp_path: Path):
     task, metric = STAGES[name]
     rows = list(load_stage(name, ROOT).rows)
     lines = [result(metric, 25.0, task, "trivial")]
@@ -29,8 +30,11 @@ def test_a_run_of_it_shows_every_row(name: str, stage, capsys: pytest.CaptureFix
     backbone = stage("pretrain-backbone", "k400", "11111111", method="cvrl")
     run = stage(name, digits="33333333", needs=[backbone], results=lines, jobs=jobs)
     page = tmp_path / "page.html"
-    assert main(["report", str(run), "--output", str(page)]) == 0
-    shown = capsys.readouterr().out
+    shown = str(report_command([str(run)], output=page))
     assert "valid, n 240" in shown and "looks at nothing" in shown and page.is_file()
     for i in range(len(rows)):
         assert f"{30.5 + i:.2f} ± 0.50" in shown
+
+
+def test_the_rows_of_the_movie_tasks_have_names():
+    assert set(load_stage("train-lvu", ROOT).method_rows["ot-plus-plus"]) <= set(ROWS)
