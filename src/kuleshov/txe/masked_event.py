@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kuleshov.core.distributed import gather_rows, rank, world_size
 from kuleshov.core.errors import KuleshovError
-from kuleshov.features.event_store_writer import StoreWriter
+from kuleshov.features.store_writer import StoreWriter
 from kuleshov.pretraining.representation_health import effective_rank, embedding_std
 from kuleshov.training.feature_queue import FeatureQueue
 from kuleshov.training.optimization import OptimizedModule
