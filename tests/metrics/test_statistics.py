@@ -26,7 +26,8 @@ def test_bootstrap_covers_the_normal_interval_and_repeats():
     half = 1.96 * samples.std() / math.sqrt(400)
     assert (low, high) == pytest.approx((samples.mean() - half, samples.mean() + half), abs=0.05)
     assert (low, high) == bootstrap_interval(samples)
-    assert bootstrap_interval(np.ones((5, 2)), lambda rows: rows.sum()) == (10.0, 10.0)
+    assert bootstrap_interval(samples, seed=1) != (low, high)
+    assert bootstrap_interval(np.ones(5)) == bootstrap_interval([1.0]) == (1.0, 1.0)
     with pytest.raises(KuleshovError, match="a bootstrap needs samples and 0 < level < 1, got 0 and 0.95"):
         bootstrap_interval(np.zeros(0))
 

@@ -7,7 +7,7 @@ import pytest
 from kuleshov.core.errors import FormatError, KuleshovError
 from kuleshov.datasets.vidsitu import VidSitu
 from kuleshov.datasets.vidsitu_format import EVENTS
-from kuleshov.metrics.vidsitu_scorers import SCORERS, RelationScorer, RoleScorer, VerbScorer
+from kuleshov.metrics.vidsitu_scorers import RelationScorer, RoleScorer, VerbScorer
 
 SEGMENTS = ["v_aaaaaaaaaaa_seg_0_10", "v_aaaaaaaaaaa_seg_10_20"]
 
@@ -59,15 +59,33 @@ def test_human_answers(data):
     assert scorer.references[0].human[0].arguments["Arg0 (agent)"] == answers[0]["Ev1"]["Arg0"]
 
 
-def test_unknown_names_are_refused(data):
-    scorer = VerbScorer(data, "valid", SEGMENTS)
-    scorer.check({0: [["run.02", "<unk>"]] * 5})
-    with pytest.raises(KuleshovError, match=r"unknown verb 'sit.01' \(ann_idx 1, Ev1\)"):
-        scorer.check({0: [["run.02"]] * 5, 1: [["sit.01"]] * 5})
+def test_unknown_names_are_misses_that_the_notes_name(data):
+    scorer, known, unknown = VerbScorer(data, "valid", SEGMENTS), [["run.02", "<unk>"]] * 5, [["sit.01"]] * 5
+    assert scorer.notes({0: known}) == []
+    (note,) = scorer.notes({0: known, 1: unknown})
+    assert "5 predicted verb(s)" in note and "'sit.01' (ann_idx 1, Ev1)" in note
+    assert scorer.official({1: unknown})["Per_Ev_Top_5"] == 0.0
+    many = {0: [[f"sit.{n:02d}"] for n in range(10, 15)], 1: [[f"sit.{n}"] for n in range(20, 25)]}
+    assert "10 predicted verb(s)" in scorer.notes(many)[0] and scorer.notes(many)[0].endswith("and 5 more")
     relations = RelationScorer(data, "valid", SEGMENTS)
     relations.check({0: [["A", "NoRel", "Null"]] * 4, 1: [["C"] * 2] * 4})
+    assert relations.notes({0: [["A", "NoRel", "Null"]] * 4}) == []
+    (note,) = relations.notes({0: [["A", "A", "Z"]] * 4})
+    assert "4 predicted relation(s)" in note and "'Z' (ann_idx 0, Ev1)" in note
     with pytest.raises(KuleshovError, match="ann_idx 1, Ev1: 3 labels, expected 2"):
         relations.check({1: [["C"] * 3] * 4})
+
+
+def test_headline_figures_are_those_of_the_table(data):
+    scorer = RoleScorer(data, "valid", SEGMENTS[:1])
+    answers, _ = scorer.trivial()
+    table = scorer.table(scorer.official(answers))
+    headline = scorer.headline(answers)
+    assert set(headline) == {"CIDEr", "ROUGE-L", "LEA", "LEA-soft"}
+    assert headline == {name: table[name] for name in headline}
+    verbs = VerbScorer(data, "valid", SEGMENTS)
+    answers, _ = verbs.trivial()
+    assert verbs.headline(answers) == verbs.table(verbs.official(answers))
 
 
 def test_segments_without_annotation_or_relation(data, tmp_path):
@@ -83,11 +101,3 @@ def test_segments_without_annotation_or_relation(data, tmp_path):
     path.write_text(json.dumps(given))
     with pytest.raises(FormatError, match=r"record v_aaaaaaaaaaa_seg_0_10, field Ev4.EvRel: the field is missing"):
         RelationScorer(VidSitu(tmp_path), "valid", SEGMENTS)
-
-
-def test_scorers_by_task():
-    assert {task: scorer.__name__ for task, scorer in SCORERS.items()} == {
-        "verbs": "VerbScorer",
-        "roles": "RoleScorer",
-        "relations": "RelationScorer",
-    }

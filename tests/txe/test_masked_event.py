@@ -1,16 +1,16 @@
 """Masked-event pretraining through the command line: it learns, resumes bit for bit, and exports."""
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 
-from kuleshov.core.errors import KuleshovError, StoreError
+from kuleshov.features.event_store import EventStore
 from kuleshov.training.lightning_cli import main
 from kuleshov.txe import load
+from kuleshov.txe.contextualizer import Contextualizer
 from kuleshov.txe.masked_event import MaskedEventPretraining
-from kuleshov.txe.window_data import EventWindows, read_ids
+from kuleshov.txe.window_data import EventWindows
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "pretrain-txe"
 BASE = CONFIGS / "masked-event.yaml"
@@ -30,20 +30,22 @@ TINY = {
 }
 
 
-def fit(run: Path, store: Path, *words: str, overlay: str = "demo", **changes: object) -> MaskedEventPretraining:
+def fit(
+    run: Path, store: Path, *words: str, overlay: str = "demo", command: str = "fit", **changes: object
+) -> MaskedEventPretraining:
     options = {
         **TINY,
         "trainer.default_root_dir": run,
         **{k.replace("__", ".init_args."): v for k, v in changes.items()},
     }
-    arguments = ["fit", "-c", str(BASE)]
+    arguments = [command, "-c", str(BASE)]
     arguments += ["-c", str(CONFIGS / f"masked-event.{overlay}.yaml")] if overlay else []
     arguments += [f"--data.init_args.stores=['{store}']"]
     arguments += [f"--{name}={value}" for name, value in options.items()]
     return main([*arguments, *words]).model
 
 
-@pytest.mark.parametrize("overlay", ["", "demo", "gpu", "paper"])
+@pytest.mark.parametrize("overlay", ["", "demo", "gpu", "paper", "paper-vidsitu"])
 def test_every_configuration_runs(overlay: str, tmp_path: Path, make_store):
     model = fit(tmp_path / "run", make_store(), "--trainer.fast_dev_run=1", overlay=overlay)
     assert model.hparams.input_width == 6 and model.hparams.max_events == 5
@@ -55,7 +57,7 @@ def test_every_configuration_runs(overlay: str, tmp_path: Path, make_store):
         {"model__mask_sizes": "[1]"},
         {"model__mask_sizes": "[1,2,3,4]", "model__sampling": "max_discrepancy"},
         {"model__loss": "l2"},
-        {"model__positions": "sinusoidal", "model__normalize": "standardize"},
+        {"model__positions": "sinusoidal", "model__feature_normalization": "standardize"},
         {"data__token_stride": 3, "data__weighting": "event"},
         {"data__placement": "mmap"},
         {"data__placement": "host"},
@@ -106,8 +108,27 @@ def test_weights_are_handed_on_by_file(tmp_path: Path, make_store):
     assert torch.equal(handed(events), model.txe.eval()(events))
 
 
+def test_prediction_writes_the_contextualized_features_of_every_movie(tmp_path: Path, make_store):
+    store, run = make_store(counts=[9, 3, 12] * 5, stride=1.0), tmp_path / "run"
+    model = fit(run, store, "--trainer.max_epochs=1")
+    for _ in range(2):  # a second prediction takes the place of the first
+        fit(run, store, command="predict")
+    found, before = EventStore(run / "predictions" / "txe_features"), EventStore(store)
+    assert sorted(found) == sorted(before) and found.width == 8 and found.stride == 1.0
+    context = Contextualizer("pretrained", 6, str(run / "weights" / "txe.safetensors"), frozen=True)
+    for name in before:
+        assert found.times(name) == before.times(name)
+        expected = context.contextualize_long(before.events(name), step=2)
+        torch.testing.assert_close(found.events(name), expected, atol=1e-5, rtol=1e-5)
+    assert found.manifest["contextualized"]["window"] == 2.0 and found.backbone_sha256 is None
+    assert torch.equal(model.txe.output.weight.detach(), load(run / "weights" / "txe.safetensors").output.weight)
+
+
 def state(model: MaskedEventPretraining) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in model.state_dict().items()}
+    found = {name: value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
+    for name in ("queue", "queue_rows"):
+        found |= {f"{name}.{key}": value for key, value in getattr(model, name).get_extra_state().items()}
+    return {name: value.clone() for name, value in found.items()}
 
 
 def test_going_on_from_a_checkpoint_is_bit_identical(tmp_path: Path, make_store):
@@ -163,62 +184,9 @@ def test_the_event_looked_for_does_not_count_as_its_own_distractor(tmp_path: Pat
     assert float(module.token_losses(vector, vector, torch.tensor([17]))) == pytest.approx(0.6931, abs=1e-3)
 
 
-def test_stores_are_pooled_and_must_be_alike(tmp_path: Path, make_store):
-    first, second = make_store("first"), make_store("other")
-    data = EventWindows([str(first)], val_stores=[str(second)])
-    data.setup("fit")
-    # both stores hold the same ids: nothing is left to validate on
-    assert data.val_windows is None and len(data.table) == 540
-    with pytest.raises(StoreError, match=r"first has width 6, .*wide has 7: extract both alike"):
-        EventWindows([str(first), str(make_store("wide", width=7))]).setup("fit")
-
-
-def test_movies_can_be_chosen_and_left_out(tmp_path: Path, make_store):
-    wanted, bad = tmp_path / "wanted.json", tmp_path / "bad.txt"
-    wanted.write_text('["movie001", "movie002", "movie003"]')
-    bad.write_text("movie002\n\n")
-    data = EventWindows([str(make_store())], include=str(wanted), exclude=str(bad), val_fraction=0.0)
-    data.setup("fit")
-    assert data.train_windows.movies.ids == ("movie001", "movie003")
-    assert read_ids(bad) == ["movie002"]
-    bad.write_text("nobody")
-    with pytest.raises(KuleshovError, match=r"bad\.txt names none of the movies in"):
-        EventWindows([str(make_store("s2"))], include=str(bad)).setup("fit")
-
-
-def test_a_stride_that_is_no_multiple_of_the_stores_is_refused(make_store):
-    with pytest.raises(StoreError, match=r"has an event every 2\.0 s, 3\.0 s is no multiple of it"):
-        EventWindows([str(make_store())], token_stride=3.0).setup("fit")
-
-
-@pytest.mark.parametrize("placement", ["host", "device", "mmap"])
-def test_all_placements_give_the_same_features(placement: str, make_store):
-    data = EventWindows([str(make_store("a")), str(make_store("b", counts=[7] * 3))], placement=placement)
-    index = torch.tensor([[0, 269], [268, 5]])
-    expected = EventWindows([str(data.stores[0]), str(data.stores[1])]).table.take(index)
-    data.table.settle(torch.device("cpu"))
-    assert torch.equal(data.table.take(index), expected)
-
-
 def test_own_events_are_all_found(tmp_path: Path):
     module = MaskedEventPretraining(input_width=3, max_events=5, **small())
     module.queue_rows.enqueue(torch.tensor([[4.0], [7.0], [4.0], [9.0]]).double())
     found = module.own_events(torch.tensor([9, 4, 5, 4]).double())
     assert sorted(found.T.tolist()) == [[0, 3], [1, 0], [1, 2], [3, 0], [3, 2]]
     assert module.own_events(torch.tensor([5]).double()).shape == (2, 0)
-
-
-def test_a_world_tells_which_events_validation_cannot_see(make_store, tmp_path):
-    truth = tmp_path / "world" / "truth"
-    truth.mkdir(parents=True)
-    stories = [
-        {"kind": "lvu", "id": f"movie{n:03d}", "events": [{"off_screen": e % 3 == 0} for e in range(9)]}
-        for n in range(30)
-    ]
-    (truth / "stories.jsonl").write_text("\n".join(map(json.dumps, stories)))
-    videos = tmp_path / "world" / "lvu" / "videos"
-    data = EventWindows([str(make_store())], val_fraction=0.3, video_root=str(videos))
-    data.setup("fit")
-    batch = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
-    place = torch.tensor([[round(data.table.locate(row)[1] / 2) for row in rows] for rows in batch["rows"].tolist()])
-    assert torch.equal(batch["offscreen"].long(), (place % 3 == 0).long())

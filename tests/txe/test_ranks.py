@@ -7,8 +7,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.distributed as dist
+from torch.nn import functional as F
 
+from kuleshov.txe.event_masking import block_mask
 from kuleshov.txe.masked_event import MaskedEventPretraining
+from kuleshov.txe.masked_event_losses import MaskedEventRecall
 from kuleshov.txe.window_data import EventWindows
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -45,7 +48,7 @@ def three_steps(rank: int, world: int, store: str, batch_size: int, queue_size: 
         optimizer.step()
     assert len([name for name in found if name.startswith("loss")]) == STEPS
     if options.get("loss") != "l2":
-        found |= {f"queue.{name}": value.clone() for name, value in module.queue.state_dict().items()}
+        found |= {f"queue.{name}": value.clone() for name, value in module.queue.get_extra_state().items()}
         found["rows"] = module.queue_rows.rows.clone()
     return found
 
@@ -69,3 +72,24 @@ def test_ranks_train_alike(world: int, make_store):
                 torch.testing.assert_close(found[name], value, atol=1e-5, rtol=1e-5, msg=name)
             if "rows" in expected:
                 assert torch.equal(found["rows"], expected["rows"])
+
+
+def recall_of_a_share(rank: int, world: int) -> dict:
+    """Recall of 22 windows, each on one of the ranks."""
+    generator = torch.Generator().manual_seed(0)
+    targets, others = (F.normalize(torch.randn(*shape, 3, generator=generator), dim=-1) for shape in ((22, 5), (9,)))
+    noise = torch.randn(22, 3, generator=generator)
+    share = torch.arange(22).tensor_split(world)[rank]
+    masked = block_mask(torch.ones(22).long(), torch.arange(22) % 5, 5)
+    predictions = F.normalize(targets[masked] + 0.3 * noise, dim=-1)[share]
+    batch = {"movie": share, "others_movie": torch.arange(9), "offscreen": torch.arange(22 * 5).view(22, 5)[share] % 2}
+    recall = MaskedEventRecall(5)
+    recall.update(predictions, targets[share], others, masked[share], torch.ones(len(share)).long(), batch)
+    return recall.compute()
+
+
+def test_ranks_count_alike():
+    alone = recall_of_a_share(0, 1)
+    assert 0 < alone["recall"] < 1
+    for found in on_ranks(2, recall_of_a_share, 2):
+        assert {name: float(v) for name, v in found.items()} == pytest.approx({n: float(v) for n, v in alone.items()})

@@ -5,7 +5,9 @@ soft LEA: Sadhu et al., CVPR 2021, whose precision weighs a cluster by the CIDEr
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
 
 Clusters = Sequence[Sequence[str]]
 
@@ -31,10 +33,8 @@ def resolved_links(clusters: Clusters, others: Clusters) -> list[float]:
 def lea_counts(clusters: Clusters, others: Clusters) -> tuple[float, float]:
     """Numerator and denominator of LEA: clusters weighted by their size."""
     shares = resolved_links(clusters, others)
-    return (
-        sum(len(c) * share for c, share in zip(clusters, shares, strict=True)),
-        float(sum(len(c) for c in clusters)),
-    )
+    numerator = sum(len(cluster) * share for cluster, share in zip(clusters, shares, strict=True))
+    return numerator, float(sum(len(cluster) for cluster in clusters))
 
 
 def soft_precision_counts(clusters: Clusters, others: Clusters, weights: Mapping[str, float]) -> tuple[float, float]:
@@ -48,13 +48,25 @@ def soft_precision_counts(clusters: Clusters, others: Clusters, weights: Mapping
         weights: mention -> CIDEr (times ten) of its text.
     """
     shares = resolved_links(clusters, others)
-    numerator = sum(
-        sum(weights[mention] for mention in c) * len(c) * share for c, share in zip(clusters, shares, strict=True)
-    )
+    numerator = sum(sum(weights[m] for m in c) * len(c) * share for c, share in zip(clusters, shares, strict=True))
     return numerator, float(sum(len(c) ** 2 for c in clusters))
 
 
-def f1(precision: tuple[float, float], recall: tuple[float, float]) -> float:
+def f1(precision: Sequence[float], recall: Sequence[float]) -> float:
     """Harmonic mean of two (numerator, denominator) pairs; 0 where a denominator is 0."""
     p, r = (top / bottom if bottom else 0.0 for top, bottom in (precision, recall))
     return 2 * p * r / (p + r) if p + r else 0.0
+
+
+def lea_figures(documents: Iterable[tuple[Clusters, Clusters, Mapping[str, float]]]) -> dict[str, float]:
+    """`lea` and `lea_soft`: the F1 of precision and recall whose counts are summed over all segments.
+
+    Args:
+        documents: a segment's predicted clusters, its reference's, and mention -> CIDEr of its predicted text.
+    """
+    precision, soft, recall = np.zeros(2), np.zeros(2), np.zeros(2)
+    for predicted, reference, weights in documents:
+        precision += lea_counts(predicted, reference)
+        soft += soft_precision_counts(predicted, reference, weights)
+        recall += lea_counts(reference, predicted)
+    return {"lea": float(f1(precision, recall)), "lea_soft": float(f1(soft, recall))}

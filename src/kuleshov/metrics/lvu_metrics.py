@@ -12,13 +12,6 @@ from kuleshov.core.errors import KuleshovError
 Array = NDArray[np.floating]
 
 
-def softmax(logits: Array) -> Array:
-    """Softmax over the last axis, in float64; (..., C) -> (..., C)."""
-    logits = np.asarray(logits, dtype=np.float64)
-    raised = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return raised / raised.sum(axis=-1, keepdims=True)
-
-
 def sum_probabilities(logits: Array, movie: NDArray[np.integer], movies: int) -> Array:
     """Sum the softmaxes of each movie's windows.
 
@@ -28,18 +21,19 @@ def sum_probabilities(logits: Array, movie: NDArray[np.integer], movies: int) ->
         movies: number of movies M.
 
     Returns:
-        (M, C); a row of zeros for a movie without windows.
+        float64 (M, C); a row of zeros for a movie without windows.
     """
-    sums = np.zeros((movies, np.shape(logits)[-1]))
-    np.add.at(sums, movie, softmax(logits))
+    logits = np.asarray(logits, dtype=np.float64)
+    raised = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    sums = np.zeros((movies, logits.shape[-1]))
+    np.add.at(sums, movie, raised / raised.sum(axis=-1, keepdims=True))
     return sums
 
 
 def mean_values(values: Array, movie: NDArray[np.integer], movies: int) -> Array:
     """Average the outputs (W,) of each movie's windows to (M,); nan for a movie without windows."""
-    sums, counts = np.zeros(movies), np.zeros(movies)
-    np.add.at(sums, movie, np.asarray(values, dtype=np.float64))
-    np.add.at(counts, movie, 1)
+    sums = np.bincount(movie, np.asarray(values, dtype=np.float64), movies)
+    counts = np.bincount(movie, minlength=movies)
     return np.divide(sums, counts, out=np.full(movies, np.nan), where=counts > 0)
 
 
@@ -57,18 +51,14 @@ def balanced_top1(predicted: NDArray, labels: NDArray) -> float:
 
 def mean_squared_error(predicted: Array, labels: Array) -> float:
     """Mean over movies of the squared difference; (M,), (M,)."""
-    predicted, labels = _paired(predicted, labels)
-    return float(np.mean((predicted.astype(np.float64) - labels.astype(np.float64)) ** 2))
+    return float(np.mean(movie_scores(predicted, labels, False)))
 
 
 def movie_scores(predicted: NDArray, labels: NDArray, classification: bool) -> Array:
-    """Each movie's share in the metric: 100 or 0, or its squared error; their mean is the metric.
-
-    What a bootstrap over movies draws from; (M,), (M,) -> (M,).
-    """
+    """Each movie's share in the metric, for a bootstrap: 100 or 0, or its squared error; (M,), (M,) -> (M,)."""
     predicted, labels = _paired(predicted, labels)
     if classification:
-        return 100.0 * (predicted == labels).astype(np.float64)
+        return 100.0 * (predicted == labels)
     return (predicted.astype(np.float64) - labels.astype(np.float64)) ** 2
 
 

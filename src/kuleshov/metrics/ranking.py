@@ -14,13 +14,7 @@ from kuleshov.core.errors import KuleshovError
 
 @dataclass(frozen=True)
 class Standing:
-    """A row's standing in a table.
-
-    Attributes:
-        top1: number of tasks on which no row is strictly better.
-        mean_rank: mean of its ranks.
-        ranks: task -> rank.
-    """
+    """A row's standing: number of tasks on which no row is strictly better, mean rank, and task -> rank."""
 
     top1: int
     mean_rank: float
@@ -38,22 +32,17 @@ def standings(table: Mapping[str, Mapping[str, float]], higher_is_better: Mappin
         KuleshovError: a row lacks a task or its value is not a number: ranks over different sets of tasks
             are not comparable.
     """
+    placed = {}
     for row, values in table.items():
         lacking = [task for task in higher_is_better if not math.isfinite(values.get(task, math.nan))]
         if lacking:
             raise KuleshovError(
                 f"row {row!r} has no value for {', '.join(lacking)}: run these tasks or rank without the row"
             )
-    placed = {}
-    for row, values in table.items():
         ranks = {
-            task: 1 + sum(_better(other[task], values[task], up) for other in table.values())
+            task: 1 + sum(o[task] > values[task] if up else o[task] < values[task] for o in table.values() if task in o)
             for task, up in higher_is_better.items()
         }
         best = sum(rank == 1 for rank in ranks.values())
         placed[row] = Standing(best, sum(ranks.values()) / max(1, len(ranks)), ranks)
     return placed
-
-
-def _better(other: float, value: float, higher_is_better: bool) -> bool:
-    return other > value if higher_is_better else other < value

@@ -7,15 +7,24 @@ at that annotator's place.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from kuleshov.core.errors import KuleshovError
 
 ANNOTATORS = 3
 
+# a segment's annotations: a list of four labels an annotator
+Annotations = Sequence[Sequence[str]]
+
+
+def majorities(annotations: Annotations) -> Iterator[tuple[str, int, tuple[str, ...]]]:
+    """Majority label, its votes, and all labels of each of a segment's four events."""
+    for given in zip(*annotations[:ANNOTATORS], strict=True):
+        yield *Counter(given).most_common(1)[0], given
+
 
 def score_relations(
-    predictions: Sequence[Sequence[Sequence[str]]], annotations: Sequence[Sequence[Sequence[str]]]
+    predictions: Sequence[Sequence[Sequence[str]]], annotations: Sequence[Annotations]
 ) -> dict[str, float | dict[str, float]]:
     """The official relation figures, unscaled, under their official names.
 
@@ -31,13 +40,10 @@ def score_relations(
     """
     by_label: dict[str, list[int]] = defaultdict(list)
     for predicted, annotated in zip(predictions, annotations, strict=True):
-        for labels, given in zip(predicted, zip(*annotated[:ANNOTATORS], strict=True), strict=True):
-            majority, votes = Counter(given).most_common(1)[0]
-            if votes < 2:
-                continue
-            by_label[majority] += [
-                int(label == majority) for label, vote in zip(labels, given, strict=True) if vote == majority
-            ]
+        for labels, (majority, votes, given) in zip(predicted, majorities(annotated), strict=True):
+            if votes >= 2:
+                asked = [label for label, vote in zip(labels, given, strict=True) if vote == majority]
+                by_label[majority] += [int(label == majority) for label in asked]
     if not by_label:
         raise KuleshovError("no event has a relation that two annotators gave: there is nothing to score")
     recalls = {label: sum(hits) / len(hits) for label, hits in by_label.items()}
@@ -50,14 +56,10 @@ def score_relations(
     }
 
 
-def masked_labels(annotations: Sequence[Sequence[Sequence[str]]]) -> list[str]:
+def masked_labels(annotations: Sequence[Annotations]) -> list[str]:
     """Labels that are the majority only where the annotators tie: the macro mean leaves them out."""
-    kept, tied = set(), set()
-    for annotated in annotations:
-        for given in zip(*annotated[:ANNOTATORS], strict=True):
-            majority, votes = Counter(given).most_common(1)[0]
-            (kept if votes >= 2 else tied).add(majority)
-    return sorted(tied - kept)
+    found = [(label, votes >= 2) for annotated in annotations for label, votes, _ in majorities(annotated)]
+    return sorted({label for label, _ in found} - {label for label, agreed in found if agreed})
 
 
 def relation_table(figures: dict) -> dict[str, float]:
@@ -65,12 +67,10 @@ def relation_table(figures: dict) -> dict[str, float]:
     return {"Mean-Acc": 100.0 * figures["Macro_Top_1"], "Top1-Acc": 100.0 * figures["Top_1"]}
 
 
-def frequent_relation(annotations: Sequence[Sequence[Sequence[str]]]) -> str:
+def frequent_relation(annotations: Sequence[Annotations]) -> str:
     """The label that is the majority most often; the constant answer."""
     counts: Counter[str] = Counter()
-    for annotated in annotations:
-        for given in zip(*annotated[:ANNOTATORS], strict=True):
-            majority, votes = Counter(given).most_common(1)[0]
-            if votes >= 2:
-                counts[majority] += votes
+    for label, votes, _ in (found for annotated in annotations for found in majorities(annotated)):
+        if votes >= 2:
+            counts[label] += votes
     return min(counts, key=lambda label: (-counts[label], label)) if counts else "NoRel"

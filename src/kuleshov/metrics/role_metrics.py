@@ -12,16 +12,16 @@ The official figures (TheShadow29/VidSitu, `EvalFnCap`). What defines them:
   prediction without Ev1 is left out of it.
 """
 
-from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from kuleshov.core.errors import KuleshovError
 from kuleshov.datasets.vidsitu_format import EVENTS, Annotation, role_of
-from kuleshov.metrics.caption_metrics import CAPTION_FIGURES, Captions, bleu, caption_figures, cider, rouge_l
-from kuleshov.metrics.coreference import Document, corpus_figures
+from kuleshov.metrics.caption_metrics import Captions
+from kuleshov.metrics.lea import lea_figures
 
 SCORED_ROLES = ("Arg0", "Arg1", "Arg2", "ALoc", "AScn")
 REFERENCES = 3
@@ -108,12 +108,15 @@ def role_items(references: Sequence[References]) -> list[Item]:
     return items
 
 
-def score_roles(predictions: Sequence[Prediction], references: Sequence[References]) -> dict[str, float]:
+def score_roles(
+    predictions: Sequence[Prediction], references: Sequence[References], headline: bool = False
+) -> dict[str, float]:
     """The official role figures, unscaled, under their official names (CIDEr is times ten).
 
     Args:
         predictions: a segment's roles by event; other roles than the five scored ones are not read.
         references: the same segments, from `choose_references`.
+        headline: give cider, rouge, lea and lea_soft alone, in less than half the time: for validation.
 
     Raises:
         KuleshovError: annotations or predictions at which the official scorer stops.
@@ -123,26 +126,29 @@ def score_roles(predictions: Sequence[Prediction], references: Sequence[Referenc
     items = role_items(references)
     texts = [predictions[item.segment].get(item.event, {}).get(item.role, "") for item in items]
     captions = Captions(texts, [item.texts for item in items])
-    per_item = cider(captions)
-    figures = {"cider": float(per_item.mean())}
-    figures |= {f"bleu_{n + 1}": float(value) for n, value in enumerate(bleu(captions)[0])}
-    figures["rouge"] = float(rouge_l(captions).mean())
-    _, verbs = numbered([item.verb for item in items])
-    for name, values in caption_figures(captions, verbs).items():
-        figures[f"MacroVb_{name}"] = float(values.mean())
-    roles, of_item = numbered([item.role for item in items])
-    by_role = caption_figures(captions, of_item)
-    for name, values in by_role.items():
-        figures[f"MacroArg_{name}"] = float(values.mean())
-    for number, role in enumerate(roles):
-        figures |= {f"{role}_{name}": float(by_role[name][number]) for name in CAPTION_FIGURES}
-    return figures | coreference_figures(predictions, references, items, per_item)
+    everything = range(len(items))
+    cider = captions.cider(everything)
+    figures = coreference_figures(predictions, references, items, cider)
+    figures |= {"cider": float(cider.mean()), "rouge": float(captions.rouge.mean())}
+    if headline:
+        return figures
+    figures |= {f"bleu_{n}": value for n, value in enumerate(captions.bleu(everything), 1)}
+    for prefix, key in (("MacroVb", "verb"), ("MacroArg", "role")):
+        groups: dict[str, list[int]] = defaultdict(list)
+        for number, item in enumerate(items):
+            groups[getattr(item, key)].append(number)
+        found = {name: captions.figures(numbers) for name, numbers in groups.items()}
+        for name in next(iter(found.values())):
+            figures[f"{prefix}_{name}"] = float(np.mean([one[name] for one in found.values()]))
+        if key == "role":
+            figures |= {f"{role}_{name}": value for role, one in found.items() for name, value in one.items()}
+    return figures
 
 
 def coreference_figures(
     predictions: Sequence[Prediction], references: Sequence[References], items: Sequence[Item], item_cider: np.ndarray
 ) -> dict[str, float]:
-    """`lea`, `lea_soft` and the older figures: the mean over the references of the F1 over all segments.
+    """`lea` and `lea_soft`: the mean over the references of the F1 over all segments.
 
     Args:
         predictions: a segment's roles by event.
@@ -166,11 +172,9 @@ def coreference_figures(
                     f"segment {one.segment} has {len(one.annotations)} reference(s), the first segment {count}: "
                     "LEA needs as many for each"
                 )
-            key = clusters_of(reference_mentions(one.annotations[number]))
-            response = clusters_of(predicted_mentions(prediction, one, number))
-            _check_mentions(response, weights[segment], one.segment, number)
-            documents.append(Document(response, key, weights[segment]))
-        rounds.append(corpus_figures(documents))
+            predicted = clusters_of(predicted_mentions(prediction, one, number, weights[segment]))
+            documents.append((predicted, clusters_of(reference_mentions(one.annotations[number])), weights[segment]))
+        rounds.append(lea_figures(documents))
     return {name: sum(figures[name] for figures in rounds) / count for name in rounds[0]}
 
 
@@ -184,17 +188,27 @@ def reference_mentions(annotation: Annotation) -> list[tuple[str, str]]:
     ]
 
 
-def predicted_mentions(prediction: Prediction, one: References, number: int) -> list[tuple[str, str]]:
-    """(mention, text) of the predicted roles that reference `number` has too."""
+def predicted_mentions(
+    prediction: Prediction, one: References, number: int, known: Collection[str]
+) -> list[tuple[str, str]]:
+    """(mention, text) of the predicted roles that reference `number` has too.
+
+    Raises:
+        KuleshovError: an event that is not predicted, a mention that reference 0 (`known`) has not.
+    """
     mentions = []
-    for event, given in zip(EVENTS, one.annotations[number], strict=True):
-        for role in (role_of(name) for name in given.arguments):
-            if role not in SCORED_ROLES:
-                continue
-            if event not in prediction:
-                raise KuleshovError(f"segment {one.segment}: the prediction has no {event}")
-            if role in prediction[event]:
-                mentions.append((f"{event}_{role}", prediction[event][role]))
+    for mention, _ in reference_mentions(one.annotations[number]):
+        event, _, role = mention.partition("_")
+        if event not in prediction:
+            raise KuleshovError(f"segment {one.segment}: the prediction has no {event}")
+        if role not in prediction[event]:
+            continue
+        if mention not in known:
+            raise KuleshovError(
+                f"segment {one.segment}: annotators must share argument names, but reference {number} has "
+                f"{event} {role} and reference 0 does not"
+            )
+        mentions.append((mention, prediction[event][role]))
     return mentions
 
 
@@ -204,22 +218,6 @@ def clusters_of(mentions: Sequence[tuple[str, str]]) -> list[list[str]]:
     for mention, text in mentions:
         clusters[text].append(mention)
     return list(clusters.values())
-
-
-def _check_mentions(clusters: list[list[str]], known: Mapping[str, float], segment: str, number: int) -> None:
-    for mention in (mention for cluster in clusters for mention in cluster):
-        if mention not in known:
-            raise KuleshovError(
-                f"segment {segment}: annotators must share argument names, but reference {number} has "
-                f"{mention.replace('_', ' ')} and reference 0 does not"
-            )
-
-
-def numbered(keys: Sequence[Hashable]) -> tuple[list[Hashable], np.ndarray]:
-    """Distinct keys in order of first occurrence, and the number (len(keys),) of each key."""
-    numbers: dict[Hashable, int] = {}
-    index = [numbers.setdefault(key, len(numbers)) for key in keys]
-    return list(numbers), np.array(index, np.int64)
 
 
 def as_prediction(annotation: Annotation) -> dict[str, dict[str, str]]:
@@ -232,15 +230,14 @@ def as_prediction(annotation: Annotation) -> dict[str, dict[str, str]]:
 
 def frequent_texts(annotations: Sequence[Annotation]) -> dict[str, str]:
     """Each scored role's most frequent text; ties in alphabetical order."""
-    counts: dict[str, dict[str, int]] = {role: defaultdict(int) for role in SCORED_ROLES}
-    for annotation in annotations:
-        for mention, text in reference_mentions(annotation):
-            counts[mention.partition("_")[2]][text] += 1
+    counts: dict[str, Counter[str]] = {role: Counter() for role in SCORED_ROLES}
+    for mention, text in (found for annotation in annotations for found in reference_mentions(annotation)):
+        counts[mention.partition("_")[2]][text] += 1
     return {role: min(given, key=lambda t: (-given[t], t)) for role, given in counts.items() if given}
 
 
 def role_table(figures: Mapping[str, float]) -> dict[str, float]:
-    """The paper's columns, per cent (CIDEr as the paper prints it: a hundred times the official figure)."""
+    """The paper's columns that `figures` hold, per cent (CIDEr as printed: a hundred times the official figure)."""
     names = {
         "CIDEr": "cider",
         "CIDEr-verb": "MacroVb_cider",
@@ -249,4 +246,4 @@ def role_table(figures: Mapping[str, float]) -> dict[str, float]:
         "LEA": "lea",
         "LEA-soft": "lea_soft",
     }
-    return {name: 100.0 * figures[official] for name, official in names.items()}
+    return {name: 100.0 * figures[official] for name, official in names.items() if official in figures}

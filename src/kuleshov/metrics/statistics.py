@@ -1,8 +1,7 @@
 """Mean and standard error over seeds, bootstrap intervals over samples, paired differences between two rows."""
 
-import itertools
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from kuleshov.core.errors import KuleshovError
 from kuleshov.core.random import numpy_generator
 
-EXACT_PAIRS, DRAWS = 16, 10_000
+PERMUTATIONS = 2**16  # the sign-flip test is exact up to 16 pairs
 
 
 @dataclass(frozen=True)
@@ -58,17 +57,12 @@ def mean_and_error(values: Sequence[float]) -> Estimate:
 
 
 def bootstrap_interval(
-    samples: np.ndarray,
-    statistic: Callable[[np.ndarray], float] = np.mean,
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
+    samples: Sequence[float], level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
-    """Percentile interval of a statistic over samples (n, ...) drawn again with replacement; the same each time.
+    """Percentile interval of the mean of samples (n,) drawn again with replacement; the same each time.
 
     Args:
-        samples: one row a sample.
-        statistic: samples -> a number.
+        samples: a value a sample.
         level: probability that the interval covers.
         resamples: how many times samples are drawn.
         seed: of the draws.
@@ -76,20 +70,20 @@ def bootstrap_interval(
     Raises:
         KuleshovError: no sample, or a level outside (0, 1).
     """
-    samples = np.asarray(samples)
+    from scipy import stats  # slow to import
+
+    samples = np.asarray(samples, float)
     if len(samples) == 0 or not 0 < level < 1:
         raise KuleshovError(f"a bootstrap needs samples and 0 < level < 1, got {len(samples)} and {level}")
-    generator = numpy_generator(seed, 0, 0)
-    draws = (samples[generator.integers(len(samples), size=len(samples))] for _ in range(resamples))
-    values = np.array([statistic(draw) for draw in draws])
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    if len(samples) == 1:
+        return float(samples[0]), float(samples[0])
+    options = {"n_resamples": resamples, "batch": 100, "confidence_level": level, "method": "percentile"}
+    found = stats.bootstrap((samples,), np.mean, rng=numpy_generator(seed, 0, 0), **options)
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
 def paired_difference(a: Mapping[Hashable, float], b: Mapping[Hashable, float]) -> Difference:
-    """Compare two rows over the seeds (or samples) that both have.
-
-    The sign-flip test is exact up to 16 pairs, with 10,000 fixed draws beyond.
+    """Compare two rows over the seeds (or samples) that both have, by a sign-flip test (exact up to 16 pairs).
 
     Args:
         a: seed -> value.
@@ -98,15 +92,14 @@ def paired_difference(a: Mapping[Hashable, float], b: Mapping[Hashable, float]) 
     Raises:
         KuleshovError: no common seed.
     """
+    from scipy import stats  # slow to import
+
     common = sorted(set(a) & set(b), key=str)
     if not common:
         raise KuleshovError(f"the two rows share no seed: {sorted(a, key=str)} and {sorted(b, key=str)}")
     differences = np.array([a[key] - b[key] for key in common], float)
-    estimate = mean_and_error(differences)
-    if estimate.n <= EXACT_PAIRS:
-        signs = np.array(list(itertools.product((-1.0, 1.0), repeat=estimate.n)))
-    else:
-        signs = numpy_generator(0, 0, 0).choice([-1.0, 1.0], size=(DRAWS, estimate.n))
-    far = np.abs(signs @ differences) >= abs(differences.sum()) * (1 - 1e-12)
-    wins = int((differences > 0).sum())
-    return Difference(estimate.mean, estimate.standard_error, estimate.n, wins, float(far.mean()))
+    estimate, p = mean_and_error(differences), 1.0
+    if estimate.n > 1:
+        options = {"permutation_type": "samples", "n_resamples": PERMUTATIONS, "rng": numpy_generator(0, 0, 0)}
+        p = float(stats.permutation_test((differences,), np.mean, **options).pvalue)
+    return Difference(estimate.mean, estimate.standard_error, estimate.n, int((differences > 0).sum()), p)

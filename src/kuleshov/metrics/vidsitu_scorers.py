@@ -5,7 +5,7 @@ The scorers read no prediction file; predictions are given by `ann_idx` in the s
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from kuleshov.core.errors import FormatError, KuleshovError
@@ -15,9 +15,15 @@ from kuleshov.metrics import relation_metrics as relations
 from kuleshov.metrics import role_metrics as roles
 from kuleshov.metrics import verb_metrics as verbs
 
+NAMED = 5  # unknown names that a note lists
+
 
 class Scorer(ABC):
     """What the three tasks share.
+
+    Attributes:
+        score: (predictions, references), a segment each -> the official figures, unscaled.
+        table: official figures -> the paper's columns, per cent.
 
     Args:
         data: the annotations.
@@ -26,17 +32,24 @@ class Scorer(ABC):
     """
 
     task: ClassVar[str]
+    score: ClassVar[Callable[..., dict[str, Any]]]
+    table: ClassVar[Callable[[Mapping[str, Any]], dict[str, float]]]
 
     def __init__(self, data: VidSitu, split: str, segments: Sequence[str]) -> None:
         self.data, self.split, self.segments = data, split, list(segments)
 
     @abstractmethod
-    def official(self, predictions: Mapping[int, Any]) -> dict[str, Any]:
-        """The official figures, unscaled, over the segments that are predicted."""
+    def reference(self, number: int) -> Any:
+        """What the prediction of segment `number` is compared with."""
 
-    @abstractmethod
-    def table(self, official: Mapping[str, Any]) -> dict[str, float]:
-        """The paper's columns, per cent."""
+    def official(self, predictions: Mapping[int, Any], **options: bool) -> dict[str, Any]:
+        """The official figures, unscaled, over the segments that are predicted."""
+        numbers = sorted(predictions)
+        return self.score([predictions[n] for n in numbers], [self.reference(n) for n in numbers], **options)
+
+    def headline(self, predictions: Mapping[int, Any]) -> dict[str, float]:
+        """The paper's columns that are quickly made, per cent: for validation during training."""
+        return self.table(self.official(predictions))
 
     @abstractmethod
     def trivial(self) -> tuple[dict[int, Any], str]:
@@ -46,15 +59,15 @@ class Scorer(ABC):
     def human(self) -> tuple["Scorer", dict[int, Any]]:
         """A scorer, and one annotator's answers as predictions for it."""
 
+    @abstractmethod
     def notes(self, predictions: Mapping[int, Any]) -> list[str]:
         """What a reader of the figures should know; a line each."""
-        return []
 
     def check(self, predictions: Mapping[int, Any]) -> None:
-        """Refuse predictions that name something unknown.
+        """Refuse predictions that have another form than the annotations.
 
         Raises:
-            KuleshovError: the first such name.
+            KuleshovError: the first such prediction.
         """
         return
 
@@ -69,20 +82,15 @@ class VerbScorer(Scorer):
     """Verbs: five lists of ranked verb ids a segment."""
 
     task = "verbs"
+    score, table = staticmethod(verbs.score_verbs), staticmethod(verbs.verb_table)
 
     def __init__(self, data: VidSitu, split: str, segments: Sequence[str], annotators: int = verbs.ANNOTATORS) -> None:
         super().__init__(data, split, segments)
         self.annotators = annotators
         self.annotations = data.verbs(split)
 
-    def official(self, predictions: Mapping[int, Any]) -> dict[str, float]:
-        numbers = sorted(predictions)
-        given = [self._of_segment(self.annotations, number) for number in numbers]
-        given = [[event[: self.annotators] for event in events] for events in given]
-        return verbs.score_verbs([predictions[number] for number in numbers], given)
-
-    def table(self, official: Mapping[str, Any]) -> dict[str, float]:
-        return verbs.verb_table(official)
+    def reference(self, number: int) -> list[list[str]]:
+        return [event[: self.annotators] for event in self._of_segment(self.annotations, number)]
 
     def trivial(self) -> tuple[dict[int, Any], str]:
         own = [self.annotations[segment] for segment in self.segments if segment in self.annotations]
@@ -100,38 +108,29 @@ class VerbScorer(Scorer):
                 answers[number] = [[event[last]] for event in events]
         return VerbScorer(self.data, self.split, self.segments, last), answers
 
-    def check(self, predictions: Mapping[int, Any]) -> None:
-        known = set(SPECIAL_SYMBOLS)
-        known.update(verb for events in self.annotations.values() for event in events for verb in event)
-        used = {verb for events in predictions.values() for event in events for verb in event}
-        if used <= known or used <= (known := known | self.data.known_verbs()):
-            return
-        for number, events in predictions.items():
-            for name, event in zip(EVENTS, events, strict=True):
-                for verb in event:
-                    if verb not in known:
-                        raise KuleshovError(
-                            f"unknown verb {verb!r} (ann_idx {number}, {name}): it is neither in the vocabulary nor "
-                            "in the annotations"
-                        )
+    def notes(self, predictions: Mapping[int, Any]) -> list[str]:
+        known = {verb for events in self.annotations.values() for event in events for verb in event}
+        if not {verb for events in predictions.values() for event in events for verb in event} <= known:
+            known |= self.data.known_verbs() | set(SPECIAL_SYMBOLS)
+        return unknown_names(predictions, EVENTS, known, "verb")
 
 
 class RoleScorer(Scorer):
     """Roles: event -> role -> text a segment."""
 
     task = "roles"
+    score, table = staticmethod(roles.score_roles), staticmethod(roles.role_table)
 
     def __init__(self, data: VidSitu, split: str, segments: Sequence[str]) -> None:
         super().__init__(data, split, segments)
         self.references = roles.choose_references(self.segments, data.roles(split))
 
-    def official(self, predictions: Mapping[int, Any]) -> dict[str, float]:
-        numbers = sorted(predictions)
-        chosen = [self.references[number] for number in numbers]
-        return roles.score_roles([predictions[number] for number in numbers], chosen)
+    def reference(self, number: int) -> roles.References:
+        return self.references[number]
 
-    def table(self, official: Mapping[str, Any]) -> dict[str, float]:
-        return roles.role_table(official)
+    def headline(self, predictions: Mapping[int, Any]) -> dict[str, float]:
+        """CIDEr, ROUGE-L, LEA and LEA-soft."""
+        return self.table(self.official(predictions, headline=True))
 
     def trivial(self) -> tuple[dict[int, Any], str]:
         if self.split != "train" and self.data.has("train"):
@@ -150,24 +149,20 @@ class RoleScorer(Scorer):
 
     def human(self) -> tuple["RoleScorer", dict[int, Any]]:
         """Number 3 of the permuted annotations against the references."""
-        answers = {
-            number: roles.as_prediction(one.human)
-            for number, one in enumerate(self.references)
-            if one.human is not None
-        }
-        return self, answers
+        spared = {number: one.human for number, one in enumerate(self.references) if one.human is not None}
+        return self, {number: roles.as_prediction(annotation) for number, annotation in spared.items()}
 
     def notes(self, predictions: Mapping[int, Any]) -> list[str]:
         absent = sum(EVENTS[0] not in prediction for prediction in predictions.values())
-        if not absent:
-            return []
-        return [f"{absent} prediction(s) without Ev1 are left out of LEA, as the official scorer does"]
+        left_out = f"{absent} prediction(s) without Ev1 are left out of LEA, as the official scorer does"
+        return [left_out] if absent else []
 
 
 class RelationScorer(Scorer):
     """Relations: four lists of labels, one per annotator place, a segment."""
 
     task = "relations"
+    score, table = staticmethod(relations.score_relations), staticmethod(relations.relation_table)
 
     def __init__(self, data: VidSitu, split: str, segments: Sequence[str]) -> None:
         super().__init__(data, split, segments)
@@ -181,13 +176,8 @@ class RelationScorer(Scorer):
                         raise FormatError(data.annotation_file(split), "the field is missing", segment, f"{name}.EvRel")
             self.annotations[segment] = [[one[i].relation for i in places] for one in found[segment]]
 
-    def official(self, predictions: Mapping[int, Any]) -> dict[str, Any]:
-        numbers = sorted(predictions)
-        given = [self.annotations[self.segments[number]] for number in numbers]
-        return relations.score_relations([predictions[number] for number in numbers], given)
-
-    def table(self, official: Mapping[str, Any]) -> dict[str, float]:
-        return relations.relation_table(official)
+    def reference(self, number: int) -> list[list[str]]:
+        return self.annotations[self.segments[number]]
 
     def trivial(self) -> tuple[dict[int, Any], str]:
         label = relations.frequent_relation([self.annotations[segment] for segment in self.segments])
@@ -196,40 +186,52 @@ class RelationScorer(Scorer):
 
     def _everywhere(self, labels: Sequence[str], number: int) -> list[list[str]]:
         """Four labels, each repeated for the annotator places that the segment has."""
-        places = min(len(self.annotations[self.segments[number]]), relations.ANNOTATORS)
-        return [[label] * places for label in labels]
+        return [[label] * self._places(number) for label in labels]
+
+    def _places(self, number: int) -> int:
+        return min(len(self.reference(number)), relations.ANNOTATORS)
 
     def human(self) -> tuple["RelationScorer", dict[int, list[list[str]]]]:
         """The fourth annotation in file order, which the official figures leave out, against the first three."""
-        answers = {}
-        for number, segment in enumerate(self.segments):
-            given = self.annotations[segment]
-            if len(given) > relations.ANNOTATORS:
-                answers[number] = self._everywhere(given[relations.ANNOTATORS], number)
-        return self, answers
+        given = {number: self.reference(number) for number in range(len(self.segments))}
+        last = relations.ANNOTATORS
+        return self, {n: self._everywhere(many[last], n) for n, many in given.items() if len(many) > last}
 
     def check(self, predictions: Mapping[int, Any]) -> None:
-        known = {*RELATIONS, NO_RELATION_GIVEN}
-        known.update(label for many in self.annotations.values() for one in many for label in one)
         for number, events in predictions.items():
-            places = min(len(self.annotations[self.segments[number]]), relations.ANNOTATORS)
+            places = self._places(number)
             for name, labels in zip(RELATED_EVENTS, events, strict=True):
                 if len(labels) != places:
                     raise KuleshovError(
                         f"ann_idx {number}, {name}: {len(labels)} labels, expected {places}, one per annotator place"
                     )
-                unknown = [label for label in labels if label not in known]
-                if unknown:
-                    names = ", ".join(RELATIONS)
-                    raise KuleshovError(f"unknown relation {unknown[0]!r} (ann_idx {number}, {name}), expected {names}")
 
     def notes(self, predictions: Mapping[int, Any]) -> list[str]:
-        masked = relations.masked_labels([self.annotations[self.segments[number]] for number in predictions])
-        return [
+        known = {label for many in self.annotations.values() for one in many for label in one}
+        notes = unknown_names(predictions, RELATED_EVENTS, known | {*RELATIONS, NO_RELATION_GIVEN}, "relation")
+        return notes + [
             f"{label!r} is the majority only where annotators tie: left out of the macro mean (the official "
             "scorer divides by zero here)"
-            for label in masked
+            for label in relations.masked_labels([self.reference(number) for number in predictions])
         ]
+
+
+def unknown_names(
+    predictions: Mapping[int, Sequence[Sequence[str]]], events: Sequence[str], known: set[str], what: str
+) -> list[str]:
+    """A note on predicted names that are not known: how many, and where the first ones stand; none without any."""
+    places: dict[str, str] = {}
+    count = 0
+    for number, lists in predictions.items():
+        for event, names in zip(events, lists, strict=True):
+            for name in (name for name in names if name not in known):
+                count += 1
+                places.setdefault(name, f"ann_idx {number}, {event}")
+    if not count:
+        return []
+    named = ", ".join(f"{name!r} ({place})" for name, place in list(places.items())[:NAMED])
+    more = f" and {len(places) - NAMED} more" if len(places) > NAMED else ""
+    return [f"{count} predicted {what}(s) are not in the vocabulary and count as misses: {named}{more}"]
 
 
 SCORERS: dict[str, type[Scorer]] = {scorer.task: scorer for scorer in (VerbScorer, RoleScorer, RelationScorer)}

@@ -199,7 +199,8 @@ class EventTask(ScoredTask):
             self.build(None)
             return
         names = ("hidden", "layers", "heads", "feedforward", "dropout", "frozen")
-        options = {name: given[f"txe_{name}"] for name in names} | {"normalize": given.feature_normalization}
+        options = {name: given[f"txe_{name}"] for name in names}
+        options["feature_normalization"] = given.feature_normalization
         kind = given.context
         if txe is not None:
             kind, options = "scratch", {"frozen": given.txe_frozen, **txe}

@@ -21,17 +21,20 @@ class SegmentTask(ScoredTask):
         return {}
 
     def evaluate(self, predicted: dict[str, Any], stage: Stage) -> Report | None:
-        """The paper's columns, per cent; when testing beside those of the trivial predictor."""
+        """The paper's columns, per cent: to choose an epoch those that are quickly made, else the trivial rows too."""
         data = self.trainer.datamodule
         scorer = self.scorer(stage)
         if scorer is None:
             return None
         numbers = {name: number for number, name in enumerate(data.split_ids)}
-        metrics, counts = self._figures(scorer, {numbers[name]: answer for name, answer in predicted.items()})
-        trivial: dict[str, float] = {}
-        if stage == "test":
+        answers = {numbers[name]: answer for name, answer in predicted.items()}
+        if stage == "val":
+            metrics, trivial, counts = scorer.headline(answers), {}, {}
+            metrics |= {name: value for name, (value, _) in self.extra_scores(predicted).items()}
+        else:
             constant, _ = scorer.trivial()
-            trivial, _ = self._figures(scorer, {numbers[name]: constant[numbers[name]] for name in predicted})
+            metrics, counts = self._figures(scorer, answers)
+            trivial, _ = self._figures(scorer, {number: constant[number] for number in answers})
         return Report(
             task=self.task,
             split=data.split,

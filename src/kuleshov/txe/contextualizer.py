@@ -1,4 +1,4 @@
-"""What the tasks over event features share: segments on one time grid, and the three kinds of context."""
+"""What the tasks on event features share: segments on one time grid, the three kinds of context, sliding windows."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +13,7 @@ from kuleshov.txe.encoder import Positions, TxE, load
 from kuleshov.txe.feature_normalizer import FeatureNormalizer, Normalization
 
 ContextKind = Literal["none", "scratch", "pretrained"]
+LongWindows = Literal["sliding", "blocks"]
 PAPER_SIZES = {"hidden": 1024, "layers": 3, "heads": 16, "feedforward": 2048}
 
 
@@ -83,7 +84,7 @@ class Contextualizer(nn.Module):
         dropout: dropout while training the task.
         max_events: longest window, and the length of the sliding window over longer input.
         positions: of a TxE from scratch.
-        normalize: feature statistics for `none` and `scratch`, taken by `fit_statistics`.
+        feature_normalization: feature statistics for `none` and `scratch`, taken by `fit_statistics`.
         frozen: keep the contextualizer as it is; only what follows it learns.
         layer_norm: for `none`: normalize every event feature over its width, as TxE's output is.
 
@@ -103,7 +104,7 @@ class Contextualizer(nn.Module):
         dropout: float = 0.1,
         max_events: int = 5,
         positions: Positions = "learned",
-        normalize: Normalization = "none",
+        feature_normalization: Normalization = "none",
         frozen: bool = False,
         layer_norm: bool = False,
     ) -> None:
@@ -116,12 +117,12 @@ class Contextualizer(nn.Module):
         self.kind, self.frozen, self.input_width = kind, frozen, input_width
         self.txe: TxE | None = None
         if kind == "none":
-            self.normalizer = FeatureNormalizer(input_width, normalize)
+            self.normalizer = FeatureNormalizer(input_width, feature_normalization)
             self.norm = nn.LayerNorm(input_width) if layer_norm else nn.Identity()
             self.out_width = input_width
         elif kind == "scratch":
-            built = {**PAPER_SIZES, **given, "dropout": dropout, "max_events": max_events}
-            self.txe = TxE(input_width, positions=positions, normalize=normalize, **built)
+            built = {**PAPER_SIZES, **given, "dropout": dropout, "max_events": max_events, "positions": positions}
+            self.txe = TxE(input_width, feature_normalization=feature_normalization, **built)
         elif kind == "pretrained":
             self.txe = load_matching(str(txe_weights), input_width, given, dropout)
         else:
@@ -137,10 +138,8 @@ class Contextualizer(nn.Module):
 
     def fit_statistics(self, features: Tensor) -> None:
         """Take the normalization's statistics from features (..., D); a pretrained TxE keeps its own."""
-        if self.kind == "pretrained":
-            return
-        normalizer = self.normalizer if self.txe is None else self.txe.normalizer
-        normalizer.fit(features)
+        if self.kind != "pretrained":
+            (self.normalizer if self.txe is None else self.txe.normalizer).fit(features)
 
     def train(self, mode: bool = True) -> "Contextualizer":
         """Set training mode; a frozen contextualizer stays in evaluation mode, without dropout."""
@@ -152,52 +151,79 @@ class Contextualizer(nn.Module):
             return self.norm(self.normalizer(events))
         return self.txe(events)
 
-    def contextualize_long(
-        self, events: Tensor, step: int = 1, merge: Literal["center", "average"] = "center"
-    ) -> Tensor:
-        """Contextualize a sequence of any length by a sliding window: (B, L, D) -> (B, L, out_width).
-
-        Also (L, D) -> (L, out_width). Every event is embedded once; a window is encoded once. A sequence
-        shorter than the window is encoded whole.
+    def contextualize_long(self, events: Tensor, step: int = 1, windows: LongWindows = "sliding") -> Tensor:
+        """Contextualize sequences of any length: (B, L, D) -> (B, L, out_width), or (L, D) -> (L, out_width).
 
         Args:
             events: features on the store's grid.
             step: grid points between two tokens of a window: the token stride that TxE was trained with over
                 the store's stride.
-            merge: `center` takes each event from the window in which it is most central, `average` the mean
-                over all windows that hold it.
+            windows: `sliding` takes each event from the window in which it is most central; `blocks` cuts the
+                sequence into windows that do not overlap, at a fifth of the cost.
         """
         if events.ndim == 2:
-            return self.contextualize_long(events.unsqueeze(0), step, merge).squeeze(0)
+            return self.contextualize_long(events.unsqueeze(0), step, windows).squeeze(0)
         if self.txe is None:
             return self(events)
-        embedded = self.txe.embed(events)  # (B, L, H)
-        out = torch.empty_like(embedded)
-        for phase in range(min(step, embedded.shape[1])):
-            out[:, phase::step] = slide(self.txe, embedded[:, phase::step], merge)
+        if windows not in ("sliding", "blocks"):
+            raise KuleshovError(f"windows is sliding or blocks, not {windows!r}")
+        return slide(self.txe, events, step) if windows == "sliding" else encode_blocks(self.txe, events, step)
+
+    def contextualize_padded(
+        self, events: Tensor, length: Tensor, windows: LongWindows = "sliding", step: int = 1
+    ) -> Tensor:
+        """Contextualize padded sequences (B, L, D) of `length` (B,) events each: (B, L, out_width), 0 behind the end.
+
+        `windows` and `step` as in `contextualize_long`.
+        """
+        out = events.new_zeros(*events.shape[:2], self.out_width)
+        for size in torch.unique(length).tolist():
+            chosen = length == size
+            out[chosen, :size] = self.contextualize_long(events[chosen, :size], step, windows).to(out.dtype)
         return out
 
 
-def slide(txe: TxE, embedded: Tensor, merge: str) -> Tensor:
-    """Encode all windows of `txe.max_events` neighbors of (B, L, H) and merge them: (B, L, H)."""
-    batch, length, hidden = embedded.shape
+def slide(txe: TxE, events: Tensor, step: int = 1) -> Tensor:
+    """Each event of (B, L, D) from the window of `txe.max_events` in which it is most central: (B, L, H).
+
+    Every event is embedded once; a window is encoded once. A sequence shorter than the window is encoded whole.
+    """
+    embedded = txe.embed(events)  # (B, L, H)
+    out = torch.empty_like(embedded)
     size = txe.max_events
-    if length <= size:
-        return txe.encode(embedded)
-    count = length - size + 1
-    windows = embedded.unfold(1, size, 1).transpose(2, 3)  # (B, W, N, H)
-    encoded = txe.encode(windows.reshape(batch * count, size, hidden)).view(batch, count, size, hidden)
-    place = torch.arange(length, device=embedded.device)
-    if merge == "center":
+    for phase in range(min(step, embedded.shape[1])):
+        part = embedded[:, phase::step]
+        batch, length, hidden = part.shape
+        if length <= size:
+            out[:, phase::step] = txe.encode(part)
+            continue
+        count = length - size + 1
+        windows = part.unfold(1, size, 1).transpose(2, 3)  # (B, W, N, H)
+        encoded = txe.encode(windows.reshape(batch * count, size, hidden)).view(batch, count, size, hidden)
+        place = torch.arange(length, device=part.device)
         window = (place - size // 2).clamp(0, count - 1)
-        return encoded[:, window, place - window]
-    if merge != "average":
-        raise KuleshovError(f"merge is center or average, not {merge!r}")
-    total = torch.zeros_like(embedded)
-    for offset in range(size):
-        total[:, offset : offset + count] += encoded[:, :, offset]
-    held = torch.minimum(torch.minimum(place + 1, length - place), torch.full_like(place, min(size, count)))
-    return total / held.view(1, -1, 1)
+        out[:, phase::step] = encoded[:, window, place - window]
+    return out
+
+
+def encode_blocks(txe: TxE, events: Tensor, step: int = 1) -> Tensor:
+    """Encode (B, L, D) in blocks of `txe.max_events`; the last one is moved back to end with the movie: (B, L, H)."""
+    batch, length, width = events.shape
+    size = txe.max_events
+    out = events.new_zeros(batch, length, txe.out_width)
+    for phase in range(min(step, length)):
+        places = torch.arange(phase, length, step, device=events.device)
+        if len(places) <= size:
+            out[:, places] = txe(events[:, places]).to(out.dtype)
+            continue
+        starts = torch.arange(0, len(places) - size + 1, size, device=events.device)
+        if starts[-1] + size < len(places):
+            starts = torch.cat([starts, starts.new_tensor([len(places) - size])])
+        index = places[starts[:, None] + torch.arange(size, device=events.device)]  # (K, N)
+        blocks = txe(events[:, index].reshape(-1, size, width)).view(batch, *index.shape, -1)  # (B, K, N, H)
+        for number in range(index.shape[0]):
+            out[:, index[number]] = blocks[:, number].to(out.dtype)
+    return out
 
 
 def load_matching(path: str, input_width: int, given: dict[str, int], dropout: float) -> TxE:

@@ -1,6 +1,5 @@
 """TxE, the contextualizer: a transformer encoder over the features of a few neighboring events."""
 
-import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,64 +10,31 @@ from torch.nn import functional as F
 from kuleshov.core.errors import KuleshovError, WeightsError
 from kuleshov.core.weights import load_into, load_weights, save_weights
 from kuleshov.txe.feature_normalizer import FeatureNormalizer, Normalization
+from kuleshov.txe.transformer import TransformerLayer, sinusoidal_positions
 
 Positions = Literal["learned", "sinusoidal"]
-
-
-class Block(nn.Module):
-    """One post-norm encoder layer (Vaswani et al., NeurIPS 2017): (B, N, H) -> (B, N, H)."""
-
-    def __init__(self, hidden: int, heads: int, feedforward: int, dropout: float) -> None:
-        super().__init__()
-        self.heads, self.dropout = heads, dropout
-        self.to_qkv = nn.Linear(hidden, 3 * hidden)
-        self.from_heads = nn.Linear(hidden, hidden)
-        self.attention_norm = nn.LayerNorm(hidden)
-        self.widen = nn.Linear(hidden, feedforward)
-        self.narrow = nn.Linear(feedforward, hidden)
-        self.feedforward_norm = nn.LayerNorm(hidden)
-        self.drop = nn.Dropout(dropout)
-
-    def split(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values of every head, each (B, heads, N, H / heads)."""
-        batch, events, width = hidden.shape
-        shaped = self.to_qkv(hidden).view(batch, events, 3, self.heads, width // self.heads)
-        queries, keys, values = shaped.permute(2, 0, 3, 1, 4)  # (3, B, heads, N, H/heads)
-        return queries, keys, values
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Attend over the N events, then transform each."""
-        queries, keys, values = self.split(hidden)
-        dropout = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(queries, keys, values, dropout_p=dropout)
-        mixed = mixed.transpose(1, 2).reshape(hidden.shape)  # (B, N, H)
-        hidden = self.attention_norm(hidden + self.drop(self.from_heads(mixed)))
-        changed = self.narrow(self.drop(F.relu(self.widen(hidden))))
-        return self.feedforward_norm(hidden + self.drop(changed))
-
-    def attention(self, hidden: Tensor) -> Tensor:
-        """Attention weights (B, heads, N, N) for the same input; a row sums to 1."""
-        queries, keys, _ = self.split(hidden)
-        return (queries @ keys.transpose(-2, -1) / math.sqrt(queries.shape[-1])).softmax(-1)
 
 
 class TxE(nn.Module):
     """Contextualizes event features (B, N, D) -> (B, N, H), and fills in events that are hidden.
 
-    Section 3.3 of the paper: input Linear D -> H, positions, post-norm encoder; a masked event is replaced
-    by a learned vector behind the input Linear, so that nothing of it enters; `reconstruct` maps back to D.
-    ReLU in the feed-forward part as in VidSitu's encoder (the paper does not say).
+    Section 3.3 of the paper: input Linear D -> H, positions, post-norm layers; a masked event is replaced by a
+    learned vector behind the input Linear, so that nothing of it enters; `reconstruct` maps back to D. ReLU in the
+    feed-forward part as in VidSitu's encoder (the paper does not say).
 
     Args:
         input_width: D, width of an event feature.
         hidden: H.
-        layers: number of encoder layers.
+        layers: number of layers.
         heads: number of attention heads; divides H.
         feedforward: width of the feed-forward part.
         dropout: after the positions, in attention, and in the feed-forward part.
         max_events: longest window it can be run on.
         positions: `learned` (the paper: better) or `sinusoidal`.
-        normalize: statistics applied to its input, see `FeatureNormalizer`.
+        feature_normalization: statistics applied to its input, see `FeatureNormalizer`.
+
+    Raises:
+        KuleshovError: heads that do not divide H, an unknown kind of positions.
     """
 
     position: Tensor
@@ -83,11 +49,9 @@ class TxE(nn.Module):
         dropout: float = 0.1,
         max_events: int = 5,
         positions: Positions = "learned",
-        normalize: Normalization = "none",
+        feature_normalization: Normalization = "none",
     ) -> None:
         super().__init__()
-        if hidden % heads:
-            raise KuleshovError(f"hidden={hidden} is not a multiple of heads={heads}: change one of them")
         self.arguments: dict[str, Any] = {
             "input_width": input_width,
             "hidden": hidden,
@@ -97,22 +61,22 @@ class TxE(nn.Module):
             "dropout": dropout,
             "max_events": max_events,
             "positions": positions,
-            "normalize": normalize,
+            "feature_normalization": feature_normalization,
         }
         self.input_width, self.out_width, self.max_events = input_width, hidden, max_events
-        self.normalizer = FeatureNormalizer(input_width, normalize)
+        self.normalizer = FeatureNormalizer(input_width, feature_normalization)
         self.project = nn.Linear(input_width, hidden)
         self.mask_vector = nn.Parameter(torch.zeros(hidden))
         if positions == "learned":
             self.position = nn.Parameter(torch.zeros(max_events, hidden))
             nn.init.trunc_normal_(self.position, std=0.02)
         elif positions == "sinusoidal":
-            self.register_buffer("position", sinusoids(max_events, hidden))
+            self.register_buffer("position", sinusoidal_positions(max_events, hidden))
         else:
             raise KuleshovError(f"positions is learned or sinusoidal, not {positions!r}")
         nn.init.trunc_normal_(self.mask_vector, std=0.02)
         self.drop = nn.Dropout(dropout)
-        self.blocks = nn.ModuleList(Block(hidden, heads, feedforward, dropout) for _ in range(layers))
+        self.blocks = nn.ModuleList(TransformerLayer(hidden, heads, feedforward, dropout) for _ in range(layers))
         self.output = nn.Linear(hidden, input_width)
 
     def embed(self, events: Tensor) -> Tensor:
@@ -166,23 +130,13 @@ class TxE(nn.Module):
         return torch.stack(maps)
 
 
-def sinusoids(length: int, width: int) -> Tensor:
-    """Fixed positions (length, width): sines in the even, cosines in the odd columns (Vaswani et al.)."""
-    place = torch.arange(length, dtype=torch.float32).unsqueeze(1)
-    rate = torch.exp(torch.arange(0, width, 2, dtype=torch.float32) * (-math.log(10000.0) / width))
-    table = torch.zeros(length, width)
-    table[:, 0::2] = torch.sin(place * rate)
-    table[:, 1::2] = torch.cos(place * rate)[:, : width // 2]
-    return table
-
-
 def save(path: str | Path, txe: TxE, manifest: dict[str, Any]) -> dict[str, Any]:
-    """Write a TxE and how to build it again; returns the manifest as written."""
+    """Write a TxE with the arguments to build it again; returns the manifest as written."""
     return save_weights(path, txe.state_dict(), {**describe(txe), **manifest})
 
 
 def describe(txe: TxE) -> dict[str, Any]:
-    """The part of a manifest that tells how to build this TxE."""
+    """The part of a manifest from which this TxE can be built."""
     return {"architecture": "txe", "arguments": dict(txe.arguments)}
 
 
@@ -194,7 +148,7 @@ def load(path: str | Path, dropout: float | None = None) -> TxE:
         dropout: replaces the dropout it was trained with.
 
     Raises:
-        WeightsError: the file holds something else.
+        WeightsError: the file holds something else, or a TxE of another version.
     """
     tensors, manifest = load_weights(path)
     if manifest.get("architecture") != "txe":
@@ -205,6 +159,9 @@ def load(path: str | Path, dropout: float | None = None) -> TxE:
     arguments = dict(manifest["arguments"])
     if dropout is not None:
         arguments["dropout"] = dropout
-    txe = TxE(**arguments)
+    try:
+        txe = TxE(**arguments)
+    except TypeError as error:
+        raise WeightsError(f"{path} was written by another version of TxE ({error}): train it again") from error
     load_into(txe, tensors, str(path))
     return txe.eval()

@@ -61,16 +61,11 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def block_discrepancies(txe: TxE, events: Tensor, size: Tensor) -> Tensor:
-    """Discrepancy of every place at which a block of the given size can start, float (B, N); -inf elsewhere.
+    """Discrepancy of every place at which a block of `size` (B,) can start, float (B, N); -inf elsewhere.
 
     A token's discrepancy is the distance between its L2-normalized output computed with and without its own
-    mask (section 4.1); a block's is the mean over its tokens. All candidates of all windows go through the
-    encoder in one batch, without dropout; events are embedded once.
-
-    Args:
-        txe: the contextualizer.
-        events: features (B, N, D).
-        size: block size of each window, int64 (B,).
+    mask (section 4.1); a block's is the mean over its tokens. All candidates of all windows (B, N, D) go through
+    the encoder in one batch, without dropout; events are embedded once.
     """
     batch, count = events.shape[:2]
     places = count - size + 1

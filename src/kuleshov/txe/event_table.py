@@ -1,6 +1,8 @@
-"""The features of one or more stores as one table of rows, held where the training needs them."""
+"""The features of one or more stores as one table of rows, on the device that needs them, and movies as its spans."""
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -9,11 +11,39 @@ from torch import Tensor
 
 from kuleshov.core.errors import KuleshovError, StoreError
 from kuleshov.features.event_store import EventStore
-from kuleshov.txe.windows import Movies
 
 Placement = Literal["auto", "device", "host", "mmap"]
 # what has to stay free on a device for the model, its optimizer and the queue
 DEVICE_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Movies:
+    """Movies as spans of rows: their ids, first row and number of events, int64 (movies,) each."""
+
+    ids: tuple[str, ...]
+    first: np.ndarray
+    count: np.ndarray
+
+    def only(self, keep: np.ndarray) -> "Movies":
+        """The movies where `keep` (bool) is true."""
+        return Movies(tuple(np.array(self.ids, dtype=object)[keep]), self.first[keep], self.count[keep])
+
+    def rows(self) -> np.ndarray:
+        """All rows of these movies, int64."""
+        spans = [np.arange(f, f + c) for f, c in zip(self.first, self.count, strict=True)]
+        return np.concatenate([np.zeros(0, dtype=np.int64), *spans])
+
+    def split(self, fraction: float, excluded: Sequence[str] = ()) -> tuple["Movies", "Movies"]:
+        """Hold out a share of the movies for validation, by a hash of their ids; excluded ids are in neither part.
+
+        The split does not depend on the order of the movies, nor on which others there are.
+        """
+        left_out = set(excluded)
+        keep = np.array([name not in left_out for name in self.ids], dtype=bool)
+        digests = [hashlib.sha256(name.encode("utf-8")).digest() for name in self.ids]
+        held = np.array([int.from_bytes(digest[:6]) / 2**48 < fraction for digest in digests], dtype=bool)
+        return self.only(keep & ~held), self.only(keep & held)
 
 
 class EventTable:
@@ -56,16 +86,13 @@ class EventTable:
 
     def movies(self) -> Movies:
         """The movies of all stores, by the first store that has them."""
-        ids, first, count, seen = [], [], [], set()
+        spans: dict[str, tuple[int, int]] = {}
         for store, base in zip(self.stores, self.bases, strict=False):
             for name in store.movie_ids:
-                if name not in seen:
-                    rows = store.rows_of(name)
-                    seen.add(name)
-                    ids.append(name)
-                    first.append(base + rows.start)
-                    count.append(len(rows))
-        return Movies(tuple(ids), np.array(first, dtype=np.int64), np.array(count, dtype=np.int64))
+                rows = store.rows_of(name)
+                spans.setdefault(name, (base + rows.start, len(rows)))
+        first, count = np.array(list(spans.values()), dtype=np.int64).reshape(-1, 2).T
+        return Movies(tuple(spans), first, count)
 
     def take(self, index: Tensor) -> Tensor:
         """Rows by number, int64 (...) -> float32 (..., D), on the index's device."""
@@ -88,23 +115,17 @@ class EventTable:
         movie = store.movie_ids[int(torch.searchsorted(store.offsets, inside, right=True)) - 1]
         return movie, store.times(movie)[inside - store.rows_of(movie).start]
 
-    def settle(self, device: torch.device) -> bool:
-        """Move the rows to the device if the placement says so; tells whether they are there now."""
+    def to(self, device: torch.device) -> "EventTable":
+        """Keep the rows on a device from now on, if the placement allows it."""
         if self._rows is None or self.placement == "host":
-            return False
-        if device.type == "cpu":
-            self._resident = self._rows
-            return True
+            return self
         if self._resident is None or self._resident.device != device:
-            if self.placement == "auto" and not self._fits(device):
-                return False
-            self._resident = self._rows.to(device)
-        return True
+            if device.type == "cpu" or self.placement == "device" or self._fits(device):
+                self._resident = self._rows.to(device)
+        return self
 
     def _fits(self, device: torch.device) -> bool:
-        if device.type != "cuda" or self._rows is None:
-            return False
-        free, _ = torch.cuda.mem_get_info(device)
+        free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
         return self._rows.numel() * self._rows.element_size() <= DEVICE_SHARE * free
 
     def describe(self) -> dict[str, Any]:
@@ -119,11 +140,7 @@ class EventTable:
 
 
 def check_alike(first: EventStore, second: EventStore) -> None:
-    """Refuse two stores whose features cannot be mixed.
-
-    Raises:
-        StoreError: width, window, stride or backbone differ.
-    """
+    """Refuse two stores whose features cannot be mixed."""
     for what in ("width", "window", "stride", "backbone_sha256"):
         one, other = getattr(first, what), getattr(second, what)
         if one != other:

@@ -1,7 +1,7 @@
 """Event features on a scale that suits a contrast: centered, standardized, or whitened."""
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -9,16 +9,14 @@ from torch import Tensor, nn
 from kuleshov.core.errors import KuleshovError
 
 Normalization = Literal["none", "center", "standardize", "whiten"]
-MODES = ("none", "center", "standardize", "whiten")
 SHRINKAGE = 0.05  # of whitening: share of the mean variance that is added to every direction's
 
 
 class FeatureNormalizer(nn.Module):
     """Subtracts a fixed mean from event features and divides by a fixed scale, (..., D) -> (..., D).
 
-    Pooled features that follow a ReLU share a large common mean, which flattens cosine contrasts, and a few
-    directions of large variance (scenery, light) hide the others. The statistics are buffers, so that they
-    travel with the weights.
+    Pooled features that follow a ReLU share a large mean, which flattens cosine contrasts, and a few directions of
+    large variance (scenery, light) hide the others. The statistics are buffers: they are saved with the weights.
 
     Args:
         width: D.
@@ -32,8 +30,8 @@ class FeatureNormalizer(nn.Module):
 
     def __init__(self, width: int, mode: Normalization = "none") -> None:
         super().__init__()
-        if mode not in MODES:
-            raise KuleshovError(f"normalize is none, center, standardize or whiten, not {mode!r}")
+        if mode not in get_args(Normalization):
+            raise KuleshovError(f"feature_normalization is none, center, standardize or whiten, not {mode!r}")
         self.mode = mode
         # NaN marks statistics that nobody has fitted yet
         self.register_buffer("mean", torch.full((width,), 0.0 if mode == "none" else math.nan))
@@ -62,23 +60,19 @@ class FeatureNormalizer(nn.Module):
         """Normalize (..., D)."""
         if self.mode == "none":
             return features
-        if not self._ready:
-            self._ready = not bool(self.mean.isnan().any())
-            if not self._ready:
-                raise KuleshovError(
-                    f"normalize={self.mode} has no statistics yet: fit them on the training features first"
-                )
+        if not self._ready and bool(self.mean.isnan().any()):
+            raise KuleshovError(
+                f"feature_normalization={self.mode} has no statistics yet: fit them on the training features first"
+            )
+        self._ready = True
         centered = (features - self.mean) / self.scale
         return centered @ self.whitener if self.mode == "whiten" else centered
 
 
 def whitening(centered: Tensor, shrinkage: float = SHRINKAGE) -> Tensor:
-    """The symmetric matrix (D, D) that gives centered rows (M, D) nearly the identity as covariance.
+    """The symmetric matrix (D, D) that gives rows (M, D) of mean zero nearly the identity as covariance.
 
-    Args:
-        centered: rows of mean zero.
-        shrinkage: share of the mean variance that is added to every direction's, so that directions without
-            variance are not blown up.
+    `shrinkage` of the mean variance is added to every direction's, so that those without variance do not explode.
     """
     covariance = centered.T @ centered / centered.shape[0]
     values, vectors = torch.linalg.eigh(covariance)

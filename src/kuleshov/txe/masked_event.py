@@ -1,28 +1,30 @@
 """Masked-event pretraining of TxE, section 3.3 of the paper with every setting of its Table 2."""
 
-from typing import Any, Literal
+import shutil
+from pathlib import Path
+from typing import Any, Literal, get_args
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
 from kuleshov.core.distributed import gather_rows, rank, world_size
 from kuleshov.core.errors import KuleshovError
+from kuleshov.features.store_writer import StoreWriter
 from kuleshov.pretraining.representation_health import effective_rank, embedding_std
 from kuleshov.training.feature_queue import FeatureQueue
-from kuleshov.training.optimization import parameter_groups, warmup_cosine
+from kuleshov.training.optimization import OptimizedModule
+from kuleshov.txe.contextualizer import slide
 from kuleshov.txe.encoder import Positions, TxE, describe
 from kuleshov.txe.event_masking import allowed_sizes, block_mask, draw_blocks, most_discrepant_blocks
 from kuleshov.txe.feature_normalizer import Normalization
-from kuleshov.txe.masked_event_losses import masked_event_infonce, masked_event_l2
-from kuleshov.txe.masked_event_recall import RecallCounts
+from kuleshov.txe.masked_event_losses import MaskedEventRecall, masked_event_infonce, masked_event_l2
 
 Sampling = Literal["uniform", "max_discrepancy"]
 LossName = Literal["infonce", "l2"]
 STATISTICS_ROWS = 65_536
 
 
-class MaskedEventPretraining(pl.LightningModule):
+class MaskedEventPretraining(OptimizedModule):
     """Trains TxE to fill in hidden events.
 
     In each window a contiguous block of events is hidden; for each hidden event the L2-normalized output has to
@@ -39,8 +41,8 @@ class MaskedEventPretraining(pl.LightningModule):
         dropout: in TxE.
         max_events: longest window TxE can be run on; default: the data's window.
         positions: learned (paper) or sinusoidal.
-        normalize: none (paper), center or standardize the features, with statistics of at most 65,536
-            training events; they travel with the exported TxE.
+        feature_normalization: none (paper), center, standardize or whiten the features, with statistics of at most
+            65,536 training events; they are saved with TxE.
         mask_ratio: alpha: sizes 1 to floor(alpha N); paper: 0.6.
         mask_sizes: an explicit set of block sizes in place of mask_ratio.
         sampling: place of the block: uniform (paper) or max_discrepancy.
@@ -49,14 +51,11 @@ class MaskedEventPretraining(pl.LightningModule):
         queue_size: K; paper: 65,536.
         skip_own_event: a queue entry that is the very event looked for does not count against it. Matters
             where the queue holds more than an epoch; the paper says nothing about it.
-        lr: peak rate of AdamW (chosen: the paper's supplement with its optimizer is not public).
-        weight_decay: of kernels only.
-        betas: of AdamW.
-        warmup_epochs: epochs of linear warm-up, then a cosine to 0.
     """
 
     def __init__(
         self,
+        *,
         input_width: int | None = None,
         hidden: int = 1024,
         layers: int = 3,
@@ -65,7 +64,7 @@ class MaskedEventPretraining(pl.LightningModule):
         dropout: float = 0.1,
         max_events: int | None = None,
         positions: Positions = "learned",
-        normalize: Normalization = "none",
+        feature_normalization: Normalization = "none",
         mask_ratio: float = 0.6,
         mask_sizes: list[int] | None = None,
         sampling: Sampling = "uniform",
@@ -73,19 +72,13 @@ class MaskedEventPretraining(pl.LightningModule):
         temperature: float = 0.1,
         queue_size: int = 65_536,
         skip_own_event: bool = True,
-        lr: float = 1e-4,
-        weight_decay: float = 0.01,
-        betas: tuple[float, float] = (0.9, 0.98),
-        warmup_epochs: float = 5.0,
+        **optimization,
     ) -> None:
-        super().__init__()
-        if sampling not in ("uniform", "max_discrepancy") or loss not in ("infonce", "l2"):
+        super().__init__(**optimization)
+        if sampling not in get_args(Sampling) or loss not in get_args(LossName):
             raise KuleshovError(
                 f"sampling is uniform or max_discrepancy and loss infonce or l2, not {sampling!r} and {loss!r}"
             )
-        betas = tuple(betas)
-        self.save_hyperparameters()
-        self.hparams["betas"] = list(betas)
         self.txe: TxE | None = None
         if input_width is not None and max_events is not None:
             self.build(input_width, max_events)
@@ -93,14 +86,12 @@ class MaskedEventPretraining(pl.LightningModule):
     def build(self, input_width: int, max_events: int) -> None:
         """Make TxE and the queues for features of this width."""
         given = self.hparams
-        names = ("hidden", "layers", "heads", "feedforward", "dropout", "positions", "normalize")
+        names = ("hidden", "layers", "heads", "feedforward", "dropout", "positions", "feature_normalization")
         self.txe = TxE(input_width, max_events=max_events, **{name: given[name] for name in names})
         if given.loss == "infonce":
             self.queue = FeatureQueue(given.queue_size, input_width)
             # row numbers are exact in float64; a step's events are known by them
             self.queue_rows = FeatureQueue(given.queue_size, 1).double()
-        # DDP would send the queues, equal on all ranks, from rank 0 at every step
-        self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers() if name.startswith("queue")]
         self.hparams["input_width"], self.hparams["max_events"] = input_width, max_events
 
     def setup(self, stage: str) -> None:
@@ -109,7 +100,8 @@ class MaskedEventPretraining(pl.LightningModule):
         if self.txe is None:
             self.build(self.hparams.input_width or data.width, self.hparams.max_events or data.events)
         self.sizes = allowed_sizes(data.events, self.hparams.mask_ratio, self.hparams.mask_sizes)
-        if stage == "fit" and self.hparams.normalize != "none":
+        self.recall = MaskedEventRecall(data.events)
+        if stage == "fit" and self.hparams.feature_normalization != "none":
             rows = torch.from_numpy(data.sample_rows(STATISTICS_ROWS))
             self.txe.normalizer.fit(data.table.take(rows))
 
@@ -171,9 +163,7 @@ class MaskedEventPretraining(pl.LightningModule):
             self.log_dict({"queue/filled": filled, "queue/age": self.queue.mean_age()}, sync_dist=True)
 
     def on_validation_epoch_start(self) -> None:
-        """Begin to count."""
-        events = self.trainer.datamodule.events
-        self.recall = RecallCounts(events, self.device)
+        """Forget the last epoch's predictions."""
         self.seen: list[Tensor] = []
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
@@ -182,30 +172,39 @@ class MaskedEventPretraining(pl.LightningModule):
         size, start = draw_blocks(batch["mask"], self.sizes, events.shape[1])
         masked = block_mask(size, start, events.shape[1])
         predictions = self.txe.reconstruct(self.txe(events, masked)[masked])
-        targets = self.txe.targets(events)
         others = self.txe.targets(batch["others"])
-        self.recall.update(predictions, targets, others, masked, size, batch)
+        self.recall.update(predictions, self.txe.targets(events), others, masked, size, batch)
         self.seen.append(predictions.detach().float())
 
     def on_validation_epoch_end(self) -> None:
         """Log recall, whole and by size and place of the mask, and whether the predictions are alive."""
-        values = self.recall.compute()
+        values = {f"val/{name}": float(value) for name, value in self.recall.compute().items()}
+        self.recall.reset()
         seen = gather_rows(torch.cat(self.seen)) if self.seen else torch.zeros(0, 1, device=self.device)
         if len(seen) > 1:
             few = seen[:512]
             values |= {"ssl/embed_std": float(embedding_std(seen)), "ssl/eff_rank": float(effective_rank(few))}
         self.log_dict(values, sync_dist=True)
 
-    def configure_optimizers(self) -> dict[str, Any]:
-        """AdamW with decay on kernels only; warm-up and cosine by the step."""
-        given = self.hparams
-        groups = parameter_groups(self.txe, given.weight_decay)
-        optimizer = torch.optim.AdamW(groups, lr=given.lr, betas=tuple(given.betas))
-        steps = int(self.trainer.estimated_stepping_batches)
-        per_epoch = steps / max(1, self.trainer.max_epochs or 1)
-        warmup = min(round(given.warmup_epochs * per_epoch), steps)
-        schedule = warmup_cosine(optimizer, warmup, steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
+        """The contextualized features (L, H) of a movie, each event's from its most central window."""
+        data = self.trainer.datamodule
+        movie, _ = data.table.locate(int(batch["rows"][0]))
+        return {movie: slide(self.txe, batch["events"].unsqueeze(0), data.step)[0].float().cpu()}
+
+    def write_predictions(self, folder: Path, predictions: dict[str, Tensor]) -> None:
+        """Write movies' contextualized features (L, H) as an event store, `<folder>/txe_features`."""
+        table = self.trainer.datamodule.table
+        folder, store = Path(folder) / "txe_features", table.stores[0]
+        if folder.exists():
+            shutil.rmtree(folder)  # of an earlier prediction
+        settings = {"contextualized": table.describe()}
+        writer = StoreWriter(folder, self.txe.out_width, store.window, store.stride, store.dtype, settings)
+        movies = table.movies()
+        for name, first in zip(movies.ids, movies.first, strict=True):
+            if name in predictions:
+                writer.add(name, predictions[name], table.locate(int(first))[1])
+        writer.finish()
 
     def exports(self) -> dict[str, tuple[TxE, dict[str, Any]]]:
         """TxE and how it came about."""

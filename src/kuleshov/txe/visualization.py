@@ -52,7 +52,7 @@ class TxEVisualization(pl.Callback):
 
 
 def frames_in(video_root: str) -> FramesOf:
-    """A function that shows a movie's frame at a second, None where there is no such movie.
+    """A function that gives a movie's frame at a second, None where there is no such movie.
 
     A VidSitu segment that is no file of its own is looked up in its source.
     """
@@ -75,50 +75,47 @@ def frames_in(video_root: str) -> FramesOf:
 def validation_rows(data: EventWindows) -> Tensor:
     """The rows of the validation's windows, (n, N)."""
     windows = data.val_windows or data.train_windows
-    first, _, _ = windows.epoch(0)
-    return torch.from_numpy(first[:, None] + np.arange(windows.events) * windows.step)
+    return windows.rows(windows.epoch(0)[0])
 
 
 def attention_figure(txe: TxE, windows: Tensor) -> Figure:
-    """Mean attention of every layer and head over windows (B, N, D); row attends to column."""
+    """Mean attention of every layer and head over windows (B, N, D): a query event a row, a key event a column."""
     maps = txe.attention_maps(windows).mean(1).cpu()  # (layers, heads, N, N)
     layers, heads = maps.shape[:2]
-    figure = Figure(figsize=(heads, layers + 0.3))
+    figure = Figure(figsize=(heads + 0.3, layers + 0.6))
     axes = figure.subplots(layers, heads, squeeze=False)
-    for layer in range(layers):
-        for head in range(heads):
-            axis = axes[layer, head]
+    for layer, line in enumerate(axes):
+        for head, axis in enumerate(line):
             axis.imshow(maps[layer, head], vmin=0, vmax=1)
             axis.set_xticks([])
             axis.set_yticks([])
-        axes[layer, 0].set_ylabel(f"layer {layer + 1}")
+            if layer == 0:
+                axis.set_title(f"head {head + 1}", fontsize=7)
+        line[0].set_ylabel(f"layer {layer + 1}", fontsize=7)
+    figure.supxlabel("key event", fontsize=7)
+    figure.supylabel("query event", fontsize=7)
     figure.tight_layout()
     return figure
 
 
 def movie_discrepancies(txe: TxE, data: EventWindows, device: torch.device) -> tuple[str, np.ndarray, np.ndarray]:
-    """A held-out movie, its events' seconds and their discrepancies, each in its most central window.
+    """A held-out movie, the seconds of its events, and the discrepancy of each in the middle of a window.
 
-    The movie is the longest one, the first by id of several.
+    The movie is the longest one, the first by id of several; the events at its ends are in the middle of none.
     """
     windows = data.val_windows or data.train_windows
-    number = min(range(len(windows.movies.ids)), key=lambda i: (-windows.movies.count[i], windows.movies.ids[i]))
-    first, count = int(windows.movies.first[number]), int(windows.movies.count[number])
-    step, middle = windows.step, windows.events // 2
-    # windows through event p begin at p, p - step, ...; the last possible beginning is `last`
-    last = count - 1 - (windows.events - 1) * step
-    places = np.arange(count)
-    places = places[places % step <= last]
-    phase = places % step
-    begin = phase + step * np.clip(places // step - middle, 0, (last - phase) // step)
-    rows = torch.from_numpy(first + begin[:, None] + np.arange(windows.events) * step).to(device)
-    scores = event_discrepancies(txe, data.table.take(rows)).cpu().numpy()
-    values = scores[np.arange(len(places)), (places - begin) // step]
-    return windows.movies.ids[number], places * data.table.stores[0].stride, values
+    movies = windows.movies
+    number = min(range(len(movies.ids)), key=lambda i: (-movies.count[i], movies.ids[i]))
+    middle = windows.events // 2
+    begin = np.arange(movies.count[number] - (windows.events - 1) * windows.step)
+    rows = windows.rows(movies.first[number] + begin).to(device)
+    scores = event_discrepancies(txe, data.table.take(rows))[:, middle]
+    seconds = (begin + middle * windows.step) * data.table.stores[0].stride
+    return movies.ids[number], seconds, scores.cpu().numpy()
 
 
 def discrepancy_figure(movie: str, seconds: np.ndarray, values: np.ndarray) -> Figure:
-    """Discrepancy along a movie."""
+    """Discrepancy of a movie's events by their seconds."""
     figure = Figure(figsize=(8, 2.5))
     axis = figure.subplots()
     axis.plot(seconds, values, marker=".", linewidth=0.8)

@@ -1,41 +1,171 @@
-"""Windows of event features for masked-event pretraining."""
+"""Windows of event features drawn from many movies, for masked-event pretraining."""
 
 import logging
+from collections.abc import Iterator
+from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
+from kuleshov.core.distributed import rank, world_size
 from kuleshov.core.errors import KuleshovError, MissingDataError
 from kuleshov.core.files import read_json, sha256_ids
 from kuleshov.core.random import numpy_generator
 from kuleshov.core.results import global_seed
 from kuleshov.features.event_store import grid_step
 from kuleshov.synthetic.truth import off_screen_flags
-from kuleshov.txe.event_table import EventTable, Placement
-from kuleshov.txe.windows import Movies, Weighting, WindowBatches, Windows, split_movies
+from kuleshov.txe.event_table import EventTable, Movies, Placement
+from kuleshov.txe.masked_event_losses import OTHERS
 
 logger = logging.getLogger(__name__)
 
+Weighting = Literal["movie", "event"]
 TRAIN, VALIDATION, SAMPLE = 0, 1, 2  # views of the generator
-OTHERS = 1000  # events that the true one is to be nearest among
 OTHERS_SPARE = 200  # drawn in excess, for those that belong to the same movie
 EVENT_SECONDS = 2.0  # distance of the events that VidSitu annotates
+
+
+class Windows:
+    """Draws windows of N events, `step` rows apart, and lays out epochs.
+
+    An epoch's draws come from one generator made of (seed, epoch) and are laid out as arrays: window i of an
+    epoch is the same whatever the number of ranks, and after a resume.
+
+    Args:
+        movies: those with fewer than (N - 1) * step + 1 events are left out and listed in `too_short`.
+        events: N.
+        step: rows between two events of a window.
+        weighting: an epoch holds, with `movie`, every movie `per_movie` times, each time a window at a uniform place
+            (the paper's 1,000 epochs of LVU and 100 of VidSitu are of this kind); with `event`, (all events) / N
+            windows, uniform over all places of all movies, so that a movie counts by its length.
+        per_movie: windows of a movie in an epoch, with weighting `movie`.
+        seed: of the draws.
+        view: separates draws for different purposes.
+
+    Raises:
+        KuleshovError: no movie is long enough.
+    """
+
+    def __init__(
+        self,
+        movies: Movies,
+        events: int,
+        step: int = 1,
+        weighting: Weighting = "movie",
+        per_movie: int = 1,
+        seed: int = 0,
+        view: int = 0,
+    ) -> None:
+        if weighting not in get_args(Weighting):
+            raise KuleshovError(f"weighting is movie or event, not {weighting!r}")
+        span = (events - 1) * step + 1
+        fits = movies.count >= span
+        self.too_short = list(movies.only(~fits).ids)
+        self.movies = movies.only(fits)
+        if not self.movies.ids:
+            raise KuleshovError(
+                f"none of {len(movies.ids)} movies has the {span} events that a window of {events} takes "
+                f"({step} apart): extract longer movies, or at a smaller stride"
+            )
+        self.events, self.step, self.weighting, self.per_movie = events, step, weighting, per_movie
+        self.seed, self.view = seed, view
+        self._places = self.movies.count - span + 1
+
+    def __len__(self) -> int:
+        if self.weighting == "movie":
+            return len(self.movies.ids) * self.per_movie
+        return max(1, int(self.movies.count.sum()) // self.events)
+
+    def epoch(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Epoch `number`: first rows (n,) int64, movies (n,) int64, uniform draws (n, 2) float32 for the mask."""
+        generator = numpy_generator(self.seed, number, 0, self.view)
+        size = len(self)
+        if self.weighting == "movie":
+            movie = generator.permutation(np.repeat(np.arange(len(self.movies.ids)), self.per_movie))
+            place = (generator.random(size) * self._places[movie]).astype(np.int64)
+        else:
+            last = self._places.cumsum()
+            flat = generator.integers(last[-1], size=size)
+            movie = np.searchsorted(last, flat, side="right")
+            place = flat - (last[movie] - self._places[movie])
+        first = self.movies.first[movie] + place
+        return first, movie, generator.random((size, 2), dtype=np.float32)
+
+    def rows(self, first: np.ndarray) -> Tensor:
+        """The rows of windows that begin at `first` (n,): int64 (n, N)."""
+        return torch.from_numpy(first[:, None] + np.arange(self.events) * self.step)
+
+
+class WindowBatches:
+    """A loader of index batches: no data, only which rows, in the order of `Windows.epoch`.
+
+    A batch is {rows: int64 (b, N), movie: int64 (b,), mask: float32 (b, 2)}. A last batch with fewer windows than
+    ranks is left out. Lightning calls `set_epoch` through `sampler`.
+
+    Args:
+        windows: what to draw from.
+        batch_size: windows of a step over all ranks; each takes its contiguous share, in rank order.
+        fixed: the same epoch every time (validation).
+
+    Raises:
+        KuleshovError: fewer windows in a step than ranks.
+    """
+
+    batch_sampler = None  # Lightning asks loaders with a sampler for it
+
+    def __init__(self, windows: Windows, batch_size: int, fixed: bool = False) -> None:
+        if batch_size < world_size():
+            raise KuleshovError(f"batch_size={batch_size} is smaller than the number of ranks: raise it")
+        self.windows, self.batch_size, self.fixed = windows, batch_size, fixed
+        self.epoch, self.given, self._resume = 0, 0, {}
+
+    @property
+    def sampler(self) -> "WindowBatches":
+        """Itself: Lightning sets the epoch of a loader's sampler."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next pass gives."""
+        self.epoch = 0 if self.fixed else epoch
+
+    def state_dict(self) -> dict[str, int]:
+        """The place within the epoch."""
+        return {"epoch": self.epoch, "given": self.given}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go on from a place: the next pass, if over the same epoch, leaves out what was given."""
+        self._resume = dict(state_dict)
+
+    def __len__(self) -> int:
+        whole, rest = divmod(len(self.windows), self.batch_size)
+        return whole + (rest >= world_size())
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        resume, self._resume = self._resume, {}
+        begin = resume.get("given", 0) if resume.get("epoch") == self.epoch else 0
+        first, movie, mask = self.windows.epoch(self.epoch)
+        for number in range(begin, len(self)):
+            whole = np.arange(number * self.batch_size, min((number + 1) * self.batch_size, len(first)))
+            share = np.array_split(whole, world_size())[rank()]
+            self.given = number + 1
+            tensors = {"movie": torch.from_numpy(movie[share]), "mask": torch.from_numpy(mask[share])}
+            yield {"rows": self.windows.rows(first[share]), **tensors}
 
 
 class EventWindows(pl.LightningDataModule):
     """Random windows of N events from event stores, gathered by index where the features are.
 
-    The features are opened once and held as one tensor; a step's windows are one gather, without worker
-    processes, collation or Python code a sample. See `Windows` for what an epoch holds.
-
+    A step's windows are one gather from one tensor, without worker processes, collation or Python code a sample.
     A batch has `events` float32 (B, N, D), `rows` int64 (B, N), `movie` int64 (B,) and `mask` float32 (B, 2),
     uniform numbers for the mask's size and place. A validation batch also has the events to be told apart,
     `others` float32 (R, D) and `others_movie` int64 (R,), and `offscreen` int8 (B, N): 1 off screen, 0 on
-    screen, -1 unknown.
+    screen, -1 unknown. A batch of prediction is a whole movie, `events` (L, D) and `rows` (L,).
 
     Args:
         stores: folders of event features; several are pooled.
@@ -84,36 +214,36 @@ class EventWindows(pl.LightningDataModule):
         self.val_windows_per_movie, self.batch_size = val_windows_per_movie, batch_size
         self.placement, self.offscreen, self.video_root = placement, offscreen, video_root
         self.seed = seed if seed is not None else (global_seed() or 0)
-        self._table: EventTable | None = None
         self._batches: WindowBatches | None = None
-        self._place: dict[str, int] = {}
+        self._resume: dict[str, int] = {}
 
-    @property
+    @cached_property
     def table(self) -> EventTable:
         """All rows; opened when first needed."""
-        if self._table is None:
-            self._table = EventTable([*self.stores, *(self.val_stores or [])], self.placement)
-        return self._table
+        return EventTable([*self.stores, *(self.val_stores or [])], self.placement)
 
     @property
     def width(self) -> int:
         """D, width of an event feature."""
         return self.table.width
 
+    @property
+    def step(self) -> int:
+        """Rows between two events of a window."""
+        return grid_step(self.table.stores[0], self.token_stride)
+
     def setup(self, stage: str) -> None:
         """Open the stores and split the movies; movies that are too short are counted in the log."""
-        if hasattr(self, "train_windows"):
+        if hasattr(self, "train_windows") or stage == "predict":
             return
-        step = grid_step(self.table.stores[0], self.token_stride)
         train, held = self._split()
-        common = {"events": self.events, "step": step, "seed": self.seed}
-        self.train_windows = Windows(
-            train, weighting=self.weighting, per_movie=self.windows_per_movie, view=TRAIN, **common
-        )
-        self.val_windows: Windows | None = None
+        common = {"events": self.events, "step": self.step, "seed": self.seed}
+        options = {"weighting": self.weighting, "per_movie": self.windows_per_movie, "view": TRAIN}
+        self.train_windows, self.val_windows = Windows(train, **options, **common), None
+        short = list(self.train_windows.too_short)
         if held.ids:
             self.val_windows = Windows(held, per_movie=self.val_windows_per_movie, view=VALIDATION, **common)
-        short = self.train_windows.too_short + (self.val_windows.too_short if self.val_windows else [])
+            short += self.val_windows.too_short
         if short:
             whole = len(train.ids) + len(held.ids)
             logger.warning("%d of %d movies are too short for a window (first %s)", len(short), whole, short[0])
@@ -129,8 +259,8 @@ class EventWindows(pl.LightningDataModule):
             if not movies.ids:
                 raise KuleshovError(f"{self.include} names none of the movies in {', '.join(self.stores)}")
         if not self.val_stores:
-            return split_movies(movies, self.val_fraction, excluded)
-        kept, _ = split_movies(movies, 0.0, excluded)
+            return movies.split(self.val_fraction, excluded)
+        kept, _ = movies.split(0.0, excluded)
         # movies that are in both kinds of stores are trained on
         held = kept.first >= self.table.bases[len(self.stores)]
         return kept.only(~held), kept.only(held)
@@ -139,11 +269,10 @@ class EventWindows(pl.LightningDataModule):
         """Rows that validation tells the true event from, and which held-out movie each is of (-1: none)."""
         rows = np.concatenate([held.rows(), train.rows()])
         drawn = numpy_generator(self.seed, 0, 0, SAMPLE).permutation(len(rows))[: OTHERS + OTHERS_SPARE]
-        windows = self.val_windows
         owner = np.full(len(self.table), -1)
-        if windows is not None:
-            for number, (first, count) in enumerate(zip(windows.movies.first, windows.movies.count, strict=True)):
-                owner[first : first + count] = number
+        if self.val_windows is not None:
+            movies = self.val_windows.movies
+            owner[movies.rows()] = np.repeat(np.arange(len(movies.ids)), movies.count)
         return rows[drawn], owner[rows[drawn]]
 
     def _read_offscreen(self, held: Movies) -> Tensor:
@@ -165,29 +294,32 @@ class EventWindows(pl.LightningDataModule):
     def train_dataloader(self) -> WindowBatches:
         """Index batches of the training movies, from where the checkpoint left off."""
         self._batches = WindowBatches(self.train_windows, self.batch_size)
-        self._batches.go_on_from(self._place)
+        self._batches.load_state_dict(self._resume)
         return self._batches
 
     def state_dict(self) -> dict[str, Any]:
-        """The place within the epoch, for checkpoints."""
-        return self._batches.place() if self._batches else {}
+        """The loader's place: its own state comes too late, as the optimizer's schedule asks for the loader first."""
+        return self._batches.state_dict() if self._batches else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Remember where the checkpoint left off; called before the loader is made."""
-        self._place = state_dict
+        """Keep the place until the loader is made."""
+        self._resume = state_dict
 
     def val_dataloader(self) -> WindowBatches | list:
         """Index batches of the held-out movies, the same every time; none where none is held out."""
-        if self.val_windows is None:
-            return []
-        return WindowBatches(self.val_windows, self.batch_size, fixed=True)
+        return [] if self.val_windows is None else WindowBatches(self.val_windows, self.batch_size, fixed=True)
+
+    def predict_dataloader(self) -> DataLoader:
+        """All movies of all stores, whole, one a batch."""
+        movies = self.table.movies()
+        spans = zip(movies.first, movies.count, strict=True)
+        return DataLoader([{"rows": torch.arange(f, f + c)} for f, c in spans], collate_fn=itemgetter(0))
 
     def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
         """Gather the windows' features on the device."""
         rows = batch["rows"]
-        self.table.settle(rows.device)
-        batch["events"] = self.table.take(rows)  # (B, N, D)
-        if self.trainer is not None and self.trainer.training:
+        batch["events"] = self.table.to(rows.device).take(rows)  # (B, N, D)
+        if self.trainer is not None and (self.trainer.training or self.trainer.predicting):
             return batch
         index, movie = (torch.from_numpy(array).to(rows.device) for array in self._others)
         batch["others"], batch["others_movie"] = self.table.take(index), movie
@@ -207,14 +339,8 @@ class EventWindows(pl.LightningDataModule):
     def describe(self) -> dict[str, Any]:
         """For the exported weights' manifest: what was trained on."""
         ids = self.train_windows.movies.ids
-        return {
-            **self.table.describe(),
-            "movies": len(ids),
-            "movie_ids_sha256": sha256_ids(ids),
-            "events": self.events,
-            "token_stride": self.token_stride,
-            "weighting": self.weighting,
-        }
+        facts = {"movies": len(ids), "movie_ids_sha256": sha256_ids(ids), "events": self.events}
+        return {**self.table.describe(), **facts, "token_stride": self.token_stride, "weighting": self.weighting}
 
 
 def read_ids(path: str | Path) -> list[str]:

@@ -17,7 +17,8 @@ def test_boxes_and_events_of_the_world_become_tokens(tiny_world, tmp_path):
     root = tiny_world / "lvu"
     torch.manual_seed(0)
     weights = tmp_path / "backbone.safetensors"
-    backbones.save(weights, backbones.build("slow_d_r50", width=4).eval(), CLIP)
+    network = backbones.build_backbone({"class_path": "slow_d_r50", "init_args": {"width": 4}})
+    backbones.save_backbone(weights, network.eval(), CLIP)
     videos, missing = Lvu(root).videos()
     assert not missing
     source = {"boxes": root / "boxes.csv", "weights": weights, "videos": root / "videos", "accelerator": "cpu"}

@@ -16,7 +16,7 @@ SIZES = {"hidden": 8, "layers": 1, "heads": 2, "feedforward": 12}
 @pytest.fixture
 def weights(tmp_path: Path) -> str:
     torch.manual_seed(0)
-    txe = TxE(6, normalize="center", **SIZES)
+    txe = TxE(6, feature_normalization="center", **SIZES)
     txe.normalizer.fit(torch.rand(30, 6))
     save(tmp_path / "txe.safetensors", txe, {})
     return str(tmp_path / "txe.safetensors")
@@ -71,7 +71,7 @@ def test_pretrained_brings_its_weights_and_statistics(weights: str):
 
 @pytest.mark.parametrize("kind", ["none", "scratch"])
 def test_statistics_are_taken_from_the_training_features(kind: str, weights: str):
-    context = make(kind, weights, normalize="standardize")
+    context = make(kind, weights, feature_normalization="standardize")
     features = torch.rand(40, 5, 6) * 9 + 4
     context.fit_statistics(features)
     normalizer = context.normalizer if kind == "none" else context.txe.normalizer
@@ -118,39 +118,46 @@ def test_sizes_that_disagree_with_the_weights_are_refused(weights: str):
         Contextualizer("pretrained", 7, weights)
 
 
-def slow_long(context: Contextualizer, events: torch.Tensor, step: int, merge: str) -> torch.Tensor:
-    """Every window of every phase by itself; each event from its most central window, or their mean."""
+def slow_long(context: Contextualizer, events: torch.Tensor, step: int, windows: str) -> torch.Tensor:
+    """Window by window: each event from its most central window, or from its block."""
     out = torch.zeros(len(events), context.out_width)
     for phase in range(step):
         rows = list(range(phase, len(events), step))
         size = min(5, len(rows))
+        if windows == "blocks":
+            begins = [*range(0, len(rows) - size + 1, max(size, 1)), len(rows) - size]
+        else:
+            begins = range(len(rows) - size + 1)
         found: dict[int, list] = {row: [] for row in rows}
-        for begin in range(len(rows) - size + 1):
+        for begin in begins if rows else []:
             window = rows[begin : begin + size]
             for place, value in enumerate(context(events[window][None])[0]):
                 found[window[place]].append((abs(place - size // 2), value))
         for row, values in found.items():
-            if merge == "average":
-                out[row] = torch.stack([value for _, value in values]).mean(0)
-            else:
-                out[row] = min(values, key=lambda pair: pair[0])[1]
+            # the moved last block takes its events from the block before it
+            out[row] = values[-1][1] if windows == "blocks" else min(values, key=lambda pair: pair[0])[1]
     return out
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("windows", ["sliding", "blocks"])
 @pytest.mark.parametrize("length", [1, 3, 5, 6, 10, 17])
-@pytest.mark.parametrize("step", [1, 2, 3])
-def test_long_sequences_equal_window_by_window(length: int, step: int, weights: str):
+def test_long_sequences_equal_window_by_window(length: int, windows: str, weights: str):
     context, events = make("pretrained", weights), torch.rand(length, 6)
-    for merge in ("average", "center"):
-        found = context.contextualize_long(events, step, merge)
-        torch.testing.assert_close(found, slow_long(context, events, step, merge), atol=1e-5, rtol=1e-5)
+    for step in (1, 2, 3):
+        found = context.contextualize_long(events, step, windows)
+        torch.testing.assert_close(found, slow_long(context, events, step, windows), atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
-def test_long_batches_equal_sequence_by_sequence(weights: str):
-    events = torch.rand(3, 13, 6)
+@pytest.mark.parametrize("windows", ["sliding", "blocks"])
+def test_padded_batches_equal_sequence_by_sequence(windows: str, weights: str):
+    events, length = torch.rand(3, 13, 6), torch.tensor([13, 4, 9])
     for kind in ("none", "scratch", "pretrained"):
         context = make(kind, weights)
-        found = context.contextualize_long(events, 2)
-        torch.testing.assert_close(found, torch.stack([context.contextualize_long(e, 2) for e in events]))
+        found = context.contextualize_padded(events, length, windows, step=2)
+        for one, sequence, size in zip(found, events, length.tolist(), strict=True):
+            torch.testing.assert_close(one[:size], context.contextualize_long(sequence[:size], 2, windows))
+            assert not one[size:].any()
+    with pytest.raises(KuleshovError, match="windows is sliding or blocks, not 'whole'"):
+        make("scratch", weights).contextualize_long(events, 1, "whole")

@@ -1,4 +1,4 @@
-"""TxE: shapes, masks, attention, files."""
+"""TxE and its input's normalization: shapes, masks, attention, statistics, files."""
 
 from pathlib import Path
 
@@ -10,8 +10,7 @@ from torch.nn import functional as F
 from kuleshov.core.errors import KuleshovError, WeightsError
 from kuleshov.core.weights import save_weights
 from kuleshov.txe import TxE, load, save
-from kuleshov.txe.encoder import sinusoids
-from kuleshov.txe.feature_normalizer import FeatureNormalizer
+from kuleshov.txe.feature_normalizer import FeatureNormalizer, whitening
 
 
 def small(**changes) -> TxE:
@@ -75,20 +74,10 @@ def test_attention_maps_are_those_of_the_forward_pass():
     assert maps.shape == (2, 2, 2, 5, 5)
     torch.testing.assert_close(maps.sum(-1), torch.ones(2, 2, 2, 5))
     block, hidden = txe.blocks[0], txe.begin(txe.embed(events))
-    mixed = (maps[0] @ block.split(hidden)[2]).transpose(1, 2).reshape(hidden.shape)
+    mixed = (maps[0] @ block.qkv(hidden)[2]).transpose(1, 2).reshape(hidden.shape)
     expected = block.attention_norm(hidden + block.from_heads(mixed))
     expected = block.feedforward_norm(expected + block.narrow(F.relu(block.widen(expected))))
     torch.testing.assert_close(block(hidden), expected)
-
-
-def test_sinusoids_are_those_of_the_formula():
-    table = sinusoids(4, 6)
-    for place in range(4):
-        for i in range(3):
-            angle = torch.tensor(place / 10000 ** (2 * i / 6))
-            torch.testing.assert_close(table[place, 2 * i], angle.sin())
-            torch.testing.assert_close(table[place, 2 * i + 1], angle.cos())
-    assert sinusoids(3, 5).shape == (3, 5)
 
 
 def test_full_size_has_the_papers_shape():
@@ -114,13 +103,8 @@ def test_normalizer_does_what_it_says(mode: str):
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_statistics_that_nobody_fitted_are_refused():
-    with pytest.raises(KuleshovError, match="normalize=center has no statistics yet"):
-        small(normalize="center")(torch.randn(1, 5, 6))
-
-
 def test_weights_come_back_with_their_statistics(tmp_path: Path):
-    txe = small(normalize="standardize", positions="sinusoidal")
+    txe = small(feature_normalization="standardize", positions="sinusoidal")
     txe.normalizer.fit(torch.randn(20, 6) + 3)
     save(tmp_path / "txe.safetensors", txe, {"method": "masked-event"})
     again = load(tmp_path / "txe.safetensors", dropout=0.3)
@@ -132,6 +116,9 @@ def test_other_weights_are_refused(tmp_path: Path):
     save_weights(tmp_path / "w.safetensors", {"a": torch.zeros(1)}, {"architecture": "slow_d_r50"})
     with pytest.raises(WeightsError, match=r"w\.safetensors holds slow_d_r50 weights, not a TxE"):
         load(tmp_path / "w.safetensors")
+    save_weights(tmp_path / "old.safetensors", {}, {"architecture": "txe", "arguments": {"normalize": "none"}})
+    with pytest.raises(WeightsError, match=r"old\.safetensors was written by another version .*normalize.*: train"):
+        load(tmp_path / "old.safetensors")
 
 
 def test_features_of_another_width_are_refused():
@@ -140,5 +127,49 @@ def test_features_of_another_width_are_refused():
 
 
 def test_heads_must_divide():
-    with pytest.raises(KuleshovError, match=r"hidden=8 is not a multiple of heads=3"):
+    with pytest.raises(KuleshovError, match=r"8 is not a multiple of heads 3"):
         small(heads=3)
+
+
+def rows(count: int = 4000) -> torch.Tensor:
+    mixing = torch.randn(6, 6, generator=torch.Generator().manual_seed(1))
+    scales = torch.tensor([10.0, 5.0, 2.0, 1.0, 0.5, 0.2])
+    draws = torch.randn(count, 6, generator=torch.Generator().manual_seed(0))
+    return (draws * scales) @ mixing + 3.0
+
+
+def test_whitened_rows_have_the_identity_as_covariance():
+    features = rows().double()
+    centered = features - features.mean(0)
+    white = centered @ whitening(centered, shrinkage=0.0)
+    torch.testing.assert_close(white.T @ white / len(white), torch.eye(6).double(), atol=1e-6, rtol=0)
+
+
+def test_two_directions_in_closed_form():
+    centered = torch.tensor([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]]).double()
+    # variances 2 and 0.5, mean 1.25: each plus a tenth of the mean
+    expected = torch.diag(torch.tensor([2.125, 0.625]).double().rsqrt())
+    torch.testing.assert_close(whitening(centered, shrinkage=0.1), expected)
+
+
+def test_a_direction_without_variance_stays_small():
+    centered = torch.randn(50, 3).double()
+    centered[:, 2] = 0
+    white = centered @ whitening(centered - centered.mean(0))
+    assert white.isfinite().all() and white[:, 2].abs().max() == 0
+
+
+@pytest.mark.parametrize("mode", ["center", "standardize", "whiten"])
+def test_statistics_travel_with_the_state(mode: str):
+    fitted, other = FeatureNormalizer(6, mode), FeatureNormalizer(6, mode)
+    with pytest.raises(KuleshovError, match=f"feature_normalization={mode} has no statistics yet"):
+        fitted(rows(3))
+    fitted.fit(rows())
+    other.load_state_dict(fitted.state_dict())
+    assert torch.equal(fitted(rows(7)), other(rows(7)))
+    assert fitted(rows()).mean(0).abs().max() < 1e-3
+
+
+def test_unknown_modes_are_refused():
+    with pytest.raises(KuleshovError, match="none, center, standardize or whiten, not 'zca'"):
+        FeatureNormalizer(6, "zca")
