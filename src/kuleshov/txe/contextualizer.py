@@ -18,12 +18,7 @@ PAPER_SIZES = {"hidden": 1024, "layers": 3, "heads": 16, "feedforward": 2048}
 
 
 class SegmentFeatures:
-    """The event features of named segments, all on one time grid and all in memory.
-
-    Attributes:
-        ids: the segments that the store has, in the order asked for.
-        tensor: float32 (S, N, D).
-        missing: the ids that the store does not have.
+    """The event features of named segments on one time grid, in memory: `tensor`, float32 (S, N, D), by `ids`.
 
     Args:
         store: an event store, or its folder.

@@ -114,17 +114,17 @@ class MaskedEventPretraining(OptimizedModule):
         self.queue.enqueue(self.txe.targets(self.trainer.datamodule.table.take(share)))
         self.queue_rows.enqueue(share.unsqueeze(1).double())
 
-    def choose_mask(self, events: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Sizes (B,), starts (B,) and mask (B, N) for windows (B, N, D) and uniform numbers (B, 2)."""
+    def choose_mask(self, events: Tensor, uniforms: Tensor) -> Tensor:
+        """The events to hide, bool (B, N), for windows (B, N, D) and uniform numbers (B, 2)."""
         size, start = draw_blocks(uniforms, self.sizes, events.shape[1])
         if self.hparams.sampling == "max_discrepancy":
             start = most_discrepant_blocks(self.txe, events, size)
-        return size, start, block_mask(size, start, events.shape[1])
+        return block_mask(size, start, events.shape[1])
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The loss of one batch (see `EventWindows`); its events then enter the queue."""
         events = batch["events"]
-        _, _, masked = self.choose_mask(events, batch["mask"])
+        masked = self.choose_mask(events, batch["mask"])
         targets = self.txe.targets(events)
         predictions = self.txe.reconstruct(self.txe(events, masked)[masked])  # (M, D)
         losses = self.token_losses(predictions, targets[masked], batch["rows"][masked])
