@@ -152,7 +152,7 @@ class MaskedEventPretraining(OptimizedModule):
         """Pairs (hidden event, queue entry) that are the same event, int64 (2, P); `rows` (M,) float64."""
         held = self.queue_rows.filled().flatten()  # (K,)
         entries = torch.isin(held, rows).nonzero().flatten()
-        # an event may be hidden in two windows, and stand in the queue twice
+        # an event may be hidden in two windows, and be in the queue twice
         token, which = (rows.unsqueeze(1) == held[entries]).nonzero(as_tuple=True)
         return torch.stack([token, entries[which]])
 
@@ -177,7 +177,7 @@ class MaskedEventPretraining(OptimizedModule):
         self.seen.append(predictions.detach().float())
 
     def on_validation_epoch_end(self) -> None:
-        """Log recall, whole and by size and place of the mask, and whether the predictions are alive."""
+        """Log recall, and the spread and rank of the predictions, which fall when they collapse."""
         values = {f"val/{name}": float(value) for name, value in self.recall.compute().items()}
         self.recall.reset()
         seen = gather_rows(torch.cat(self.seen)) if self.seen else torch.zeros(0, 1, device=self.device)
