@@ -123,7 +123,8 @@ class EventTask(OptimizedModule):
             self.build(None)
             return
         names = ("hidden", "layers", "heads", "feedforward", "dropout", "frozen")
-        options = {name: given[f"txe_{name}"] for name in names} | {"feature_normalization": given.feature_normalization}
+        options = {name: given[f"txe_{name}"] for name in names}
+        options["feature_normalization"] = given.feature_normalization
         kind = given.context
         if txe is not None:
             kind, options = "scratch", {"frozen": given.txe_frozen, **txe}
