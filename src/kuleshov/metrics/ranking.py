@@ -22,11 +22,7 @@ class Standing:
 
 
 def standings(table: Mapping[str, Mapping[str, float]], higher_is_better: Mapping[str, bool]) -> dict[str, Standing]:
-    """Rank the rows of a table on every task.
-
-    Args:
-        table: row -> task -> value.
-        higher_is_better: task -> direction; its tasks are the ones that count.
+    """Rank the rows of a table, row -> task -> value, on every task of `higher_is_better`.
 
     Raises:
         KuleshovError: a row lacks a task or its value is not a number: ranks over different sets of tasks

@@ -34,13 +34,8 @@ Prediction = Mapping[str, Mapping[str, str]]
 
 @dataclass(frozen=True)
 class References:
-    """What a segment's prediction is compared with.
-
-    Attributes:
-        segment: its id.
-        annotations: at most three, number 0 decides which roles are asked for.
-        human: the annotation kept as the human hypothesis, None where there are fewer than four.
-    """
+    """What a segment's prediction is compared with: at most three annotations, of which number 0 decides which
+    roles are asked for; and the one kept as the human hypothesis, None where there are fewer than four."""
 
     segment: str
     annotations: Sequence[Annotation]
@@ -59,11 +54,7 @@ class Item:
 
 
 def choose_references(segments: Sequence[str], annotations: Mapping[str, Sequence[Annotation]]) -> list[References]:
-    """The official choice of references, for segments in split order.
-
-    Args:
-        segments: ids of the whole split; the permutations depend on all of them.
-        annotations: segment id -> annotations in file order.
+    """The official choice of references; the permutations depend on all segments of the split and their order.
 
     Raises:
         KuleshovError: a segment has no annotation.
@@ -148,14 +139,7 @@ def score_roles(
 def coreference_figures(
     predictions: Sequence[Prediction], references: Sequence[References], items: Sequence[Item], item_cider: np.ndarray
 ) -> dict[str, float]:
-    """`lea` and `lea_soft`: the mean over the references of the F1 over all segments.
-
-    Args:
-        predictions: a segment's roles by event.
-        references: the same segments.
-        items: from `role_items`.
-        item_cider: CIDEr (I,) of each item.
-    """
+    """`lea` and `lea_soft`: the mean over the references of the F1 over all segments; `item_cider` is (I,)."""
     # of two arguments with one short name the last one's CIDEr counts
     weights: dict[int, dict[str, float]] = defaultdict(dict)
     for item, value in zip(items, item_cider, strict=True):

@@ -25,20 +25,14 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """Mean of paired differences a - b.
+class Difference(Estimate):
+    """Mean of paired differences a - b, their standard error and number.
 
     Attributes:
-        mean: mean difference.
-        standard_error: its standard error; nan for a single pair.
-        n: number of pairs.
         wins: pairs in which a is greater.
         p: two-sided probability of a mean at least as far from 0 if each difference's sign were a coin's.
     """
 
-    mean: float
-    standard_error: float
-    n: int
     wins: int
     p: float
 
@@ -59,13 +53,7 @@ def mean_and_error(values: Sequence[float]) -> Estimate:
 def bootstrap_interval(
     samples: Sequence[float], level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
-    """Percentile interval of the mean of samples (n,) drawn again with replacement; the same each time.
-
-    Args:
-        samples: a value a sample.
-        level: probability that the interval covers.
-        resamples: how many times samples are drawn.
-        seed: of the draws.
+    """Percentile interval of the mean of samples (n,) drawn again `resamples` times; the same for the same seed.
 
     Raises:
         KuleshovError: no sample, or a level outside (0, 1).
@@ -83,11 +71,7 @@ def bootstrap_interval(
 
 
 def paired_difference(a: Mapping[Hashable, float], b: Mapping[Hashable, float]) -> Difference:
-    """Compare two rows over the seeds (or samples) that both have, by a sign-flip test (exact up to 16 pairs).
-
-    Args:
-        a: seed -> value.
-        b: seed -> value.
+    """Compare two rows, seed (or sample) -> value, over what both have, by a sign-flip test (exact up to 16 pairs).
 
     Raises:
         KuleshovError: no common seed.

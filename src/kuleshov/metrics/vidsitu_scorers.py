@@ -1,4 +1,4 @@
-"""One scorer a VidSitu task: references of a split, the official figures, the paper's columns, simple rivals.
+"""One scorer a VidSitu task: references of a split, the official figures, the paper's columns, trivial baselines.
 
 The scorers read no prediction file; predictions are given by `ann_idx` in the structures of
 `datasets.vidsitu_predictions`.
@@ -219,7 +219,7 @@ class RelationScorer(Scorer):
 def unknown_names(
     predictions: Mapping[int, Sequence[Sequence[str]]], events: Sequence[str], known: set[str], what: str
 ) -> list[str]:
-    """A note on predicted names that are not known: how many, and where the first ones stand; none without any."""
+    """A note on predicted names that are not known: how many, and where the first ones are; none without any."""
     places: dict[str, str] = {}
     count = 0
     for number, lists in predictions.items():

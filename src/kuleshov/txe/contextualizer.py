@@ -18,12 +18,7 @@ PAPER_SIZES = {"hidden": 1024, "layers": 3, "heads": 16, "feedforward": 2048}
 
 
 class SegmentFeatures:
-    """The event features of named segments, all on one time grid and all in memory.
-
-    Attributes:
-        ids: the segments that the store has, in the order asked for.
-        tensor: float32 (S, N, D).
-        missing: the ids that the store does not have.
+    """The event features of named segments on one time grid, in memory: `tensor`, float32 (S, N, D), by `ids`.
 
     Args:
         store: an event store, or its folder.
@@ -70,17 +65,14 @@ class Contextualizer(nn.Module):
 
     The three kinds are the rows of the paper's tables and differ in nothing else: `none` passes the features
     on (out_width = D), `scratch` runs a freshly initialized TxE, `pretrained` one that was pretrained by
-    masked events, which brings its own sizes and feature statistics along.
+    masked events, with its own sizes and feature statistics.
 
     Args:
         kind: `none`, `scratch` or `pretrained`.
         input_width: D.
         txe_weights: the pretrained TxE's `.safetensors`; only with `pretrained`.
-        hidden: H of a TxE from scratch; default 1024. With `pretrained` the weights decide, and a value given
-            here must agree with them.
-        layers: likewise; default 3.
-        heads: likewise; default 16.
-        feedforward: likewise; default 2048.
+        hidden, layers, heads, feedforward: sizes of a TxE from scratch, by default the paper's. With `pretrained` the
+            weights decide, and a value given here must agree with them.
         dropout: dropout while training the task.
         max_events: longest window, and the length of the sliding window over longer input.
         positions: of a TxE from scratch.

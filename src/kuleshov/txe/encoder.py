@@ -51,18 +51,9 @@ class TxE(nn.Module):
         positions: Positions = "learned",
         feature_normalization: Normalization = "none",
     ) -> None:
+        arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__()
-        self.arguments: dict[str, Any] = {
-            "input_width": input_width,
-            "hidden": hidden,
-            "layers": layers,
-            "heads": heads,
-            "feedforward": feedforward,
-            "dropout": dropout,
-            "max_events": max_events,
-            "positions": positions,
-            "feature_normalization": feature_normalization,
-        }
+        self.arguments: dict[str, Any] = arguments
         self.input_width, self.out_width, self.max_events = input_width, hidden, max_events
         self.normalizer = FeatureNormalizer(input_width, feature_normalization)
         self.project = nn.Linear(input_width, hidden)

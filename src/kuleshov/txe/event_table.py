@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -59,21 +59,22 @@ class EventTable:
     """
 
     def __init__(self, folders: Sequence[str], placement: Placement = "auto") -> None:
-        if placement not in ("auto", "device", "host", "mmap"):
+        if placement not in get_args(Placement):
             raise KuleshovError(f"placement is auto, device, host or mmap, not {placement!r}")
         if not folders:
             raise KuleshovError("no event store given: name at least one folder in `stores`")
         self.placement = placement
         self.stores = [EventStore(folder, memory=placement != "mmap") for folder in folders]
-        for store in self.stores[1:]:
-            check_alike(self.stores[0], store)
+        first = self.stores[0]
+        for other in self.stores[1:]:
+            for what in ("width", "window", "stride", "backbone_sha256"):
+                if (one := getattr(first, what)) != (two := getattr(other, what)):
+                    raise StoreError(f"{first.folder} has {what} {one}, {other.folder} has {two}: extract both alike")
         self.bases = np.cumsum([0, *(int(store.offsets[-1]) for store in self.stores)])
         self._rows: Tensor | None = None
         if placement != "mmap":
             tensors = [store.tensor()[0] for store in self.stores]
-            dtypes = {tensor.dtype for tensor in tensors}
-            wide = [tensor if len(dtypes) == 1 else tensor.float() for tensor in tensors]
-            self._rows = wide[0] if len(wide) == 1 else torch.cat(wide)
+            self._rows = tensors[0] if len(tensors) == 1 else torch.cat(tensors)  # of the wider dtype
         self._resident: Tensor | None = None
 
     @property
@@ -130,18 +131,5 @@ class EventTable:
 
     def describe(self) -> dict[str, Any]:
         """For manifests: where the features come from."""
-        store = self.stores[0]
-        return {
-            "stores": [str(one.folder) for one in self.stores],
-            "window": store.window,
-            "stride": store.stride,
-            "backbone_sha256": store.backbone_sha256,
-        }
-
-
-def check_alike(first: EventStore, second: EventStore) -> None:
-    """Refuse two stores whose features cannot be mixed."""
-    for what in ("width", "window", "stride", "backbone_sha256"):
-        one, other = getattr(first, what), getattr(second, what)
-        if one != other:
-            raise StoreError(f"{first.folder} has {what} {one}, {second.folder} has {other}: extract both alike")
+        common = {name: getattr(self.stores[0], name) for name in ("window", "stride", "backbone_sha256")}
+        return {"stores": [str(store.folder) for store in self.stores], **common}

@@ -114,17 +114,17 @@ class MaskedEventPretraining(OptimizedModule):
         self.queue.enqueue(self.txe.targets(self.trainer.datamodule.table.take(share)))
         self.queue_rows.enqueue(share.unsqueeze(1).double())
 
-    def choose_mask(self, events: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Sizes (B,), starts (B,) and mask (B, N) for windows (B, N, D) and uniform numbers (B, 2)."""
+    def choose_mask(self, events: Tensor, uniforms: Tensor) -> Tensor:
+        """The events to hide, bool (B, N), for windows (B, N, D) and uniform numbers (B, 2)."""
         size, start = draw_blocks(uniforms, self.sizes, events.shape[1])
         if self.hparams.sampling == "max_discrepancy":
             start = most_discrepant_blocks(self.txe, events, size)
-        return size, start, block_mask(size, start, events.shape[1])
+        return block_mask(size, start, events.shape[1])
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The loss of one batch (see `EventWindows`); its events then enter the queue."""
         events = batch["events"]
-        _, _, masked = self.choose_mask(events, batch["mask"])
+        masked = self.choose_mask(events, batch["mask"])
         targets = self.txe.targets(events)
         predictions = self.txe.reconstruct(self.txe(events, masked)[masked])  # (M, D)
         losses = self.token_losses(predictions, targets[masked], batch["rows"][masked])
@@ -152,7 +152,7 @@ class MaskedEventPretraining(OptimizedModule):
         """Pairs (hidden event, queue entry) that are the same event, int64 (2, P); `rows` (M,) float64."""
         held = self.queue_rows.filled().flatten()  # (K,)
         entries = torch.isin(held, rows).nonzero().flatten()
-        # an event may be hidden in two windows, and stand in the queue twice
+        # an event may be hidden in two windows, and be in the queue twice
         token, which = (rows.unsqueeze(1) == held[entries]).nonzero(as_tuple=True)
         return torch.stack([token, entries[which]])
 
@@ -177,7 +177,7 @@ class MaskedEventPretraining(OptimizedModule):
         self.seen.append(predictions.detach().float())
 
     def on_validation_epoch_end(self) -> None:
-        """Log recall, whole and by size and place of the mask, and whether the predictions are alive."""
+        """Log recall, and the spread and rank of the predictions, which fall when they collapse."""
         values = {f"val/{name}": float(value) for name, value in self.recall.compute().items()}
         self.recall.reset()
         seen = gather_rows(torch.cat(self.seen)) if self.seen else torch.zeros(0, 1, device=self.device)

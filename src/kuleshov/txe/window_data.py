@@ -163,7 +163,7 @@ class EventWindows(pl.LightningDataModule):
 
     A step's windows are one gather from one tensor, without worker processes, collation or Python code a sample.
     A batch has `events` float32 (B, N, D), `rows` int64 (B, N), `movie` int64 (B,) and `mask` float32 (B, 2),
-    uniform numbers for the mask's size and place. A validation batch also has the events to be told apart,
+    uniform numbers for the mask's size and place. A validation batch also has the distractors of recall,
     `others` float32 (R, D) and `others_movie` int64 (R,), and `offscreen` int8 (B, N): 1 off screen, 0 on
     screen, -1 unknown. A batch of prediction is a whole movie, `events` (L, D) and `rows` (L,).
 
@@ -266,7 +266,7 @@ class EventWindows(pl.LightningDataModule):
         return kept.only(~held), kept.only(held)
 
     def _draw_others(self, train: Movies, held: Movies) -> tuple[np.ndarray, np.ndarray]:
-        """Rows that validation tells the true event from, and which held-out movie each is of (-1: none)."""
+        """Rows of the distractors of recall, and which held-out movie each is of (-1: none)."""
         rows = np.concatenate([held.rows(), train.rows()])
         drawn = numpy_generator(self.seed, 0, 0, SAMPLE).permutation(len(rows))[: OTHERS + OTHERS_SPARE]
         owner = np.full(len(self.table), -1)
@@ -328,7 +328,7 @@ class EventWindows(pl.LightningDataModule):
 
     @property
     def other_rows(self) -> np.ndarray:
-        """The rows that validation tells the true event from."""
+        """The rows of the distractors of recall."""
         return self._others[0]
 
     def sample_rows(self, most: int) -> np.ndarray:

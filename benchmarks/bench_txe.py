@@ -1,6 +1,6 @@
 """Level 2's speed: masked-event training and extraction, against what a user would write first.
 
-    python benchmarks/bench_context.py [--full] [--parts gather,step,extract,memory]
+    python benchmarks/bench_txe.py [--full] [--parts gather,step,extract,memory]
 
 Training, at the paper's size with --full (N=5, D=2048, H=1024, K=65,536, batch 256), else at a quarter of it:
 
@@ -242,7 +242,7 @@ def bench_memory(folder: Path) -> bool:
     for minutes in (3, 30):
         movie = write_movie(folder / f"{minutes}.mp4", minutes * 60)
         words = [str(weights), str(movie), str(folder / f"memory{minutes}")]
-        code = f"from bench_context import peak_memory; peak_memory(*{words!r})"
+        code = f"from bench_txe import peak_memory; peak_memory(*{words!r})"
         place = str(Path(__file__).parent)
         found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=place)
         peaks.append(int(found.stdout) // 1024)
