@@ -10,7 +10,7 @@ SCALE ?= paper
 DATA ?=
 METHOD ?=
 TASK ?=
-DEVICES ?= 1
+DEVICES ?=
 SEEDS ?= 1
 ROOT ?=
 WEIGHTS ?=
@@ -19,8 +19,8 @@ WORLD_SEED ?= 0
 ARGS ?=
 TORCH_CPU := https://download.pytorch.org/whl/cpu
 
-OPTIONS = --scale $(SCALE) --devices $(DEVICES) --seeds $(SEEDS) --runs $(RUNS) --world_seed $(WORLD_SEED) \
-	$(if $(DATA),--data $(DATA)) $(if $(METHOD),--method $(METHOD)) $(if $(TASK),--task $(TASK)) \
+OPTIONS = --scale $(SCALE) --seeds $(SEEDS) --runs $(RUNS) --world-seed $(WORLD_SEED) \
+	$(if $(DEVICES),--devices $(DEVICES)) $(if $(DATA),--data $(DATA)) $(if $(METHOD),--method $(METHOD)) $(if $(TASK),--task $(TASK)) \
 	$(if $(ROOT),--root $(ROOT)) $(if $(WEIGHTS),--weights $(WEIGHTS)) $(ARGS)
 STAGES := pretrain-backbone extract-features pretrain-txe train-verbs train-relations train-roles train-lvu tables \
 	table-1 table-2 table-3 table-4 compare-backbones ablate-rates
@@ -80,10 +80,11 @@ test-slow: $(VENV)/installed ## the slow tests
 	@echo "test-slow: VENV=$(VENV)"
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow tests
 
-lint: $(VENV)/installed ## ruff: lint and format
+lint: $(VENV)/installed ## ruff: lint and format; mypy: types
 	@echo "lint: VENV=$(VENV)"
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
 
 format: $(VENV)/installed ## let ruff format the sources
 	$(BIN)/ruff format src tests benchmarks
@@ -97,4 +98,4 @@ tensorboard: $(VENV)/installed ## TensorBoard over all runs
 	$(BIN)/tensorboard --logdir $(RUNS)
 
 clean: ## remove the virtual environment and caches; runs and data stay
-	rm -rf $(VENV) .pytest_cache .ruff_cache build src/*.egg-info
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache build src/*.egg-info

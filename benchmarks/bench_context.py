@@ -32,11 +32,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from kuleshov import backbones
-from kuleshov.features.event_store import EventStore
-from kuleshov.features.event_store_writer import StoreWriter
-from kuleshov.features.extract import extract
+from kuleshov.features.extract import extract_command
 from kuleshov.features.movie_clips import Grid, center_crop, window_times
-from kuleshov.features.npy import export_npy
+from kuleshov.features.npy import export_features
+from kuleshov.features.store_writer import StoreWriter
 from kuleshov.txe.masked_event import MaskedEventPretraining
 from kuleshov.txe.window_data import EventWindows
 from kuleshov.video.clip_format import ClipFormat
@@ -68,7 +67,7 @@ def make_features(folder: Path, movies: int, width: int) -> tuple[Path, Path]:
     for number in range(movies):
         writer.add(f"m{number:05d}", torch.rand(MOVIE_EVENTS, width))
     writer.finish()
-    export_npy(EventStore(folder / "store"), folder / "npy")
+    export_features(folder / "store", folder / "npy")
     return folder / "store", folder / "npy"
 
 
@@ -220,7 +219,7 @@ def bench_extract(folder: Path, rounds: int) -> bool:
     count = iter(range(100))
 
     def ours() -> None:
-        extract(weights, videos, folder / f"out{next(count)}", accelerator="cpu", progress=False)
+        extract_command(folder / f"out{next(count)}", weights, videos=videos, accelerator="cpu", progress=False)
 
     one, each = best(ours, rounds), best(lambda: window_by_window(weights, clip, videos, seconds), rounds)
     row("one pass a movie, written to a store", f"{len(videos) / one:.2f}/s", "60 s movies at a stride of 1 s")
@@ -230,7 +229,7 @@ def bench_extract(folder: Path, rounds: int) -> bool:
 
 def peak_memory(weights: str, movie: str, output: str) -> None:
     """Extract one movie and print this process's peak memory in kB."""
-    extract(weights, [Video("m", Path(movie))], output, accelerator="cpu", progress=False)
+    extract_command(Path(output), Path(weights), videos=[Video("m", Path(movie))], accelerator="cpu", progress=False)
     # getrusage would report the parent's peak where that is larger
     status = Path("/proc/self/status").read_text()
     print(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")), flush=True)

@@ -16,21 +16,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kuleshov.tasks.lvu.movie_samples import Movie, SampleMaker, collate
+from kuleshov.tasks.lvu.movie_samples import MovieTokens, SampleMaker, collate
 from kuleshov.tasks.lvu.object_transformer import ObjectTransformerEncoder
-from kuleshov.tasks.lvu.scene_context import contextualize
+from kuleshov.tasks.lvu.scene_context import contextualize_padded
 from kuleshov.tasks.lvu.scene_head import SpanPool
 from kuleshov.tasks.lvu.spans import span_ends
 from kuleshov.txe.contextualizer import Contextualizer
 
 
-def movies_of(count: int, seconds: int, width: int) -> tuple[list[Movie], Tensor]:
+def movies_of(count: int, seconds: int, width: int) -> tuple[list[MovieTokens], Tensor]:
     """Movies with an event a second, and their features."""
     made = []
     for number in range(count):
         places = np.arange(1, seconds)
         rows = range(number * (seconds - 1), (number + 1) * (seconds - 1))
-        made.append(Movie(str(number), 0, rows, places, {}, span_ends(places)))
+        made.append(MovieTokens(str(number), 0, rows, places, ends=span_ends(places)))
     return made, torch.randn(count * (seconds - 1), width)
 
 
@@ -44,22 +44,22 @@ def timed(run: Callable[[], Tensor]) -> tuple[float, Tensor]:
 
 @torch.no_grad()
 def evaluation(
-    movies: list[Movie], maker: SampleMaker, contextualizer: Contextualizer, pool: SpanPool, every: int
+    movies: list[MovieTokens], maker: SampleMaker, contextualizer: Contextualizer, pool: SpanPool, every: int
 ) -> tuple[float, float, bool]:
-    """Seconds a window of both ways (the naive one on every so-manieth window), and whether they agree."""
+    """Seconds a window of both ways (the naive one on every `every`-th window), and whether they agree."""
 
     def once() -> Tensor:
         batch = collate([maker(movie, movie.ends, None, False) for movie in movies])
-        events = contextualize(contextualizer, batch["events"], batch["length"], step=2)
-        return pool(events, batch["movie"], batch["turn"], batch["event_first"], batch["event_count"])
+        events = contextualize_padded(contextualizer, batch["events"], batch["length"], step=2)
+        return pool(events, batch)
 
     def naive() -> Tensor:
         pooled = []
         for movie in movies:
             for end in movie.ends[::every]:
                 batch = collate([maker(movie, np.array([end]), None, False)])
-                events = contextualize(contextualizer, batch["events"], batch["length"], step=2)
-                pooled.append(pool(events, batch["movie"], batch["turn"], batch["event_first"], batch["event_count"]))
+                events = contextualize_padded(contextualizer, batch["events"], batch["length"], step=2)
+                pooled.append(pool(events, batch))
         return torch.cat(pooled)
 
     (fast, one), (slow, other) = timed(once), timed(naive)
@@ -68,14 +68,14 @@ def evaluation(
     return fast / windows, slow / len(other), torch.allclose(same, other, atol=1e-4)
 
 
-def training(movies: list[Movie], maker: SampleMaker, contextualizer: Contextualizer, pool: SpanPool) -> float:
+def training(movies: list[MovieTokens], maker: SampleMaker, contextualizer: Contextualizer, pool: SpanPool) -> float:
     """Seconds a window of training TxE and the pool, batch 4."""
     chosen = [movies[k % len(movies)] for k in range(4)]
     batch = collate([maker(movie, movie.ends[:1], None, False) for movie in chosen])
 
     def step() -> Tensor:
-        events = contextualize(contextualizer, batch["events"], batch["length"], step=2)
-        pooled = pool(events, batch["movie"], batch["turn"], batch["event_first"], batch["event_count"])
+        events = contextualize_padded(contextualizer, batch["events"], batch["length"], step=2)
+        pooled = pool(events, batch)
         pooled.square().mean().backward()
         return pooled
 
@@ -111,25 +111,25 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=180, help="length of a movie")
     parser.add_argument("--movies", type=int, default=1)
     parser.add_argument("--floor", type=float, default=10.0, help="least ratio of the naive way to ours")
-    parser.add_argument("--every", type=int, default=20, help="the naive way on every so-manieth window only")
+    parser.add_argument("--every", type=int, default=20, help="the naive way on every n-th window only")
     parser.add_argument("--small", action="store_true", help="small networks, to try it out")
-    words = parser.parse_args()
+    options = parser.parse_args()
     torch.manual_seed(0)
-    width, hidden = (64, 32) if words.small else (2048, 1024)
-    sizes = {"hidden": hidden, "layers": 3, "heads": 4 if words.small else 16, "feedforward": 2 * hidden}
+    width, hidden = (64, 32) if options.small else (2048, 1024)
+    sizes = {"hidden": hidden, "layers": 3, "heads": 4 if options.small else 16, "feedforward": 2 * hidden}
     contextualizer, pool = Contextualizer("scratch", width, **sizes).eval(), SpanPool(hidden, "attention")
-    movies, features = movies_of(words.movies, words.seconds, width)
+    movies, features = movies_of(options.movies, options.seconds, width)
     maker = SampleMaker(features, None, margin=8)
-    ours, naive, same = evaluation(movies, maker, contextualizer, pool, words.every)
+    ours, naive, same = evaluation(movies, maker, contextualizer, pool, options.every)
     print(f"scene head, evaluation: {1 / ours:.0f} windows/s; every window anew: {1 / naive:.1f} windows/s")
-    print(f"ratio {naive / ours:.1f} (floor {words.floor}); the two ways agree: {same}")
+    print(f"ratio {naive / ours:.1f} (floor {options.floor}); the two ways agree: {same}")
     print(f"scene head, training: {1 / training(movies, maker, contextualizer, pool):.1f} windows/s")
-    geometry = (32, 3, 4, 64) if words.small else (768, 3, 12, 3072)
+    geometry = (32, 3, 4, 64) if options.small else (768, 3, 12, 3072)
     encoder = ObjectTransformerEncoder(width, None, *geometry).eval()
     for train in (True, False):
         rate = 1 / object_transformer(encoder, 4, train)
         print(f"Object Transformer, {'training' if train else 'evaluation'}: {rate:.1f} windows/s")
-    return 0 if same and naive / ours >= words.floor else 1
+    return 0 if same and naive / ours >= options.floor else 1
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A generated world of a few movies of each kind."""
-    from kuleshov.synthetic import generate
+    from kuleshov.synthetic.build import generate
 
     root = tmp_path_factory.mktemp("world") / "world"
-    generate(root, movies=4, seed=0, workers=0, progress=False)
+    generate(root, movies=4, seed=0, workers=0)
     return root

@@ -7,12 +7,11 @@ import yaml
 
 from kuleshov.cli import main
 from kuleshov.pipeline.plan import Request, make_plan
-from kuleshov.pipeline.stages import load_stage, stage_names
+from kuleshov.pipeline.stages import SCALES, load_stage, stage_names
 
 ROOT = Path(__file__).resolve().parents[1]
 BASES = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if path.stem.count(".") == 0)
 OVERLAYS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if path.stem.count(".") == 1)
-WORLD_STAGES = [name for name in stage_names(ROOT)]
 
 
 def base_of(overlay: Path) -> Path:
@@ -52,14 +51,35 @@ def test_a_configuration_says_what_it_is_for(path: Path):
     assert first.startswith("# ") and len(first) > 30
 
 
-@pytest.mark.parametrize("name", WORLD_STAGES)
-@pytest.mark.parametrize("scale", ["demo", "gpu"])
-def test_a_stage_can_be_planned_on_the_world(name: str, scale: str, tmp_path: Path):
-    stage = load_stage(name, ROOT)
+@pytest.mark.parametrize("name", stage_names(ROOT))
+@pytest.mark.parametrize("scale", SCALES)
+def test_a_stage_can_be_planned_at_every_scale(name: str, scale: str, tmp_path: Path):
+    stage, runs = load_stage(name, ROOT), tmp_path / "runs"
     for data in stage.data or [""]:
         for method in stage.methods or [""]:
-            request = Request(name, ROOT, data=data, method=method, scale=scale, runs=tmp_path)
-            plan = make_plan(request)
+            root = None
+            if scale == "paper":
+                root = tmp_path
+                for folder in ("k400", "vidsitu", "lvu"):
+                    (root / folder).mkdir(exist_ok=True)
+            if data == "folder" and root is not None:
+                continue  # a folder of videos says nothing of where the others lie
+            plan = make_plan(Request(name, ROOT, data=data, method=method, scale=scale, runs=runs, root=root))
             assert plan.jobs and all(job.words[0] == stage.command for job in plan.jobs)
             assert not any("{" in word.split("=", 1)[-1][:1] for job in plan.jobs for word in job.words[1:])
-    assert not list(tmp_path.iterdir())
+    assert not runs.exists()
+
+
+def test_rates_are_a_product():
+    contexts = {"scratch": {}, "pretrained": {"model.init_args.txe_weights": "{txe.txe}"}}
+    expected = {}
+    for context, weights in contexts.items():
+        for rate in ("1e-5", "3e-5", "1e-4", "3e-4", "1e-3", "3e-3"):
+            value = str(float(rate))
+            rates = {"model.init_args.lr": value, "model.init_args.txe_lr": value}
+            arguments = {"model.init_args.context": context, **weights, **rates}
+            expected[f"{context}-{rate}"] = arguments
+            expected[f"{context}-{rate}-sudden"] = {**arguments, "model.init_args.warmup_epochs": "0"}
+    assert load_stage("ablate-rates", ROOT).rows == expected
+    jobs = make_plan(Request("ablate-rates", ROOT, scale="demo", seeds=3)).jobs
+    assert {job.name for job in jobs} == {f"{row}-seed{seed}" for row in expected for seed in range(3)}

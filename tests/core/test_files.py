@@ -1,7 +1,6 @@
 """Manifests, weights, results, unpickling: what lies on disk."""
 
 import collections
-import json
 import pickle
 import subprocess
 from pathlib import Path
@@ -9,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from kuleshov.core.weights import load_into
 from torch import nn
 
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, VideoError, WeightsError, message
 from kuleshov.core.files import read_json, sha256_ids, write_atomic, write_json, write_through
-from kuleshov.core.results import Result, append_results, read_results
+from kuleshov.core.plugins import import_named, trust, trusted
+from kuleshov.core.results import Report, Result, append_results, read_results
 from kuleshov.core.unpickle import restricted_load
-from kuleshov.core.weights import load_weights, save_weights
+from kuleshov.core.weights import load_into, load_weights, save_weights
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path: Path):
@@ -57,11 +56,13 @@ def test_weights_round_trip_and_checks(tmp_path: Path):
     save_weights(path, layer.state_dict(), {"architecture": "linear"})
     tensors, manifest = load_weights(path)
     assert torch.equal(tensors["weight"], layer.weight) and manifest["architecture"] == "linear"
-    assert load_into(nn.Linear(3, 2), path)["sha256"] == manifest["sha256"]
-    with pytest.raises(KuleshovError, match=r"does not fit Linear: weight: \(2, 3\) for \(2, 4\)"):
-        load_into(nn.Linear(4, 2), path)
-    with pytest.raises(KuleshovError, match=r"1 missing \(first 0.bias\)|missing"):
-        load_into(nn.Sequential(nn.Linear(3, 2)), path)
+    other = nn.Linear(3, 2)
+    load_into(other, tensors, str(path))
+    assert torch.equal(other.weight, layer.weight) and len(manifest["sha256"]) == 64
+    with pytest.raises(WeightsError, match=r"w.safetensors does not fit Linear: .*weight is \(2, 3\) for \(2, 4\)"):
+        load_into(nn.Linear(4, 2), tensors, str(path))
+    with pytest.raises(WeightsError, match=r"2 missing \(0.bias, 0.weight\), 2 unexpected \(bias, weight\)"):
+        load_into(nn.Sequential(nn.Linear(3, 2)), tensors, str(path))
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(WeightsError, match="is not the file that its w.json describes"):
         load_weights(path)
@@ -119,7 +120,26 @@ def test_an_error_from_a_loader_worker_keeps_its_one_line():
     assert message(KuleshovError("two\nlines")) == "two lines"
 
 
+def test_a_report_becomes_lines():
+    report = Report("verbs", "valid", "scratch", {"acc": 50, "f1": 2}, {"acc": 10}, ["a", "b"], of=4, counts={"f1": 1})
+    first, second, trivial = report.lines(seed=3, selection="last epoch", config_sha256="c")
+    assert (first.value, first.n, first.of, first.seed, first.config_sha256) == (50.0, 2, 4, 3, "c")
+    assert (second.metric, second.n) == ("f1", 1) and first.sample_ids_sha256 == sha256_ids(["b", "a"])
+    assert (trivial.row, trivial.value, trivial.seed, trivial.selection) == ("trivial", 10.0, None, "")
+
+
+def test_only_named_packages_are_imported(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("KULESHOV_TRUST", "")
+    assert import_named("kuleshov.core.results.Result") is Result
+    with pytest.raises(KuleshovError, match=r"^m.json: collections.Counter is code of another .*--trust collections"):
+        import_named("collections.Counter", "m.json")
+    assert import_named("collections.Counter", by_user=True) is collections.Counter
+    trust(["collections", "other"])
+    assert import_named("collections.Counter") is collections.Counter and trusted() == {"collections", "other"}
+    with pytest.raises(KuleshovError, match="cannot import kuleshov.core.nothing.X"):
+        import_named("kuleshov.core.nothing.X")
+
+
 def test_atomic_write_makes_folders(tmp_path: Path):
     write_atomic(tmp_path / "a" / "b.txt", "x")
     assert (tmp_path / "a" / "b.txt").read_text() == "x"
-    assert json.loads('"x"') == "x"

@@ -1,8 +1,10 @@
 """Extraction from real files: the right frames, once each, and nothing lost whatever happens."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -10,15 +12,16 @@ import pytest
 import torch
 
 from kuleshov import backbones
-from kuleshov.cli import main
-from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, StoreError
+from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, StoreError, UsageError
 from kuleshov.features.event_store import EventStore
-from kuleshov.features.event_store_writer import StoreWriter
-from kuleshov.features.extract import extract, read_durations
-from kuleshov.features.movie_clips import Grid, Unreadable, center_crop, decode_movies, movie_clips, window_times
+from kuleshov.features.extract import extract_command, read_durations
+from kuleshov.features.movie_clips import Grid, center_crop, decode_movies, window_times
+from kuleshov.features.store_writer import StoreWriter
 from kuleshov.video.clip_format import ClipFormat
 from kuleshov.video.reader import VideoReader
 from kuleshov.video.video_file import Video
+
+from ..distributed import on_ranks
 
 CLIP = ClipFormat(num_frames=4, frame_stride=4, frame_rate=8.0, crop_size=32, short_side=36)
 RATE = 8
@@ -43,9 +46,9 @@ def write_movie(path: Path, seconds: float, seed: int) -> Path:
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
-    network = backbones.build("slow_d_r50", width=1).eval()
+    network = backbones.build_backbone({"class_path": "slow_d_r50", "init_args": {"width": 1}}).eval()
     path = tmp_path_factory.mktemp("weights") / "backbone.safetensors"
-    backbones.save(path, network, CLIP, method="none")
+    backbones.save_backbone(path, network, CLIP, method="none")
     return path
 
 
@@ -65,7 +68,7 @@ def videos(folder: Path, *names: str) -> list[Video]:
 
 def run(weights: Path, chosen: list[Video], output: Path, **options) -> EventStore:
     settings = {"dtype": "fp32", "batch_size": 3, "progress": False, "accelerator": "cpu", **options}
-    extract(weights, chosen, output, **settings)
+    extract_command(output, weights, videos=chosen, **settings)
     return EventStore(output)
 
 
@@ -76,7 +79,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 @torch.no_grad()
 def test_features_are_those_of_each_window_by_itself(weights: Path, folder: Path, tmp_path: Path):
     store = run(weights, videos(folder, "long", "exact"), tmp_path / "s")
-    network, reader = backbones.load(weights), VideoReader("pyav")
+    network, reader = backbones.load_backbone(weights), VideoReader("pyav")
     assert {name: len(store.events(name)) for name in store} == {"exact": 3, "long": 8}
     for name in store:
         for event, begin in enumerate(store.times(name)):
@@ -89,21 +92,26 @@ def test_features_are_those_of_each_window_by_itself(weights: Path, folder: Path
     assert not torch.allclose(store.events("long")[0], store.events("long")[4], atol=1e-3)
 
 
-def test_bad_movies_are_named_and_cost_nothing_else(weights: Path, folder: Path, tmp_path: Path):
+def test_bad_movies_are_named_and_cost_nothing_else(
+    weights: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     chosen = videos(folder, "broken", "exact", "gone", "tiny")
-    summary = extract(weights, chosen, tmp_path / "s", accelerator="cpu", progress=False, absent=["lost"])
-    assert (summary.movies, summary.of, summary.events) == (1, 5, 3)
+    data = SimpleNamespace(videos=lambda root: (chosen, ["lost"]))
+    monkeypatch.setattr("kuleshov.datasets.registry.data_set", lambda name: data)
+    summary = extract_command(tmp_path / "s", weights, data="some", root=folder, accelerator="cpu", progress=False)
+    assert (summary.movies, summary.of, summary.rows) == (1, 5, 3)
     reasons = {failure["id"]: failure["reason"] for failure in summary.missing}
     assert reasons.keys() == {"broken", "gone", "tiny", "lost"}
     assert reasons["tiny"] == "too short: 1.50 s, an event takes 2 s"
     manifest = json.loads((tmp_path / "s" / "manifest.json").read_text())
     assert manifest["missing"] == summary.missing and manifest["complete"] is True
     assert (manifest["movies"], manifest["of"]) == (1, 5)
+    assert manifest["backbone"].keys() == {"class_path", "init_args", "clip", "sha256"}
     assert manifest["backbone"]["sha256"] and "av" in manifest["decoder"]
 
 
 def test_nothing_but_bad_movies_is_an_error(weights: Path, folder: Path, tmp_path: Path):
-    with pytest.raises(KuleshovError, match=r"none of 1 videos gave features \(first: too short"):
+    with pytest.raises(KuleshovError, match=r"none of 1 movies gave features \(first: too short"):
         run(weights, videos(folder, "tiny"), tmp_path / "s")
     with pytest.raises(KuleshovError, match="no videos to extract features from"):
         run(weights, [], tmp_path / "s")
@@ -148,6 +156,69 @@ def test_two_processes_write_the_same_store(weights: Path, folder: Path, tmp_pat
     whole = contents(run(weights, chosen, tmp_path / "whole").folder)
     run(weights, chosen, tmp_path / "two", devices=2)
     assert contents(tmp_path / "two") == whole
+    if not torch.cuda.is_available():
+        with pytest.raises(KuleshovError, match="^no CUDA device") as error:
+            run(weights, chosen, tmp_path / "none", devices=2, accelerator="cuda")
+        assert "\n" not in str(error.value)
+
+
+def extract_on_rank(rank: int, weights: str, folder: str, output: str) -> list[str]:
+    """Extract as torchrun's rank of two does; the movies that this rank was given are in another order on each."""
+    os.environ.update(RANK=str(rank), WORLD_SIZE="2")
+    added, add = [], StoreWriter.add
+
+    def watch(self, name, *arguments, **columns):
+        added.append(name)
+        add(self, name, *arguments, **columns)
+
+    StoreWriter.add = watch
+    chosen = videos(Path(folder), "under_score-x", "long", "broken", "exact")
+    ordered = chosen[rank:] + chosen[:rank]
+    extract_command(Path(output), Path(weights), videos=ordered, dtype="fp32", batch_size=3, progress=False)
+    return added
+
+
+@pytest.mark.slow
+def test_ranks_share_the_list_of_rank_0(weights: Path, folder: Path, tmp_path: Path):
+    chosen = videos(folder, "under_score-x", "long", "broken", "exact")
+    whole = contents(run(weights, chosen, tmp_path / "whole").folder)
+    run(weights, videos(folder, "exact"), tmp_path / "ranks")
+    added = on_ranks(2, extract_on_rank, str(weights), str(folder), str(tmp_path / "ranks"))
+    # without the movie that was done before, the first and third on rank 0, the second on rank 1
+    assert added == [["under_score-x"], ["long"]]
+    store = EventStore(tmp_path / "ranks")
+    assert store.manifest["complete"] is True and sorted(store) == ["exact", "long", "under_score-x"]
+    assert {one["id"] for one in store.manifest["missing"]} == {"broken"}
+    for name, events in ((name, EventStore(tmp_path / "whole").events(name)) for name in store):
+        assert torch.equal(store.events(name), events)
+    assert set(whole) == {"index.json", "manifest.json", "part-00000.safetensors", ".lock"}
+
+
+class MeanColor(torch.nn.Module):
+    """A backbone that is no 3D ResNet: the mean color of a clip through a linear layer, with a 4D parameter."""
+
+    def __init__(self, width: int = 5, depth: int | None = None) -> None:
+        super().__init__()
+        self.feature_width, self.clip = depth or width, CLIP
+        self.layer = torch.nn.Linear(3, width)
+        self.scale = torch.nn.Parameter(torch.ones(1, 3, 1, 1))
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        return self.layer((clips.mean(2) * self.scale).mean((2, 3)))
+
+
+def test_any_module_is_a_backbone(folder: Path, tmp_path: Path):
+    named = {"class_path": f"{__name__}.MeanColor", "init_args": {"width": 7}}
+    torch.manual_seed(0)
+    store = run(None, videos(folder, "exact"), tmp_path / "s", backbone=named)
+    assert store.width == 7 and len(store.events("exact")) == 3
+    facts = store.manifest["backbone"]
+    assert facts["class_path"].endswith("MeanColor") and facts["init_args"] == {"width": 7} and facts["sha256"]
+    with pytest.raises(StoreError, match="was written with backbone="):
+        run(None, videos(folder, "exact"), tmp_path / "s", backbone=named)  # other random weights
+    named["init_args"]["depth"] = 9
+    with pytest.raises(KuleshovError, match=r"MeanColor gives .*7.*9"):
+        run(None, videos(folder, "exact"), tmp_path / "t", backbone=named)
 
 
 def test_spans_and_trims_move_and_shorten_the_grid(weights: Path, folder: Path, tmp_path: Path):
@@ -208,13 +279,6 @@ def test_a_bug_in_a_decoding_thread_is_raised(monkeypatch: pytest.MonkeyPatch):
         list(decode_movies([Video("x", Path("x"), 0.0, 9.0)], Grid(2.0, 1.0, {}), CLIP))
 
 
-def test_unreadable_movies_come_with_their_reason(folder: Path):
-    found = list(decode_movies(videos(folder, "tiny"), Grid(2.0, 1.0, {}), CLIP))
-    assert [type(item) for item in found] == [Unreadable] and "too short" in found[0].reason
-    clips = list(movie_clips(videos(folder, "exact")[0], Grid(2.0, 2.0, {}), CLIP, VideoReader()))
-    assert [(c.event, c.events) for c in clips] == [(0, 2), (1, 2)]
-
-
 def test_a_crop_larger_than_the_frames_is_refused():
     with pytest.raises(KuleshovError, match=r"frames of 20x10 are smaller than the crop of 16"):
         center_crop(np.zeros((2, 10, 20, 3), np.uint8), 16)
@@ -234,33 +298,33 @@ def test_lvus_own_table_is_read(real_data: Path):
     assert table["PK0i_dyx230"] == 83.0 and len(table) > 9000
 
 
-def test_the_command_extracts_a_folder(weights: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
-    words = ["extract", "--weights", str(weights), "--videos", str(folder), "--output", str(tmp_path / "s")]
-    assert main([*words, "--npy", str(tmp_path / "npy"), "--json", "--accelerator", "cpu"]) == 0
-    captured = capsys.readouterr()
-    summary = json.loads(captured.out)
-    assert (summary["movies"], summary["of"]) == (3, 5)
-    assert "left out tiny: too short" in captured.err and "left out broken:" in captured.err
+def test_the_command_extracts_a_folder(weights: Path, folder: Path, tmp_path: Path, command):
+    words = ["--weights", weights, "--videos", f'["{folder}"]', "--output", tmp_path / "s", "--accelerator", "cpu"]
+    summary = command(extract_command, *words, "--npy", tmp_path / "npy", "--dtype", "fp32", "--batch_size", 4)
+    assert (summary.rows, summary.movies, summary.of) == (16, 3, 5) and EventStore(tmp_path / "s").dtype == "fp32"
+    text = str(summary)
+    assert text.startswith("16 events of 3 of 5 movies in")
+    assert "left out tiny: too short" in text and "left out broken:" in text
     assert np.load(tmp_path / "npy" / "long.npy").shape == (8, 32)
-    assert main(words) == 0
-    assert "16 events of 3 of 5 movies in" in capsys.readouterr().out
-    assert main(["extract", "--weights", str(weights), "--data", "lvu", "--output", str(tmp_path / "t")]) == 2
-    assert "--data lvu needs --root" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="--data lvu needs --root"):
+        extract_command(tmp_path / "t", data="lvu", weights=weights)
+    with pytest.raises(UsageError, match="--videos and --data"):
+        extract_command(tmp_path / "t", weights=weights)
+    with pytest.raises(UsageError, match="--stride"):
+        extract_command(tmp_path / "t", weights=weights, videos=[str(folder)], stride=0.0)
 
 
-def test_a_data_sets_segments_are_extracted(weights: Path, tiny_world: Path, tmp_path: Path):
-    output = tmp_path / "s"
-    words = ["extract", "--weights", str(weights), "--data", "vidsitu", "--root", str(tiny_world / "vidsitu")]
-    assert main([*words, "--output", str(output), "--stride", "2", "--accelerator", "cpu"]) == 0
-    store = EventStore(output)
+def test_a_data_sets_segments_are_extracted(weights: Path, tiny_world: Path, tmp_path: Path, command):
+    words = ["--weights", weights, "--data", "vidsitu", "--root", tiny_world / "vidsitu", "--stride", 2]
+    command(extract_command, *words, "--output", tmp_path / "s", "--accelerator", "cpu")
+    store = EventStore(tmp_path / "s")
     splits = [json.loads(p.read_text()) for p in (tiny_world / "vidsitu" / "split_files").glob("*.json")]
     assert set(store.movie_ids) == {name for split in splits for name in split}
     assert all(len(store.times(name)) == 5 for name in store)
 
 
 def test_real_movies_are_extracted(weights: Path, real_data: Path, tmp_path: Path):
-    words = ["extract", "--weights", str(weights), "--videos", str(real_data / "videos")]
-    assert main([*words, "--output", str(tmp_path / "s"), "--stride", "0.5", "--accelerator", "cpu"]) == 0
+    extract_command(tmp_path / "s", weights, videos=[real_data / "videos"], stride=0.5, accelerator="cpu")
     store = EventStore(tmp_path / "s")
     assert {"demo", "flipping_a_pancake", "test_video_structuralize"} <= set(store.movie_ids)
     assert "part_0" in {failure["id"] for failure in store.manifest["missing"]}

@@ -14,12 +14,13 @@ from kuleshov.core.errors import FormatError, KuleshovError
 from kuleshov.core.results import read_results
 from kuleshov.pipeline.launch import Launch
 from kuleshov.pipeline.plan import Request, make_plan
-from kuleshov.pipeline.runner import Runner, console, locked
-from kuleshov.pipeline.stages import load_stage
+from kuleshov.pipeline.run_command import run_command
+from kuleshov.pipeline.runner import Runner, console, locked, modules_of
+from kuleshov.pipeline.stages import CHECKOUT, find_project, load_stage
 
 TOY = Path(__file__).parent / "toy.py"
 CONFIG = """
-model: {class_path: toy.Toy, init_args: {width: 3}}
+model: {class_path: toy.Toy, init_args: {width: 3, optimizer: sgd, schedule: constant}}
 data: {class_path: toy.ToyData}
 trainer:
   max_epochs: 3
@@ -30,7 +31,7 @@ trainer:
 FIRST = """
 summary: first
 command: fit
-configs: [configs/toy.yaml, "configs/toy.{scale}.yaml"]
+configs: [configs/toy.yaml, "configs/toy.{scale}.yaml", "configs/toy.{scale}-{data}.yaml"]
 data: {k400: {}, folder: {}}
 rows: {slow: {model.init_args.lr: 0.1}, fast: {model.init_args.lr: 0.5}}
 seeded: true
@@ -63,10 +64,11 @@ arguments: {model.init_args.weights: "{backbone.weights}", data.init_args.videos
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for folder in ("stages", "configs", "modules", "data/k400", "data/elsewhere"):
+    for folder in ("stages", "configs", "data/k400", "data/elsewhere"):
         (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / "modules" / "toy.py").write_text(TOY.read_text())
+    (tmp_path / "toy.py").write_text(TOY.read_text())
     (tmp_path / "configs" / "toy.yaml").write_text(CONFIG)
+    (tmp_path / "configs" / "toy.paper.yaml").write_text("trainer: {devices: 8}\n")
     (tmp_path / "stages" / "first.yaml").write_text(FIRST)
     (tmp_path / "stages" / "second.yaml").write_text(SECOND)
     monkeypatch.chdir(tmp_path)
@@ -78,9 +80,9 @@ def request(project: Path, stage: str = "second", **changes) -> Request:
 
 
 def command(project: Path, *words: str, wait: bool = True):
-    environment = {**os.environ, "PYTHONPATH": str(project / "modules"), "OMP_NUM_THREADS": "1"}
-    call = [sys.executable, "-m", "kuleshov", "run", *words]
-    options = {"cwd": project, "env": environment, "text": True}
+    # without the working directory among the modules' folders: the runner adds the project
+    call = [sys.executable, "-P", "-m", "kuleshov", "run", *words, "--devices", "1"]
+    options = {"cwd": project, "env": {**os.environ, "OMP_NUM_THREADS": "1"}, "text": True}
     if wait:
         return subprocess.run(call, capture_output=True, timeout=120, **options)
     return subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
@@ -109,11 +111,12 @@ def test_the_fingerprint_follows_what_it_covers(project: Path):
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"stage": "frist"}, r"no stage 'frist'; did you mean first\? \(known: first, second\)"),
+        ({"stage": "frist"}, r"no stage 'frist'; did you mean first\? \(known: .*first.*second"),
         ({"stage": "first", "data": "k40"}, "stage first has no data set 'k40'; did you mean k400?"),
         ({"stage": "second", "method": "cvrl"}, r"has no method 'cvrl' \(it takes none\)"),
         ({"scale": "dem"}, "no scale 'dem'; did you mean demo?"),
         ({"seeds": 0}, "--seeds must be at least 1, got 0"),
+        ({"stage": "first", "scale": "gpu"}, "stage first cannot run at scale gpu: .*toy.gpu.yaml is not there"),
         ({"root": Path("data/elsewhere")}, r"data set k400 not found at .*elsewhere/k400.*SCALE=demo"),
     ],
 )
@@ -138,6 +141,12 @@ def test_wrong_stage_files(project: Path):
     (project / "stages" / "first.yaml").write_text(FIRST + "needs: {second: {stage: second}}\n")
     with pytest.raises(KuleshovError, match="in a circle: second -> first -> second"):
         make_plan(request(project))
+    (project / "stages" / "first.yaml").write_text("like: first\n")
+    with pytest.raises(KuleshovError, match="like each other in a circle: first -> first"):
+        load_stage("first", project)
+    (project / "stages" / "first.yaml").write_text(FIRST + "scales: {demo: {}}\n")
+    with pytest.raises(KuleshovError, match=r"stage first has no scale paper \(known: demo\)"):
+        make_plan(request(project, stage="first"))
 
 
 def test_an_earlier_run_of_another_configuration_is_named(project: Path):
@@ -159,7 +168,7 @@ def test_an_earlier_run_of_another_configuration_is_named(project: Path):
 def test_a_second_runner_is_refused(project: Path):
     folder = project / "runs" / "x"
     folder.mkdir(parents=True)
-    with locked(folder), pytest.raises(KuleshovError, match=rf"process {os.getpid()}\) works in .*x"):
+    with locked(folder), pytest.raises(KuleshovError, match=r"another runner works in .*x"):
         with locked(folder):
             raise AssertionError("the lock was taken twice")
 
@@ -175,6 +184,10 @@ def test_runs_skips_and_collects(project: Path):
     learned = {("slow", 0), ("slow", 1), ("fast", 0), ("fast", 1)}
     assert {(line.row, line.seed) for line in lines} == {*learned, ("trivial", None)}
     assert len({line.config_sha256 for line in lines}) == 1
+    record = json.loads((first / "slow-seed1" / "job.json").read_text())
+    assert (record["row"], record["task"], record["seed"]) == ("slow", "", 1) and record["seconds"] > 0
+    (given,) = json.loads((folder / "job.json").read_text())["inputs"]
+    assert given.endswith("slow-seed0/weights/toy.safetensors")
     before = (first / "slow-seed0" / "job.json").stat().st_mtime_ns
     again = command(project, "second", "--seeds", "2")
     assert again.returncode == 0 and again.stderr.count("done") == 2 and "run " not in again.stderr
@@ -265,3 +278,65 @@ def test_a_backbone_starts_from_given_weights(extracting: Path):
 def test_given_weights_that_are_not_there(extracting: Path):
     with pytest.raises(KuleshovError, match=r"^backbone weights not found at .*nix: `kuleshov import-weights`"):
         make_plan(request(extracting, stage="extract", root=Path("data/elsewhere"), weights=Path("nix")))
+
+
+def test_a_stage_like_another(project: Path):
+    (project / "stages" / "other.yaml").write_text(
+        "like: second\nsummary: other\narguments: {trainer.max_epochs: 1}\n"
+        "needs: {more: {stage: first, data: folder}}\n"
+    )
+    other, second = load_stage("other", project), load_stage("second", project)
+    assert other.configs == second.configs and other.summary == "other" and set(other.needs) == {"first", "more"}
+    assert other.arguments == {**second.arguments, "trainer.max_epochs": "1"}
+    (project / "stages" / "other.yaml").write_text("like: second\nneeds: {first: null}\nrows: {a: {}}\n")
+    assert load_stage("other", project).needs == {} and list(load_stage("other", project).rows) == ["a"]
+
+
+def test_a_grid_is_a_product_of_rows(project: Path):
+    grid = "grid: {rate: {low: {lr: 0.1}, high: {lr: 0.5}}, warmup: {'': {}, sudden: {warmup_epochs: 0}}}\n"
+    (project / "stages" / "second.yaml").write_text(SECOND + grid)
+    assert load_stage("second", project).rows == {
+        "low": {"lr": "0.1"},
+        "low-sudden": {"lr": "0.1", "warmup_epochs": "0"},
+        "high": {"lr": "0.5"},
+        "high-sudden": {"lr": "0.5", "warmup_epochs": "0"},
+    }
+
+
+def test_an_own_stage_takes_the_rest_from_the_checkout(project: Path, tmp_path: Path):
+    (project / "stages" / "own.yaml").write_text(
+        "summary: x\ncommand: fit\ndata: {vidsitu: {}}\nconfigs: [configs/toy.yaml]\n"
+        "needs: {features: {stage: extract-features, data: vidsitu}}\narguments: {events: '{features.features}'}\n"
+    )
+    assert find_project(str(project / "stages" / "own.yaml")) == ("own", project.resolve())
+    plan = make_plan(request(project, stage="own", scale="demo"))
+    assert [one.stage.name for one in plan.order()] == ["world", "pretrain-backbone", "extract-features", "own"]
+    assert str(CHECKOUT / "configs" / "pretrain-backbone" / "cvrl.yaml") in plan.order()[1].jobs[0].words
+    with pytest.raises(KuleshovError, match="no stage at .*stages/none.yaml"):
+        find_project("stages/none.yaml")
+    with pytest.raises(KuleshovError, match="stages/ not found at .*nowhere"):
+        run_command("own", project=Path("nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("devices", "expected", "ranks"),
+    [
+        (None, [], 8),
+        (1, ["--trainer.devices=1", "--trainer.strategy=auto"], 1),
+        (2, ["--trainer.devices=2", "--trainer.strategy=ddp"], 2),
+    ],
+)
+def test_what_the_user_says_about_devices_wins(project: Path, devices: int | None, expected: list[str], ranks: int):
+    plan = make_plan(request(project, stage="first"))
+    launch = Launch(0, False, devices, 1)
+    assert launch.ranks(plan.devices) == ranks
+    words, number = Runner(launch, 0, console())._words(plan, plan.jobs[0])
+    assert number == 0 and words[len(plan.jobs[0].words) :] == expected
+    assert modules_of(plan) == ("kuleshov.training.lightning_cli",)
+
+
+def test_jobs_beside_the_fits_see_no_ranks(monkeypatch: pytest.MonkeyPatch):
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "2"), ("MASTER_PORT", "5000")):
+        monkeypatch.setenv(name, value)
+    launch = Launch(0, True, 2, 1)
+    assert "WORLD_SIZE" not in launch.environment(None) and launch.environment(3)["MASTER_PORT"] == "5004"

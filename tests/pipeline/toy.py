@@ -1,40 +1,46 @@
-"""A module and its data for the runner's tests: quick, and exact to the bit."""
+"""A module and its data for the tests of the runner and of the command line: quick, and exact to the bit."""
 
+import json
 import time
 
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from kuleshov.core.results import Result, append_results, global_seed
+from kuleshov.core.results import Report
+from kuleshov.training.optimization import OptimizedModule
 
 
-class Toy(pl.LightningModule):
+class Toy(OptimizedModule):
     """A linear layer that learns to give zero."""
 
-    def __init__(self, width: int, lr: float = 0.1, pause: float = 0.0, weights: str | None = None) -> None:
-        super().__init__()
+    report: Report | None = None
+
+    def __init__(self, width: int, pause: float = 0.0, weights: str | None = None, **shared) -> None:
+        super().__init__(**shared)
         self.save_hyperparameters()
         self.layer = torch.nn.Linear(width, 1)
-        self.lr, self.pause = lr, pause
 
-    def training_step(self, batch, index):
-        time.sleep(self.pause)
+    def training_step(self, batch, batch_idx):
+        time.sleep(self.hparams.pause)
         loss = self.layer(batch + torch.rand_like(batch)).pow(2).mean()
         self.log("train/loss", loss)
         return loss
 
-    def test_step(self, batch, index):
-        self.last = self.layer(batch).mean()
+    def validation_step(self, batch, batch_idx):
+        self.log("val/far", self.layer(batch).abs().mean())
 
-    def on_test_epoch_end(self):
-        shared = {"metric": "zero", "task": "toy", "split": "test", "n": 4, "of": 4, "sample_ids_sha256": "sha"}
-        own = Result(value=float(self.last), seed=global_seed(), row="toy", **shared)
-        trivial = Result(value=0.0, row="trivial", **shared)
-        append_results(f"{self.trainer.default_root_dir}/results.jsonl", [own, trivial])
+    def test_step(self, batch, batch_idx):
+        mean = float(self.layer(batch).mean())
+        common = {"task": "toy", "split": "test", "row": "toy", "sample_ids": ["a", "b"], "of": 4}
+        self.report = Report(metrics={"mean": mean}, trivial={"mean": 0.0}, predictions={"a": mean}, **common)
 
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), self.lr, momentum=0.9)
+    def predict_step(self, batch, batch_idx):
+        return {f"{batch_idx}-{place}": value for place, value in enumerate(self.layer(batch)[:, 0].tolist())}
+
+    def write_predictions(self, folder, predictions):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "toy.json").write_text(json.dumps(predictions))
 
     def exports(self):
         return {"toy": (self.layer, {"architecture": "linear"})}
@@ -43,7 +49,13 @@ class Toy(pl.LightningModule):
 class ToyData(pl.LightningDataModule):
     """Four rows, twice an epoch."""
 
+    batch_size = 2
+
     def train_dataloader(self):
         return DataLoader(torch.arange(12.0).reshape(4, 3) / 12, batch_size=2)
 
-    test_dataloader = train_dataloader
+    val_dataloader = test_dataloader = predict_dataloader = train_dataloader
+
+
+class Other(Toy):
+    """Another class with the same arguments."""

@@ -1,4 +1,4 @@
-"""A tree of runs as the stage runner leaves it, with made-up numbers."""
+"""A tree of runs as the stage runner leaves it, with made-up numbers, and a whole untrained hierarchy."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +16,13 @@ def result(metric: str, value: float, task: str, row: str, seed: int | None = No
     return Result(**{**common, "metric": metric, "value": value, "task": task, "row": row, "seed": seed, **changes})
 
 
+def write_job(
+    folder: Path, row: str = "", seed: int | None = None, task: str = "", words: tuple[str, ...] = ()
+) -> Path:
+    write_json(folder / "job.json", {"row": row, "seed": seed, "task": task, "words": list(words), "inputs": {}})
+    return folder
+
+
 @pytest.fixture
 def stage(tmp_path: Path) -> Callable[..., Path]:
     """Writes one stage's folder: `stage(name, data, digits, needs, results)`."""
@@ -30,7 +37,7 @@ def stage(tmp_path: Path) -> Callable[..., Path]:
             "data": data,
             "fingerprint": digits * 8,
             "resolved": {"values": {"method": method}, "data": "generated world"},
-            "needs": {path.name.rsplit("-", 3)[0]: str(path) for path in needs},
+            "needs": {path.name.removesuffix("-demo-" + path.name[-8:]): str(path) for path in needs},
             "outputs": {},
             "jobs": list(jobs),
             "seconds": 12.3,
@@ -55,13 +62,48 @@ def runs(stage: Callable[..., Path]) -> Path:
     backbone = stage("pretrain-backbone", "k400", "11111111", method="cvrl")
     txe = stage("pretrain-txe", "vidsitu", "22222222", needs=[backbone])
     verbs = stage("train-verbs", digits="33333333", needs=[backbone, txe], results=VERBS)
-    roles = stage(
-        "train-roles",
-        digits="44444444",
-        needs=[backbone, txe],
-        results=[result("CIDEr", 50.0, "roles", "pretrained", 0), result("LEA", 40.0, "roles", "pretrained", 0)],
-    )
+    lines = [result("CIDEr", 50.0, "roles", "pretrained", 0), result("LEA", 40.0, "roles", "pretrained", 0)]
+    roles = stage("train-roles", digits="44444444", needs=[backbone, txe], results=lines)
     bad = {"path": "<img src=x onerror=alert(1)>.mp4", "reason": "<script>alert(2)</script>"}
     write_json(backbone / "bad_files.jsonl", bad, indent=None)
     write_atomic(txe / "store" / "manifest.json", '{"missing": [{"id": "m1", "reason": "too short"}]}')
     return stage("tables", digits="55555555", needs=[verbs, roles])
+
+
+VERB_IDS = ["chase.01", "hug.01", "look.01", "push.01"]
+TXE = {"context": "scratch", "txe_hidden": 16, "txe_layers": 1, "txe_heads": 2, "txe_feedforward": 16}
+
+
+@pytest.fixture
+def hierarchy(stage: Callable[..., Path]) -> Path:
+    """A tables run over networks with random weights."""
+    import torch
+    from kuleshov.tasks.role_tokens import RoleTokens
+
+    from kuleshov.backbones import ClipFormat, build_backbone, save_backbone
+    from kuleshov.core.weights import save_weights
+    from kuleshov.tasks.relations import RelationTask
+    from kuleshov.tasks.roles import RoleTask
+    from kuleshov.tasks.verbs import VerbTask
+
+    torch.manual_seed(0)
+    backbone = stage("pretrain-backbone", "k400", "11111111", method="cvrl")
+    network = build_backbone({"class_path": "slow_d_r50", "init_args": {"width": 2}})
+    clip = ClipFormat(num_frames=4, frame_stride=4, frame_rate=8.0, crop_size=32, short_side=32)
+    save_backbone(backbone / "weights" / "backbone.safetensors", network, clip)
+    tokens = RoleTokens.train(["a man", "in a park"], VERB_IDS, ["Arg0", "AScn"], 300)
+    sizes = {"decoder_width": 16, "decoder_layers": 1, "decoder_heads": 2, "decoder_feedforward": 16, "bottleneck": 0}
+    trained = (
+        (VerbTask(**TXE), {"verbs": VERB_IDS}),
+        (RelationTask(head_width=8, **TXE), {"relation_counts": [1, 1, 1, 1]}),
+        (RoleTask(longest_output=8, **sizes, **TXE), {"tokens": tokens.to_text(), "longest": 8}),
+    )
+    stages = []
+    for digit, (task, facts) in zip("234", trained, strict=True):
+        task.assemble({"width": network.feature_width, **facts})
+        job = ["pretrained-seed0"]
+        stages.append(stage(f"train-{task.task}", digits=digit * 8, needs=[backbone], jobs=job))
+        folder = write_job(stages[-1] / job[0], "pretrained", 0)
+        for name, (source, manifest) in task.exports().items():
+            save_weights(folder / "weights" / f"{name}.safetensors", source.state_dict(), manifest)
+    return stage("tables", digits="55555555", needs=stages)

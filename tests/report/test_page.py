@@ -6,11 +6,12 @@ import pytest
 from torch.utils.tensorboard import SummaryWriter
 
 from kuleshov.core.files import write_json
-from kuleshov.report.curves import Curve, draw, read_scalars, row_of
-from kuleshov.report.lineage import read_run
-from kuleshov.report.measured import gather
-from kuleshov.report.page import page
-from kuleshov.report.tables import build
+from kuleshov.report.curves import LearningCurve, curves_of, draw, read_scalars, row_colors
+from kuleshov.report.lineage import gather, read_run
+from kuleshov.report.page import write_page
+from kuleshov.report.results_table import build_table
+
+from .conftest import VERBS, write_job
 
 HOSTILE = "<script>alert('x')</script>&\"$\\frac{"
 
@@ -32,13 +33,17 @@ class Elements(HTMLParser):
             assert self.open.pop() == tag
 
 
-def html_of(folder) -> str:
-    runs, measured = gather({"": [folder]})
-    return page(runs, measured, build(measured))
+def html_of(folder, variant="", note="") -> str:
+    runs, measured = gather({variant: [folder]})
+    table = build_table(measured)
+    table.notes.append(note)
+    path = folder.parent / "page.html"
+    write_page(path, runs, measured, table)
+    return path.read_text()
 
 
 def log(folder, tag, values, first=0):
-    with SummaryWriter(str(folder / "tensorboard")) as writer:
+    with SummaryWriter(str(folder)) as writer:
         for step, value in enumerate(values, first):
             writer.add_scalar(tag, value, step)
 
@@ -52,20 +57,16 @@ def test_the_page_is_whole_and_self_contained(runs):
     addresses = [v for k, v in elements.attributes if k in ("src", "href", "xlink:href")]
     assert not [v for v in addresses if not v.startswith(("data:", "#"))]
     assert not re.search(r"@import|url\((?!#)", text)
-    assert "41.00 ± 0.58" in text and "paper 32.84" in text and "60.34 ± 0.75, Table 1: Slow-D+TxE+TxD" in text
+    assert "41.00 ± 0.58" in text and "(32.84)" in text and "(60.34 ± 0.75)" in text and "Table 1: Slow-D+TxE" in text
     assert "Health of the representation" in text and elements.found.count("svg") == 1
     assert "too short" in text and "11111111" in text
 
 
 def test_everything_shown_is_escaped(runs, stage):
-    nasty = stage("train-relations", digits="66666666", method=HOSTILE)
-    record = read_run(nasty)
-    assert record.method == HOSTILE
-    log(nasty, "loss" + HOSTILE, [1.0, 0.5])
-    runs_found, measured = gather({HOSTILE: [runs, nasty]})
-    table = build(measured)
-    table.notes.append(HOSTILE)
-    text = page(runs_found, measured, table)
+    nasty = stage("train-relations", digits="66666666", method=HOSTILE, needs=[runs], jobs=["job"])
+    write_job(nasty / "job", HOSTILE, 0, HOSTILE)
+    log(nasty / "job", "loss" + HOSTILE, [1.0, 0.5])
+    text = html_of(nasty, HOSTILE, HOSTILE)
     elements = Elements(text)
     assert "script" not in elements.found and "img" not in elements.found
     assert not [name for name, _ in elements.attributes if name.startswith("on")]
@@ -73,12 +74,28 @@ def test_everything_shown_is_escaped(runs, stage):
 
 
 def test_drawings_take_their_colors_from_the_page():
-    curve = Curve("scratch", np.arange(3), np.array([1.0, np.nan, 0.2]))
-    drawing = draw(HOSTILE, [curve])
-    assert drawing.svg.startswith("<svg") and "var(--row-scratch)" in drawing.svg
-    assert "#0102" not in drawing.svg and "currentColor" in drawing.svg
-    assert "script" not in drawing.svg and draw(HOSTILE, [curve]) == drawing
-    assert drawing.last == {"scratch": 0.2}
+    colors = row_colors(["pretrained", "scratch", "backbone"])
+    assert colors == {"backbone": 0, "scratch": 1, "pretrained": 2}
+    curve = LearningCurve("scratch", np.arange(3), np.array([1.0, np.nan, 0.2]))
+    svg = draw(HOSTILE, [curve], colors)
+    assert svg.startswith("<svg") and "var(--row-1)" in svg
+    assert "#010" not in svg and "currentColor" in svg
+    assert "script" not in svg and draw(HOSTILE, [curve], colors) == svg
+
+
+def test_curves_belong_to_the_rows_that_the_jobs_say(stage):
+    rows = ("pretrained-tuned", "pretrained-frozen", "carried-tuned")
+    run = stage("table-3", jobs=[f"job{number}" for number in range(3)])
+    for number, row in enumerate(rows):
+        log(write_job(run / f"job{number}", row, 0, "genre"), "train/loss", [1.0])
+        log(run / f"job{number}", "lr-AdamW", [1.0])
+    found = curves_of(read_run(run))
+    assert list(found) == ["genre train/loss"] and [curve.row for curve in found["genre train/loss"]] == list(rows)
+    assert len(set(row_colors(rows).values())) == 3
+    text = html_of(run)
+    assert all(
+        title in text for title in ("TxE pretrained, tuned backbone", "pretrained and frozen", "before the tuning")
+    )
 
 
 def test_a_continued_training_is_one_curve(tmp_path):
@@ -91,11 +108,8 @@ def test_a_continued_training_is_one_curve(tmp_path):
 def test_runs_that_still_go_on_are_shown(tmp_path):
     from kuleshov.core.results import append_results
 
-    from .conftest import VERBS
-
     job = tmp_path / "train-verbs-vidsitu-demo-77777777" / "scratch-seed0"
-    job.mkdir(parents=True)
-    write_json(job / "job.json", {})
+    write_job(job, "scratch", 0)
     append_results(job / "results.jsonl", VERBS)
     text = html_of(job.parent)
     assert "unfinished" in text and "TxE from scratch" in text
@@ -111,22 +125,16 @@ def test_film_strips_of_a_generated_world(stage, tiny_world, strips):
     segments = data.segments("valid")
     folder = stage("train-verbs", jobs=["pretrained-seed0", "pretrained-seed1"])
     for seed in range(2):
-        job = folder / f"pretrained-seed{seed}"
+        job = write_job(folder / f"pretrained-seed{seed}", "pretrained", seed)
         write_json(job / "config.yaml", {"data": {"init_args": {"annotations": str(data.root), "split": "valid"}}})
         answers = {name: [["hug.01", "hit.01"]] * 5 for name in segments}
         write_predictions(job / "predictions" / "valid.json", "verbs", answers, segments)
     shown, notes = filmstrips([read_run(folder)], strips)
     assert notes == [] and len(shown) == strips
-    for strip in shown:
-        truth = data.verbs("valid")[strip.segment]
-        for event, verbs in zip(strip.events, truth, strict=True):
+    for name, events in shown.items():
+        for event, verbs in zip(events, data.verbs("valid")[name], strict=True):
             assert len(event.frames) == 3 and event.frames[0].startswith("data:image/jpeg;base64,")
-            assert event.said == {"pretrained": ("hug.01", "hug.01" in verbs)}
+            assert event.named == {"pretrained": ("hug.01", "hug.01" in verbs)}
             assert event.off_screen in (True, False)
     text = html_of(folder)
     assert text.count("data:image/jpeg") == 3 * 5 * 3
-
-
-def test_only_a_jobs_folder_names_a_row():
-    assert row_of("scene-pretrained-seed2") == "pretrained"
-    assert row_of("pretrain-backbone-k400-demo-11111111") == ""

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kuleshov.synthetic.annotate_vidsitu import VERB_ANNOTATORS, segment_id
+from kuleshov.synthetic.annotations import LVU_CLASSES, VERB_ANNOTATORS, segment_id
 from kuleshov.synthetic.grammar import RELATIONS, VERB_IDS
-from kuleshov.synthetic.labels import LVU_CLASSES
-from kuleshov.synthetic.truth import read_segments, read_stories
+from kuleshov.synthetic.truth import off_screen_flags, read_segments, read_stories
 
 SEGMENT = re.compile(r"^v_(.{11})_seg_(\d+)_(\d+)$")
 
@@ -77,11 +76,15 @@ def test_test_sets_keep_their_labels_back(tiny_world):
     assert written == {"vinfo_train_lb.json", "vinfo_valid_lb.json"}
 
 
-def test_off_screen_flags_agree_with_the_truth(tiny_world):
-    flags = json.loads((tiny_world / "truth" / "vidsitu_offscreen.json").read_text())
+def test_off_screen_flags_are_those_of_the_stories(tiny_world, tmp_path):
+    flags, written = off_screen_flags(tiny_world), json.loads((tiny_world / "truth/vidsitu_offscreen.json").read_text())
+    movies = {story["id"]: story for story in read_stories(tiny_world) if story["kind"] == "lvu"}
+    assert flags.keys() == movies.keys() | written.keys()
+    assert all(flags[name] == [event["off_screen"] for event in story["events"]] for name, story in movies.items())
+    assert all(flags[name] == written[name] for name in written)
     for split in ("train", "valid"):
-        for segment in read_segments(tiny_world, split):
-            assert flags[segment.id] == list(segment.off_screen)
+        assert all(flags[one.id] == list(one.off_screen) for one in read_segments(tiny_world, split))
+    assert off_screen_flags(tmp_path) == {}
 
 
 def test_annotated_verbs_are_the_true_ones(tiny_world):

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from kuleshov.core.errors import KuleshovError
-from kuleshov.synthetic.build import generate
-from kuleshov.synthetic.counts import sizes
+from kuleshov.synthetic.build import build_world, generate
+from kuleshov.synthetic.sizes import Sizes
 
-SMALL = sizes(3, train_sources=1, valid_sources=1, test_sources=1, clips=16, events=5)
+SMALL = Sizes.of(3, train_sources=1, valid_sources=1, test_sources=1, clips=16, events=5)
 
 
-def make(root: Path, seed: int = 0, workers: int = 0, **changes) -> dict:
-    return generate(root, 3, seed, workers, progress=False, world_sizes=changes.get("world_sizes", SMALL))
+def make(root: Path, seed: int = 0, workers: int = 0, sizes: Sizes = SMALL) -> dict:
+    return build_world(root, sizes, seed, workers)
 
 
 def digest(root: Path) -> dict[str, str]:
@@ -46,6 +46,11 @@ def test_same_seed_gives_the_same_bytes_whatever_the_workers(small_world, tmp_pa
     assert digest(tmp_path / "again") == digest(small_world)
 
 
+def test_the_command_takes_the_sizes_that_belong_to_the_movies(tiny_world):
+    counts = generate(tiny_world, 4)
+    assert counts["videos"] == len(list(tiny_world.rglob("*.mp4"))) and json.loads(str(counts)) == counts
+
+
 def test_another_seed_gives_another_world(small_world, tmp_path):
     make(tmp_path / "other", seed=1)
     assert not set(p.name for p in tmp_path.rglob("*.mp4")) & set(p.name for p in small_world.rglob("*.mp4"))
@@ -54,8 +59,8 @@ def test_another_seed_gives_another_world(small_world, tmp_path):
 def test_killed_world_is_finished_to_the_same_bytes(small_world, tmp_path):
     root = tmp_path / "killed"
     code = (
-        "from kuleshov.synthetic.build import generate\nfrom kuleshov.synthetic.counts import Sizes\n"
-        f"generate({str(root)!r}, 3, 0, 0, False, {SMALL!r})"
+        "from kuleshov.synthetic.build import build_world\nfrom kuleshov.synthetic.sizes import Sizes\n"
+        f"build_world({str(root)!r}, {SMALL!r}, 0, 0)"
     )
     process = subprocess.Popen([sys.executable, "-c", code])
     deadline = time.monotonic() + 30
@@ -82,41 +87,28 @@ def test_complete_world_is_left_alone(small_world):
     assert times == {path: path.stat().st_mtime_ns for path in small_world.rglob("*") if path.is_file()}
 
 
-def test_refuses_the_world_of_another_seed(small_world):
+def test_refuses_another_world(small_world, tmp_path):
     with pytest.raises(KuleshovError, match=r"holds a world of seed 0, not 1; give another folder"):
         make(small_world, seed=1)
-
-
-def test_refuses_the_world_of_another_size(small_world):
     with pytest.raises(KuleshovError, match=r"holds a world of movies 3, not 4"):
-        make(small_world, world_sizes=sizes(4, clips=16, events=5))
-
-
-def test_refuses_the_world_of_another_version(small_world, tmp_path):
+        make(small_world, sizes=Sizes.of(4, clips=16, events=5))
     mark = json.loads((small_world / "world.json").read_text())
     mark["settings"]["version"] = 0
     (tmp_path / "world.json").write_text(json.dumps(mark))
     with pytest.raises(KuleshovError, match=r"holds a world of version 0, not \d+"):
         make(tmp_path)
+    (tmp_path / "world.json").write_text("{}")
+    with pytest.raises(KuleshovError, match="no settings of a generated world"):
+        make(tmp_path)
 
 
-def test_refuses_foreign_files(tmp_path):
+def test_refuses_what_is_no_world(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(KuleshovError, match=r"holds other files \(thesis.tex, 1 in all\) and no world.json"):
         make(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
-
-
-def test_refuses_a_file_in_place_of_a_folder(tmp_path):
-    (tmp_path / "file").write_text("")
     with pytest.raises(KuleshovError, match="is a file; give a folder"):
-        make(tmp_path / "file")
-
-
-def test_refuses_a_broken_mark(tmp_path):
-    (tmp_path / "world.json").write_text("{}")
-    with pytest.raises(KuleshovError, match="no settings of a generated world"):
-        make(tmp_path)
+        make(tmp_path / "thesis.tex")
 
 
 @pytest.mark.parametrize(
@@ -129,7 +121,7 @@ def test_refuses_a_broken_mark(tmp_path):
 )
 def test_refuses_sizes_that_make_no_world(changes, message):
     with pytest.raises(KuleshovError, match=message):
-        sizes(**changes)
+        Sizes.of(**changes)
 
 
 def test_refuses_a_seed_below_zero(tmp_path):
@@ -138,11 +130,12 @@ def test_refuses_a_seed_below_zero(tmp_path):
 
 
 def test_default_sizes_suit_the_demo():
-    demo = sizes(400)
+    demo = Sizes.of(400)
     assert (demo.train_sources * 6, demo.valid_sources * 6, demo.clips) == (300, 240, 1200)
     assert demo.frames < 330_000
 
 
 def test_imports_no_torch():
-    code = "import sys, kuleshov.synthetic.build, kuleshov.synthetic.oracle; print('torch' in sys.modules)"
+    names = "build", "contact_sheet", "oracle"
+    code = f"import sys, {', '.join(f'kuleshov.synthetic.{name}' for name in names)}; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kuleshov.synthetic.grammar import (
-    FAVOURITE,
+    FAVORITE,
     GENRES,
     NO_RELATION,
     RELATION_OF_VERB,
@@ -47,10 +47,10 @@ def test_chain_is_a_law_and_starts_where_it_stays(writer, genre):
     rules = grammar(writer, genre)
     assert np.allclose(rules.transition.sum(1), 1)
     assert np.allclose(rules.start @ rules.transition, rules.start)
-    assert (rules.transition[np.arange(16), rules.successors] >= FAVOURITE).all()
+    assert (rules.transition[np.arange(16), rules.successors] >= FAVORITE).all()
 
 
-def test_relation_follows_the_favourite_path():
+def test_relation_follows_the_favorite_path():
     after = successors(0)
     push = VERBS.index("push")
     assert relation(push, after[push], 1, after) == RELATION_OF_VERB[push] == RELATIONS.index("Causes")
@@ -81,6 +81,6 @@ def test_all_four_relations_are_frequent_and_none_rules():
 
 
 def test_description_holds_everything_the_ceiling_needs():
-    told = describe()
-    assert told["successors_by_writer"][3] == list(successors(3))
-    assert np.isclose(np.sum(told["jumps_by_genre"]), GENRES, atol=1e-4)
+    described = describe()
+    assert described["successors_by_writer"][3] == list(successors(3))
+    assert np.isclose(np.sum(described["jumps_by_genre"]), GENRES, atol=1e-4)

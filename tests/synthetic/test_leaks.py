@@ -1,11 +1,10 @@
-"""What must tell nothing: names, orders and lengths."""
+"""Names, orders and lengths must not give labels away."""
 
 import av
 import numpy as np
 
-from kuleshov.synthetic.counts import sizes
-from kuleshov.synthetic.story import KINETICS
-from kuleshov.synthetic.world_plan import plan
+from kuleshov.synthetic.sizes import Sizes
+from kuleshov.synthetic.story import KINETICS, plan_world
 
 
 def test_all_clips_are_equally_long(tiny_world):
@@ -26,7 +25,7 @@ def test_all_long_movies_are_equally_long(tiny_world):
 
 
 def test_names_of_clips_say_nothing_of_verbs():
-    clips = [movie.story for movie in plan(0, sizes(100)) if movie.story.kind == KINETICS]
+    clips = [movie.story for movie in plan_world(0, Sizes.of(100)) if movie.story.kind == KINETICS]
     verbs = np.array([story.events[0].verb for story in clips])
     for place in range(11):
         letters = np.array([ord(story.id[place]) % 2 for story in clips])
@@ -38,7 +37,7 @@ def test_names_of_clips_say_nothing_of_verbs():
 
 
 def test_names_do_not_change_when_the_stories_do():
-    small, large = plan(0, sizes(8)), plan(0, sizes(16))
+    small, large = plan_world(0, Sizes.of(8)), plan_world(0, Sizes.of(16))
     names = {movie.story.id for movie in large}
     assert {movie.story.id for movie in small} <= names
 

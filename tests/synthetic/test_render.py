@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from kuleshov.synthetic.render import BYSTANDER, event_boxes, event_frames
-from kuleshov.synthetic.story import LVU, STYLES, Story, tell
+from kuleshov.synthetic.story import LVU, STYLES, Story, write_story
 
 STYLE = {name: 1 for name in STYLES}
 
 
 @pytest.fixture(scope="module")
 def story() -> Story:
-    return tell(0, LVU, 2, STYLE, 30)
+    return write_story(0, LVU, 2, STYLE, 30)
 
 
 def retold(story: Story, index: int, **changes) -> Story:
@@ -41,7 +41,7 @@ def test_off_screen_frames_are_the_same_under_any_other_story(story):
         assert np.array_equal(frames, event_frames(staged, index))
 
 
-def test_off_screen_frames_do_not_know_their_neighbours(story):
+def test_off_screen_frames_do_not_know_their_neighbors(story):
     index = places(story, off=True)[1]
     before = retold(story, index - 1, verb=3, off_screen=False)
     assert np.array_equal(event_frames(story, index), event_frames(before, index))
@@ -70,7 +70,7 @@ def test_on_screen_shows_the_two_main_characters(story):
 
 def test_boxes_hold_what_moves():
     quiet = {name: 0 for name in STYLES} | {"year": 8, "director": 0, "way_speaking": 2}
-    story = retold(tell(0, LVU, 0, quiet, 5), 0, off_screen=False, verb=13)
+    story = retold(write_story(0, LVU, 0, quiet, 5), 0, off_screen=False, verb=13)
     frames, boxes = event_frames(story, 0).astype(int), event_boxes(story, 0)
     moved = np.abs(frames[2] - frames[6]).max(-1) > 60
     # the speech bubble above a head belongs to nobody's box

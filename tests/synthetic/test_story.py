@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kuleshov.synthetic.counts import sizes
+from kuleshov.synthetic.sizes import Sizes
 from kuleshov.synthetic.story import (
     LVU,
     MIN_ON_SCREEN,
@@ -13,18 +13,18 @@ from kuleshov.synthetic.story import (
     VIDSITU,
     balanced,
     off_screen,
-    tell,
-    tell_clip,
+    plan_world,
     video_id,
+    write_clip,
+    write_story,
 )
-from kuleshov.synthetic.world_plan import plan
 
 STYLE = dict.fromkeys(STYLES, 0)
 
 
 def test_same_seed_same_story_and_other_seed_other_story():
-    assert tell(3, LVU, 5, STYLE, 30) == tell(3, LVU, 5, STYLE, 30)
-    assert tell(3, LVU, 5, STYLE, 30) != tell(4, LVU, 5, STYLE, 30)
+    assert write_story(3, LVU, 5, STYLE, 30) == write_story(3, LVU, 5, STYLE, 30)
+    assert write_story(3, LVU, 5, STYLE, 30) != write_story(4, LVU, 5, STYLE, 30)
 
 
 def test_ids_are_like_youtube_s_and_know_nothing_of_the_story():
@@ -33,7 +33,7 @@ def test_ids_are_like_youtube_s_and_know_nothing_of_the_story():
     assert all(len(name) == 11 for name in ids)
     assert any("_" in name for name in ids) and any("-" in name for name in ids)
     other = dict.fromkeys(STYLES, 1)
-    assert tell(0, LVU, 7, STYLE, 30).id == tell(0, LVU, 7, other, 30).id == ids[7]
+    assert write_story(0, LVU, 7, STYLE, 30).id == write_story(0, LVU, 7, other, 30).id == ids[7]
 
 
 def test_a_third_is_off_screen_and_two_of_five_are_always_seen():
@@ -43,8 +43,8 @@ def test_a_third_is_off_screen_and_two_of_five_are_always_seen():
 
 
 def test_off_screen_does_not_depend_on_the_story():
-    first = [event.off_screen for event in tell(0, LVU, 3, STYLE, 30).events]
-    second = [event.off_screen for event in tell(0, LVU, 3, dict.fromkeys(STYLES, 1), 30).events]
+    first = [event.off_screen for event in write_story(0, LVU, 3, STYLE, 30).events]
+    second = [event.off_screen for event in write_story(0, LVU, 3, dict.fromkeys(STYLES, 1), 30).events]
     assert first == second
 
 
@@ -52,7 +52,7 @@ def test_relationship_shows_in_the_order_of_agents():
     def repeats(relationship: int) -> float:
         agents = np.array(
             [
-                [event.agent for event in tell(0, LVU, n, STYLE | {"relationship": relationship}, 30).events]
+                [event.agent for event in write_story(0, LVU, n, STYLE | {"relationship": relationship}, 30).events]
                 for n in range(30)
             ]
         )
@@ -63,7 +63,7 @@ def test_relationship_shows_in_the_order_of_agents():
 
 
 def test_agent_and_patient_are_two_people():
-    events = tell(0, LVU, 0, STYLE, 30).events
+    events = write_story(0, LVU, 0, STYLE, 30).events
     assert all({event.agent, event.patient} == {0, 1} for event in events)
 
 
@@ -72,13 +72,13 @@ def test_balanced_styles_are_even():
 
 
 def test_scene_changes_are_rare():
-    stories = [tell(0, LVU, number, STYLE, 30) for number in range(100)]
+    stories = [write_story(0, LVU, number, STYLE, 30) for number in range(100)]
     away = np.mean([event.scene != 0 for story in stories for event in story.events])
     assert 0 < away < 0.05
 
 
 def test_splits_are_disjoint_in_films_and_complete():
-    movies = plan(0, sizes(20))
+    movies = plan_world(0, Sizes.of(20))
     lvu = [movie for movie in movies if movie.story.kind == LVU]
     assert sorted({m.split: 0 for m in lvu}) == ["test", "train", "val"]
     assert len({movie.imdb_id for movie in movies}) == len(movies)
@@ -89,7 +89,7 @@ LOOKS = [{**STYLE, "year": year} for year in range(4)]
 
 
 def test_a_clip_keeps_its_verb_and_changes_everything_else():
-    clip = tell_clip(0, 3, LOOKS, verb=5)
+    clip = write_clip(0, 3, LOOKS, verb=5)
     assert [event.verb for event in clip.events] == [5] * 4
     assert len({event.scene for event in clip.events}) == 4
     assert [clip.look(shot)["year"] for shot in range(4)] == [0, 1, 2, 3]
@@ -99,6 +99,6 @@ def test_a_clip_keeps_its_verb_and_changes_everything_else():
 
 
 def test_the_look_of_a_clip_does_not_depend_on_its_verb():
-    first, second = tell_clip(0, 3, LOOKS, 5), tell_clip(0, 3, LOOKS, 6)
+    first, second = write_clip(0, 3, LOOKS, 5), write_clip(0, 3, LOOKS, 6)
     assert first.cast == second.cast
     assert [replace(event, verb=6) for event in first.events] == list(second.events)

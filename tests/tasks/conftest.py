@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from kuleshov.features.event_store_writer import StoreWriter
+from kuleshov.features.store_writer import StoreWriter
 
 VERBS = ("push.01", "fall.01", "jump.03", "wave.04", "hug.01", "run.02")
 NAMES = ("Causes", "Enables", "Reaction To", "NoRel")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kuleshov.features.event_store_writer import StoreWriter
+from kuleshov.features.store_writer import StoreWriter
 
 MakeStore = Callable[..., Path]
 

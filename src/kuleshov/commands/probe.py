@@ -44,16 +44,17 @@ def run(args: argparse.Namespace) -> int:
     from kuleshov.backbones import load
     from kuleshov.core.progress import progress_bar
     from kuleshov.core.results import append_results
+    from kuleshov.datasets.registry import data_set
     from kuleshov.pretraining.class_groups import class_groups
     from kuleshov.pretraining.probing import probe, untrained
-    from kuleshov.pretraining.video_lists import evenly, read_videos
+    from kuleshov.video.video_file import evenly
 
     groups = class_groups(args.group, args.classes)
     network = load(args.weights)
     row = args.row or (f"random {args.untrained}" if args.untrained else network.manifest.get("method", ""))
     if args.untrained:
         network = untrained(network, args.untrained, args.seed)
-    lists = [read_videos(str(path), "kinetics", "val", None)[0] for path in (args.bank, args.queries)]
+    lists = [data_set("kinetics").videos(path, ["val"])[0] for path in (args.bank, args.queries)]
     lists = [evenly(videos, args.limit) for videos in lists]
     device = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
     options = {"neighbors": args.neighbors, "batch_size": args.batch_size, "workers": args.workers}

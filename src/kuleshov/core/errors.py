@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class KuleshovError(Exception):
-    """A mistake in the input or the call, told in one line; the command line exits with 1."""
+    """A mistake in the input or the call, in one line; the command line exits with 1."""
 
 
 class UsageError(KuleshovError):
@@ -32,12 +32,8 @@ class FormatError(KuleshovError):
     def __init__(
         self, path: str | Path, reason: str, record: str | int | None = None, field: str | None = None
     ) -> None:
-        where = [str(path)]
-        if record is not None:
-            where.append(f"record {record}")
-        if field is not None:
-            where.append(f"field {field}")
-        super().__init__(f"{', '.join(where)}: {one_line(reason)}")
+        named = [f"{kind} {value}" for kind, value in (("record", record), ("field", field)) if value is not None]
+        super().__init__(f"{', '.join([str(path), *named])}: {one_line(reason)}")
         self.path, self.reason, self.record, self.field = str(path), one_line(reason), record, field
 
     def __reduce__(self):

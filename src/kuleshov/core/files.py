@@ -14,13 +14,8 @@ from kuleshov import __version__
 from kuleshov.core.errors import FormatError, MissingDataError
 
 
-def write_through(path: str | Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it onto `path`.
-
-    Args:
-        path: the file that appears, whole, at the end.
-        write: called with the temporary file's path.
-    """
+def write_through(path: str | Path, write: Callable[[Path], Any]) -> None:
+    """Let `write` fill a temporary file beside `path`, whose path it is given, then rename it onto `path`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
@@ -39,7 +34,7 @@ def write_through(path: str | Path, write: Callable[[Path], None]) -> None:
 def write_atomic(path: str | Path, data: str | bytes) -> None:
     """Write a text (UTF-8) or bytes to `path` by an atomic rename."""
     raw = data.encode("utf-8") if isinstance(data, str) else data
-    write_through(path, lambda temporary: temporary.write_bytes(raw) and None)
+    write_through(path, lambda temporary: temporary.write_bytes(raw))
 
 
 def write_json(path: str | Path, value: Any, indent: int | None = 1) -> None:

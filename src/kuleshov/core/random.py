@@ -1,7 +1,7 @@
 """Random generators that belong to a sample, not to a process.
 
-Whatever is drawn for a sample comes from a generator made of (seed, epoch, index, view): it does not
-depend on the number of workers or ranks, nor on where a run was interrupted.
+What is drawn for a sample comes from a generator made of (seed, epoch, index, view): it depends neither on the
+number of workers or ranks, nor on where a run was interrupted.
 """
 
 import numpy as np

@@ -22,14 +22,12 @@ class Result:
         value: its value, in the unit that the metric's name implies.
         task: verbs, relations, roles, or an LVU task.
         split: the split it was measured on.
-        n: samples measured.
-        of: samples the split has; n < of says that some were missing.
-        sample_ids_sha256: `core.manifest.sha256_ids` of the samples measured.
+        n, of: samples measured, and samples that the split has.
+        sample_ids_sha256: `core.files.sha256_ids` of the samples measured.
         seed: the training's seed; None for what has no seed.
         row: the table's row (trivial, backbone, scratch, pretrained, ceiling ...).
         selection: the rule by which the epoch was chosen.
-        weights_sha256: of the weights the model started from.
-        config_sha256: of the resolved configuration.
+        weights_sha256, config_sha256: of the weights the model started from, and of the resolved configuration.
         code_version: package version and commit.
     """
 
@@ -78,14 +76,13 @@ class Report:
 
     def lines(self, seed: int | None, selection: str, config_sha256: str | None) -> list[Result]:
         """A line a metric, then a line a metric of the trivial row."""
-        common = {"task": self.task, "split": self.split, "of": self.of}
+        common: dict[str, Any] = {"task": self.task, "split": self.split, "of": self.of}
         common["sample_ids_sha256"] = sha256_ids(self.sample_ids)
-        made = {"seed": seed, "row": self.row, "selection": selection, "config_sha256": config_sha256}
-        made["weights_sha256"] = self.weights_sha256
-        rows = ((self.metrics, made), (self.trivial, {"row": TRIVIAL}))
+        origin = {"weights_sha256": self.weights_sha256, "config_sha256": config_sha256}
+        made: dict[str, Any] = {"seed": seed, "row": self.row, "selection": selection, **origin}
         return [
             Result(name, float(value), n=self.counts.get(name, len(self.sample_ids)), **common, **facts)
-            for values, facts in rows
+            for values, facts in ((self.metrics, made), (self.trivial, {"row": TRIVIAL}))
             for name, value in values.items()
         ]
 

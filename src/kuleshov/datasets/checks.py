@@ -48,7 +48,7 @@ class CheckResult:
 def check_command(
     data: str,
     root: Path,
-    against: list[str] | str | None = None,
+    against: list[str] | None = None,
     videos: Path | None = None,
     write_split: Path | None = None,
     least_seconds: float = 2.0,
@@ -73,7 +73,7 @@ def check_command(
         KuleshovError: the data set is not there, or broken.
     """
     entry, others = data_set(data), {}
-    for word in [against] if isinstance(against, str) else against or []:
+    for word in against or []:
         name, equals, folder = word.partition("=")
         if not (name and equals and folder):
             raise UsageError(f"--against takes NAME=DIR, such as lvu=data/lvu, not {word!r}")

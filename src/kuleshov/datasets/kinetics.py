@@ -183,9 +183,7 @@ def _read_class_folders(root: Path, split: str) -> KineticsSplit:
     return _finished(videos, [], classes, home, home)
 
 
-def _finished(
-    videos: list[Video], missing: list[str], classes: list[str], source: Path, base: Path
-) -> KineticsSplit:
+def _finished(videos: list[Video], missing: list[str], classes: list[str], source: Path, base: Path) -> KineticsSplit:
     """Number repeated ids (a.mp4 beside a.mkv, one file in two rows), and name what is missing.
 
     Raises:

@@ -22,7 +22,10 @@ from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError
 from kuleshov.video.video_file import Video, videos_by_stem
 
 LVU_SPLITS = ("train", "val", "test")
-_HOW = "unpack https://chaoyuan.org/lvu/lvu_1.0.tar.gz there, or use the generated world's lvu folder (`kuleshov world`)"
+_IDS = ("youtube_id", "imdb_id")
+_HOW = (
+    "unpack https://chaoyuan.org/lvu/lvu_1.0.tar.gz there, or use the generated world's lvu folder (`kuleshov world`)"
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class LvuTaskInfo:
     title: str
     classes: int
     center: float = 0.0
-    columns: tuple[str, ...] = ("class_id", "class_name", "youtube_id", "imdb_id")
+    columns: tuple[str, ...] = ("class_id", "class_name", *_IDS)
 
     @property
     def kind(self) -> str:
@@ -74,7 +77,9 @@ LVU_TASKS = {
         LvuTaskInfo("writer", "Writer", 10),
         LvuTaskInfo("year", "Year", 9),
         LvuTaskInfo("genre", "Genre", 4),
-        LvuTaskInfo("like_ratio", "Like", 0, 9.138220535629456, ("like_count", "dislike_count", "youtube_id", "imdb_id")),
+        LvuTaskInfo(
+            "like_ratio", "Like", 0, 9.138220535629456, ("like_count", "dislike_count", "youtube_id", "imdb_id")
+        ),
         LvuTaskInfo("view_count", "Views", 0, 11.76425435683139, ("view_count", "youtube_id", "imdb_id")),
     )
 }

@@ -260,9 +260,7 @@ def check(
     if write_split is not None:
         write_json(write_split, remaining)
         digest = sha256_ids(remaining)
-        report["reduced_split"] = {
-            "path": str(write_split), "segments": len(remaining), "sample_ids_sha256": digest
-        }
+        report["reduced_split"] = {"path": str(write_split), "segments": len(remaining), "sample_ids_sha256": digest}
         report["notes"].append(f"wrote {len(remaining)} segments to {write_split} (ids {digest[:8]})")
     return report
 

@@ -159,5 +159,7 @@ def _roles(value: Any) -> dict[str, dict[str, str]]:
 
 # task -> the field of a record, and what checks its value
 _FIELDS = {
-    "verbs": ("pred_vbs_ev", _verbs), "roles": ("vb_output", _roles), "relations": ("pred_evrels_ev", _relations)
+    "verbs": ("pred_vbs_ev", _verbs),
+    "roles": ("vb_output", _roles),
+    "relations": ("pred_evrels_ev", _relations),
 }

@@ -1,23 +1,54 @@
-"""Clips to features, and the extraction of one process."""
+"""Clips to features."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kuleshov import backbones
-from kuleshov.core.errors import StoreError
-from kuleshov.core.files import write_json
-from kuleshov.features.event_store_writer import StoreWriter
+from kuleshov.backbones.protocol import check_clips
 from kuleshov.features.movie_clips import Grid, MovieClip, Unreadable, decode_movies
 from kuleshov.video.clip_format import ClipFormat
 from kuleshov.video.reader import Backend
 from kuleshov.video.video_file import Video
 
 
+def ready_for_clips(network: nn.Module, device: torch.device) -> nn.Module:
+    """Move a backbone to a device, in evaluation mode, its 3D convolutions channels last.
+
+    Raises:
+        KuleshovError: it does not take its own clips, or gives features of another width than its own.
+    """
+    network = network.to(device).eval()
+    check_clips(network, network.clip)
+    for parameter in network.parameters():
+        if parameter.ndim == 5:
+            parameter.data = parameter.data.to(memory_format=torch.channels_last_3d)
+    return network
+
+
+def pixels_to_clips(frames: Tensor, clip: ClipFormat, device: torch.device) -> Tensor:
+    """Frames uint8 (B, T, H, W, 3) as a backbone takes them: float32 (B, 3, T, H, W) on the device."""
+    clips = frames.to(device, non_blocking=True).permute(0, 4, 1, 2, 3)
+    return clip.normalize(clips).contiguous(memory_format=torch.channels_last_3d)
+
+
+def extract_movies(
+    network: nn.Module,
+    grid: Grid,
+    batch_size: int,
+    threads: int,
+    backend: Backend,
+    videos: Sequence[Video],
+    device: torch.device,
+) -> Iterator[tuple[Video, Tensor | str]]:
+    """Decode movies and encode their events; see `encode`."""
+    network = ready_for_clips(network, device)
+    items = decode_movies(videos, grid, network.clip, threads, ahead=2 * batch_size, backend=backend)
+    return encode(items, network, network.clip, batch_size, device)
+
+
+@torch.inference_mode()
 def encode(
     items: Iterable[MovieClip | Unreadable], network: nn.Module, clip: ClipFormat, batch_size: int, device: torch.device
 ) -> Iterator[tuple[Video, Tensor | str]]:
@@ -36,9 +67,7 @@ def encode(
     failed: set[str] = set()
 
     def run() -> Iterator[tuple[Video, Tensor]]:
-        clips = batch.to(device, non_blocking=True).permute(0, 4, 1, 2, 3)  # (B, 3, T, H, W)
-        clips = clip.normalize(clips).contiguous(memory_format=torch.channels_last_3d)
-        features = network(clips).float().cpu()  # (B, D)
+        features = network(pixels_to_clips(batch, clip, device)).float().cpu()  # (B, D)
         for owner, feature in zip(owners, features, strict=False):
             if owner.video.id in failed:
                 continue
@@ -62,37 +91,3 @@ def encode(
             yield from run()
     if owners:
         yield from run()
-
-
-@torch.inference_mode()
-def extract_share(
-    rank: int,
-    writer: StoreWriter,
-    weights: str | Path,
-    videos: Sequence[Video],
-    grid: Grid,
-    batch_size: int,
-    device: str,
-    threads: int,
-    backend: Backend,
-    advance: Callable[[], Any],
-) -> None:
-    """Extract the features of one process's movies, and note those that failed in `pending/rank-N.json`."""
-    network = backbones.load(weights)
-    clip = network.clip
-    network = network.to(device, memory_format=torch.channels_last_3d)
-    items = decode_movies(videos, grid, clip, threads, ahead=2 * batch_size, backend=backend)
-    failures = []
-    for video, outcome in encode(items, network, clip, batch_size, torch.device(device)):
-        if isinstance(outcome, str):
-            failures.append({"id": video.id, "reason": outcome})
-        elif writer.finite(outcome):
-            writer.add(video.id, outcome)
-        else:
-            reason = f"the backbone gives features that are not finite in {writer.dtype}"
-            failures.append({"id": video.id, "reason": reason})
-        advance()
-    try:
-        write_json(writer.pending / f"rank-{rank:05d}.json", failures)
-    except OSError as error:
-        raise StoreError(f"cannot write to {writer.folder} ({error.strerror}): make room and go on") from error

@@ -1,219 +1,215 @@
 """`kuleshov extract`: event features of any videos. Importing this module does not import torch."""
 
-import argparse
-import json
 import os
-import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, UsageError
-from kuleshov.core.files import code_version, sha256_file
+from kuleshov.core.files import sha256_file
 from kuleshov.core.progress import progress_bar
-from kuleshov.features.event_store_format import BYTES, Dtype
+from kuleshov.features.store_index import Dtype, Summary
 from kuleshov.video.video_file import Video
 
 if TYPE_CHECKING:
-    from kuleshov.features.event_store_writer import StoreWriter
-    from kuleshov.features.movie_clips import Grid
+    import torch
 
-SHOWN_REASONS = 5
+    from kuleshov.features.store_writer import StoreWriter
 
-
-@dataclass(frozen=True)
-class Summary:
-    """What an extraction did.
-
-    Attributes:
-        movies: movies in the store.
-        of: movies asked for, now or before.
-        events: events in the store.
-        missing: {"id", "reason"} of each movie that was asked for now and is not there.
-    """
-
-    movies: int
-    of: int
-    events: int
-    missing: list[dict[str, str]]
+Accelerator = Literal["auto", "cpu", "cuda"]
+Decoder = Literal["auto", "decord", "pyav"]
+Work = Callable[[list[Video]], None]
 
 
-def extract(
-    weights: str | Path,
-    videos: Sequence[Video],
-    output: str | Path,
+def extract_command(
+    output: Path,
+    weights: Path | None = None,
+    backbone: dict[str, Any] | str | None = None,
+    videos: list[Any] | None = None,
+    data: str | None = None,
+    root: Path | None = None,
     window: float = 2.0,
     stride: float = 1.0,
     dtype: Dtype = "fp16",
     batch_size: int = 32,
     devices: int = 1,
     threads: int = 1,
-    durations: str | Path | None = None,
-    backend: str = "auto",
-    accelerator: str = "auto",
-    absent: Sequence[str] = (),
+    durations: Path | None = None,
+    backend: Decoder = "auto",
+    accelerator: Accelerator = "auto",
+    npy: Path | None = None,
     progress: bool = True,
 ) -> Summary:
-    """Write the event features of videos into a store; run again, it goes on after the last whole movie.
+    """Write the event features of videos into an event store; run again, it goes on after the last whole movie.
 
     Each movie is decoded once, in order. Movies that cannot be read, or are shorter than a window, are named in
     the manifest. Under torchrun every rank does its share; the store is the same whatever their number.
 
     Args:
-        weights: a backbone's `.safetensors`; its manifest says how clips are sampled.
-        videos: ids must differ.
-        output: the store's folder.
+        output: folder of the event store.
+        weights: a backbone's weights (.safetensors); their manifest says how clips are sampled.
+        backbone: a backbone's name, YAML file, or {class_path, init_args}; without weights, as its class starts.
+        videos: files, folders, globs, or .txt/.csv lists of videos (in Python also `Video`s, with ids that differ).
+        data: instead of videos, a data set, with its folder in root.
+        root: the data set's folder.
         window: seconds of an event.
         stride: seconds between the beginnings of two events.
-        dtype: precision on disk: fp32, fp16 or bf16.
+        dtype: precision on disk.
         batch_size: clips in a forward pass.
         devices: processes, each with its own device.
         threads: decoding threads of each process.
-        durations: CSV `videoid,duration`: seconds to keep of a movie (drops trailing outros).
-        backend: auto, decord or pyav.
-        accelerator: auto, cpu or cuda.
-        absent: ids that belong to the data set and have no video; named in the manifest.
+        durations: table (CSV) videoid,duration of the seconds to keep of a movie (drops trailing outros).
+        backend: decoder.
+        accelerator: where the backbone runs.
+        npy: also write <id>.npy (N, D) of each movie into this folder.
         progress: show progress on stderr.
 
     Raises:
-        KuleshovError: ids that repeat, or no video at all.
-        StoreError: the folder holds another store, or there is no space left.
+        UsageError: neither videos nor a data set, both, or a data set without root.
+        KuleshovError: ids that repeat, no video at all, or none that gives features.
+        StoreError: the folder holds another store or is being written, or there is no space left.
     """
+    from kuleshov.backbones import resolve_backbone
+    from kuleshov.features.clip_encoding import extract_movies
     from kuleshov.features.movie_clips import Grid
+    from kuleshov.features.store_writer import StoreWriter
 
-    _check_ids(videos)
-    trim = read_durations(durations) if durations else {}
-    grid = Grid(window, stride, trim)
-    settings = {"trim": sha256_file(durations) if durations else None}
-    job = _Job(
-        Path(weights), Path(output), grid, dtype, settings, tuple(absent), batch_size, threads, backend, accelerator
-    )
+    if min(window, stride, batch_size, devices, threads) <= 0:
+        raise UsageError("--window, --stride, --batch_size, --devices and --threads have to be above 0")
+    found, absent = _find(videos, data, root)
+    network = resolve_backbone(weights, backbone)
+    grid = Grid(window, stride, read_durations(durations) if durations else {})
+    settings = {"backbone": backbone_facts(network), "trim": sha256_file(durations) if durations else None}
+    open_store = partial(StoreWriter, output, network.feature_width, window, stride, dtype, settings)
+    encode = partial(extract_movies, network, grid, batch_size, threads, backend)
+    share = partial(_extract_share, open_store, encode, accelerator, progress)
+    lead = partial(_lead, open_store, found, absent, backend)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if world > 1:
-        return _run_under_torchrun(job, list(videos), rank, world, progress)
-    writer = job.open_writer()
-    _forget_failures(writer)
-    waiting = [video for video in videos if video.id not in writer.done]
-    if devices > 1 and waiting:
-        import torch.multiprocessing as multiprocessing
+        summary = _under_torchrun(lead, share, rank, world)
+    else:
+        summary = lead(lambda waiting: _on_devices(share, devices, waiting))
+    if npy is not None and rank == 0:
+        from kuleshov.features.npy import export_features
 
-        multiprocessing.spawn(_run_rank, (job, waiting, devices, progress), devices)
-        writer = job.open_writer()
-    elif waiting:
-        job.run(0, 1, waiting, writer, progress)
-    return job.finish(writer, videos)
+        export_features(output, npy)
+    return summary
 
 
-def _check_ids(videos: Sequence[Video]) -> None:
+def backbone_facts(network: Any) -> dict[str, Any]:
+    """What a store's manifest records of its backbone: class path, arguments, sha256 and clip format."""
+    named = {name: network.manifest.get(name) for name in ("class_path", "init_args", "sha256")}
+    return {**named, "clip": network.clip.to_dict()}
+
+
+def _find(videos: list[Any] | None, data: str | None, root: Path | None) -> tuple[list[Video], list[str]]:
+    """The videos, and the ids of those that the data set has and the disk has not."""
+    if (videos is None) == (data is None):
+        raise UsageError("what to extract features from? give one of --videos and --data")
+    if data is not None:
+        from kuleshov.datasets.registry import data_set
+
+        if root is None:
+            raise UsageError(f"--data {data} needs --root: name the data set's folder")
+        return data_set(data).videos(root)
+    if not all(isinstance(video, Video) for video in videos):
+        from kuleshov.datasets.folder import find_videos
+
+        return find_videos(videos), []
     if not videos:
         raise KuleshovError("no videos to extract features from: check --videos")
-    seen: set[str] = set()
-    for video in videos:
-        if video.id in seen:
-            raise KuleshovError(f"two videos have the id {video.id}: rename one of the files")
-        seen.add(video.id)
+    ids = sorted(video.id for video in videos)
+    twice = [one for one, other in zip(ids, ids[1:], strict=False) if one == other]
+    if twice:
+        raise KuleshovError(f"two videos have the id {twice[0]}: rename one of the files")
+    return list(videos), []
 
 
-@dataclass(frozen=True)
-class _Job:
-    """All that the processes of one extraction share; picklable."""
+def _lead(
+    open_store: "Callable[[], StoreWriter]", videos: list[Video], absent: list[str], backend: Decoder, work: Work
+) -> Summary:
+    """Own the store: let `work` do the movies that are still to do, then pack them."""
+    from kuleshov.video.reader import reader_version
 
-    weights: Path
-    output: Path
-    grid: "Grid"
-    dtype: Dtype
-    settings: dict[str, Any]
-    absent: tuple[str, ...]
-    batch_size: int
-    threads: int
-    backend: str
-    accelerator: str
-
-    def open_writer(self) -> "StoreWriter":
-        """Open the store, or make it."""
-        from kuleshov.backbones import load
-        from kuleshov.features.event_store_writer import StoreWriter
-
-        facts = load(self.weights).manifest
-        backbone = {name: facts.get(name) for name in ("sha256", "architecture", "arguments", "clip")}
-        settings = {"backbone": backbone, **self.settings}
-        width = int(facts["feature_width"])
-        return StoreWriter(self.output, width, self.grid.window, self.grid.stride, self.dtype, settings)
-
-    def run(self, rank: int, world: int, videos: Sequence[Video], writer: "StoreWriter", progress: bool) -> None:
-        """Do the share of one rank."""
-        from kuleshov.features.clip_encoding import extract_share
-
-        share = videos[rank::world]
-        with progress_bar("extract", len(share), shown=progress and rank == 0) as advance:
-            extract_share(
-                rank,
-                writer,
-                self.weights,
-                share,
-                self.grid,
-                self.batch_size,
-                _device(self.accelerator, rank),
-                self.threads,
-                self.backend,
-                advance,
-            )
-
-    def finish(self, writer: "StoreWriter", videos: Sequence[Video]) -> Summary:
-        """Pack the store and say what is in it."""
-        from kuleshov.features.event_store_writer import read_failures
-        from kuleshov.video.reader import reader_version
-
-        missing = read_failures(writer.pending)
-        missing += [{"id": name, "reason": "there is no such video"} for name in self.absent]
-        missing.sort(key=lambda failure: failure["id"])
-        of = len(writer.done.union((video.id for video in videos), self.absent))
-        if not writer.done:
-            reason = missing[0]["reason"] if missing else "nothing was done"
-            raise KuleshovError(f"none of {of} videos gave features (first: {reason}): check the files")
-        facts = {"movies": len(writer.done), "of": of, "missing": missing, "code_version": code_version()}
-        index = writer.finish({**facts, "decoder": reader_version(self.backend)})
-        events = sum(movie.events for movie in index.movies.values())
-        return Summary(len(index.movies), of, events, missing)
+    with open_store() as writer:
+        waiting = set(writer.begin([*(video.id for video in videos), *absent]))
+        work([video for video in videos if video.id in waiting])
+        missing = [{"id": name, "reason": "there is no such video"} for name in absent]
+        manifest = writer.finish({"decoder": reader_version(backend)}, missing)
+        return Summary.of_store(writer.folder, manifest)
 
 
-def _run_rank(rank: int, job: _Job, videos: list[Video], world: int, progress: bool) -> None:
-    job.run(rank, world, videos, job.open_writer(), progress)
+def _extract_share(
+    open_store: "Callable[..., StoreWriter]",
+    encode: "Callable[[list[Video], torch.device], Iterator[tuple[Video, torch.Tensor | str]]]",
+    accelerator: Accelerator,
+    progress: bool,
+    rank: int,
+    world: int,
+    waiting: list[Video],
+) -> None:
+    """Do every world-th of the movies that are still to do, in one process."""
+    writer, share = open_store(lock=False), waiting[rank::world]
+    with progress_bar("extract", len(share), shown=progress and rank == 0) as advance:
+        for video, outcome in encode(share, device_of(accelerator, rank)):
+            writer.record(video.id, outcome)
+            advance()
 
 
-def _run_under_torchrun(job: _Job, videos: list[Video], rank: int, world: int, progress: bool) -> Summary:
-    """One rank of `torchrun`: rank 0 makes the store, all fill it, rank 0 packs it."""
+def _on_devices(share: Callable[..., None], devices: int, waiting: list[Video]) -> None:
+    """Work in one process, or in one for each device."""
+    if devices == 1 and waiting:
+        share(0, 1, waiting)
+    elif waiting:
+        import torch.multiprocessing as multiprocessing
+
+        try:
+            multiprocessing.spawn(_spawned, (share, devices, waiting), devices)
+        except multiprocessing.ProcessRaisedException as error:
+            name, _, text = str(error).strip().splitlines()[-1].partition(": ")
+            if name.startswith("kuleshov.core.errors."):
+                raise KuleshovError(text) from error
+            raise
+
+
+def _spawned(rank: int, share: Callable[..., None], world: int, waiting: list[Video]) -> None:
+    share(rank, world, waiting)
+
+
+def _under_torchrun(lead: Callable[[Work], Summary], share: Callable[..., None], rank: int, world: int) -> Summary:
+    """One rank's work: rank 0 owns the store and says which movies are still to do, so that all have one list."""
     import torch.distributed as dist
 
     if not dist.is_initialized():
         # the ranks only meet at the ends, which may be days apart
         dist.init_process_group("gloo", timeout=timedelta(days=30))
-    if rank == 0:
-        _forget_failures(job.open_writer())
-    dist.barrier()
-    writer = job.open_writer()
-    job.run(rank, world, [video for video in videos if video.id not in writer.done], writer, progress)
-    dist.barrier()
-    summary = [job.finish(job.open_writer(), videos)] if rank == 0 else [None]
+
+    def work(waiting: list[Video] | None) -> None:
+        shared = [waiting]
+        dist.broadcast_object_list(shared)
+        share(rank, world, shared[0])
+        dist.barrier()
+
+    summary = [lead(work) if rank == 0 else work(None)]
     dist.broadcast_object_list(summary)
     return summary[0]
 
 
-def _forget_failures(writer: "StoreWriter") -> None:
-    for path in writer.pending.glob("rank-*.json"):
-        path.unlink()
+def device_of(accelerator: Accelerator, rank: int = 0) -> "torch.device":
+    """A process's device: the one of its rank on this machine, the CPU where there is none.
 
-
-def _device(accelerator: str, rank: int) -> str:
+    Raises:
+        KuleshovError: cuda was asked for, and there is none.
+    """
     import torch
 
     if accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available()):
-        return "cpu"
+        return torch.device("cpu")
     if not torch.cuda.is_available():
         raise KuleshovError("no CUDA device here: use --accelerator cpu")
-    return f"cuda:{int(os.environ.get('LOCAL_RANK', rank)) % torch.cuda.device_count()}"
+    return torch.device(f"cuda:{int(os.environ.get('LOCAL_RANK', rank)) % torch.cuda.device_count()}")
 
 
 def read_durations(path: str | Path) -> dict[str, float]:
@@ -228,83 +224,13 @@ def read_durations(path: str | Path) -> dict[str, float]:
         raise MissingDataError("durations table", path.absolute(), "a CSV with the header videoid,duration")
     table: dict[str, float] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()[1:], 2):
-        if not line.strip():
-            continue
         name, _, value = line.rpartition(",")
         try:
-            table[name.strip()] = float(value)
+            seconds = float(value) if name.strip() else 0.0
         except ValueError:
-            raise FormatError(path, f"expected videoid,duration, found {line!r}", record=number) from None
-        if not name or not table[name.strip()] > 0:
+            seconds = 0.0
+        if seconds > 0:
+            table[name.strip()] = seconds
+        elif line.strip():
             raise FormatError(path, f"expected an id and seconds above 0, found {line!r}", record=number)
     return table
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare `kuleshov extract`'s arguments."""
-    add = parser.add_argument
-    add("--weights", required=True, type=Path, metavar="W", help="backbone weights (.safetensors)")
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument(
-        "--videos", nargs="+", metavar="PATH", help="files, folders, globs, or .txt/.csv lists of videos"
-    )
-    source.add_argument("--data", help="a data set, with --root: vidsitu, lvu, k400 or folder")
-    add("--root", type=Path, metavar="DIR", help="the data set's folder")
-    add("--output", required=True, type=Path, metavar="DIR", help="folder of the event store")
-    add("--window", type=float, default=2.0, help="seconds of an event")
-    add("--stride", type=float, default=1.0, help="seconds between the beginnings of two events")
-    add("--dtype", choices=sorted(BYTES), default="fp16", help="precision on disk")
-    add("--batch-size", type=int, default=32, help="clips in a forward pass")
-    add("--devices", type=int, default=1, help="processes, each with its own device")
-    add("--threads", type=int, default=1, help="decoding threads of each process")
-    add("--durations", type=Path, metavar="CSV", help="table videoid,duration: seconds to keep of a movie")
-    add("--backend", choices=("auto", "decord", "pyav"), default="auto", help="decoder")
-    add("--accelerator", choices=("auto", "cpu", "cuda"), default="auto", help="where the backbone runs")
-    add("--npy", type=Path, metavar="DIR", help="also write <id>.npy (N, D) for each movie there")
-    add("--json", action="store_true", help="print the summary as JSON")
-
-
-def main(args: argparse.Namespace) -> int:
-    """Run `kuleshov extract`; prints the summary and returns the exit status."""
-    videos, absent = _videos(args)
-    summary = extract(
-        args.weights,
-        videos,
-        args.output,
-        window=args.window,
-        stride=args.stride,
-        dtype=args.dtype,
-        batch_size=args.batch_size,
-        devices=args.devices,
-        threads=args.threads,
-        durations=args.durations,
-        backend=args.backend,
-        accelerator=args.accelerator,
-        absent=absent,
-    )
-    if args.npy is not None:
-        from kuleshov.features.event_store import EventStore
-        from kuleshov.features.npy import export_npy
-
-        export_npy(EventStore(args.output), args.npy)
-    for failure in summary.missing[:SHOWN_REASONS]:
-        print(f"left out {failure['id']}: {failure['reason']}", file=sys.stderr)
-    if len(summary.missing) > SHOWN_REASONS:
-        print(f"and {len(summary.missing) - SHOWN_REASONS} more, see manifest.json", file=sys.stderr)
-    if args.json:
-        print(json.dumps(asdict(summary)))
-    else:
-        print(f"{summary.events} events of {summary.movies} of {summary.of} movies in {args.output}")
-    return 0
-
-
-def _videos(args: argparse.Namespace) -> tuple[list[Video], list[str]]:
-    if args.videos:
-        from kuleshov.datasets.folder import find_videos
-
-        return find_videos(args.videos), []
-    if args.root is None:
-        raise UsageError(f"--data {args.data} needs --root: name the data set's folder")
-    from kuleshov.features.dataset_videos import dataset_videos
-
-    return dataset_videos(args.data, args.root)

@@ -3,13 +3,13 @@
 import queue
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from kuleshov.core.errors import KuleshovError, VideoError
-from kuleshov.features.event_store_format import event_count
+from kuleshov.features.store_index import event_count
 from kuleshov.video.clip_format import ClipFormat
 from kuleshov.video.reader import Backend, VideoReader
 from kuleshov.video.video_file import Video
@@ -48,16 +48,6 @@ class Unreadable:
     reason: str
 
 
-class Clips(Protocol):
-    """What `decode_movies` needs of a source of frames; `VideoReader` is one."""
-
-    def stream(self, path, windows, short_side=None) -> Iterator[tuple[int, np.ndarray]]:
-        """See `VideoReader.stream`."""
-
-    def probe(self, path):
-        """See `VideoReader.probe`."""
-
-
 def window_times(video: Video, event: int, grid: Grid, clip: ClipFormat) -> np.ndarray:
     """Seconds (T,) of a clip's frames, centered in the event and kept inside the video's span.
 
@@ -71,7 +61,7 @@ def window_times(video: Video, event: int, grid: Grid, clip: ClipFormat) -> np.n
     return np.clip(times, begin, last)
 
 
-def movie_clips(video: Video, grid: Grid, clip: ClipFormat, reader: Clips) -> Iterator[MovieClip]:
+def movie_clips(video: Video, grid: Grid, clip: ClipFormat, reader: VideoReader) -> Iterator[MovieClip]:
     """All events of one movie in one pass over the file; only open windows are in memory.
 
     Raises:
@@ -108,7 +98,7 @@ def decode_movies(
     waiting: queue.SimpleQueue[Video] = queue.SimpleQueue()
     for video in videos:
         waiting.put(video)
-    ready: queue.Queue[MovieClip | Unreadable | BaseException | None] = queue.Queue(ahead)
+    ready: queue.Queue[MovieClip | Unreadable | Exception | None] = queue.Queue(ahead)
     stop = threading.Event()
     workers = [
         threading.Thread(target=_work, args=(waiting, ready, stop, grid, clip, VideoReader(backend)), daemon=True)
@@ -122,17 +112,18 @@ def decode_movies(
             item = ready.get()
             if item is None:
                 running -= 1
-            elif isinstance(item, BaseException):
+            elif isinstance(item, Exception):
                 raise item
             else:
                 yield item
     finally:
         stop.set()
         while any(worker.is_alive() for worker in workers):
-            _drain(ready)
+            with suppress(queue.Empty):  # a thread that is putting can end
+                ready.get(timeout=0.05)
 
 
-def _work(waiting, ready, stop, grid: Grid, clip: ClipFormat, reader: Clips) -> None:
+def _work(waiting, ready, stop, grid: Grid, clip: ClipFormat, reader: VideoReader) -> None:
     """One thread: take movies until none is left; every outcome, also an error, goes through `ready`."""
     while not stop.is_set():
         try:
@@ -150,11 +141,3 @@ def _work(waiting, ready, stop, grid: Grid, clip: ClipFormat, reader: Clips) -> 
             ready.put(error)
             break
     ready.put(None)
-
-
-def _drain(ready: queue.Queue) -> None:
-    """Take what waits, so that a thread that is putting can end."""
-    try:
-        ready.get(timeout=0.05)
-    except queue.Empty:
-        return

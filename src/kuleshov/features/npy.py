@@ -3,58 +3,62 @@
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from kuleshov.core.errors import FormatError, MissingDataError
-from kuleshov.core.files import code_version, write_through
-from kuleshov.features.event_store import EventStore
-from kuleshov.features.event_store_format import Dtype, Index
-from kuleshov.features.event_store_writer import StoreWriter
+from kuleshov.core.errors import FormatError, MissingDataError, UsageError
+from kuleshov.core.files import write_through
+from kuleshov.features.store_index import Dtype, Summary
 
 VIDSITU_SUFFIX = "_feats"
 
 
-def import_npy(
-    folder: str | Path,
-    output: str | Path,
-    window: float,
-    stride: float,
+def import_features(
+    folder: Path,
+    output: Path,
+    vidsitu: bool = False,
+    stride: float | None = None,
+    window: float = 2.0,
     start: float = 0.0,
     suffix: str = "",
     dtype: Dtype = "fp32",
-) -> Index:
-    """Make a store of a folder of `<id><suffix>.npy` files, each (N, D).
+) -> Summary:
+    """Make an event store of a folder of `<id><suffix>.npy` files, each (N, D); run again, it goes on.
 
     The files do not say when their events are: the time grid has to be given.
 
     Args:
         folder: where the files are.
-        output: the store's folder.
-        window: seconds of an event (VidSitu: 2).
-        stride: seconds between the beginnings of two events (VidSitu: 2).
+        output: folder of the event store.
+        vidsitu: files are <segment>_feats.npy, five events, one in two seconds.
+        stride: seconds between the beginnings of two events.
+        window: seconds of an event.
         start: second at which the first event begins.
-        suffix: what follows the movie's id in the name, `_feats` for VidSitu.
+        suffix: what follows the movie's id in a file's name, before .npy.
         dtype: precision on disk.
 
     Raises:
+        UsageError: no stride for files that do not imply it.
         MissingDataError: no such files.
         FormatError: a file that is not a plain (N, D) array of numbers, or of another width than the first.
     """
-    paths = sorted(Path(folder).glob(f"*{suffix}.npy"))
+    from kuleshov.features.store_writer import StoreWriter
+
+    if vidsitu:
+        stride, suffix = stride or 2.0, suffix or VIDSITU_SUFFIX
+    if stride is None:
+        raise UsageError(".npy files do not say when their events are: give --stride SECONDS, or --vidsitu")
+    paths = {path.name.removesuffix(f"{suffix}.npy"): path for path in sorted(Path(folder).glob(f"*{suffix}.npy"))}
     if not paths:
         raise MissingDataError(f"*{suffix}.npy files", Path(folder).absolute(), "check the folder and suffix")
-    width = read_npy(paths[0]).shape[1]
-    writer = StoreWriter(output, width, window, stride, dtype, {"backbone": None, "imported": str(folder)})
-    for path in paths:
-        movie_id = path.name.removesuffix(f"{suffix}.npy")
-        if movie_id in writer.done:
-            continue
-        array = read_npy(path)
-        if array.shape[1] != width:
-            raise FormatError(path, f"has width {array.shape[1]}, {paths[0].name} has {width}")
-        writer.add(movie_id, torch.from_numpy(array.astype(np.float32)), start)
-    count = len(writer.done)
-    return writer.finish({"movies": count, "of": count, "missing": [], "code_version": code_version()})
+    first = next(iter(paths.values()))
+    width = read_npy(first).shape[1]
+    settings = {"backbone": None, "imported": str(folder)}
+    with StoreWriter(output, width, window, stride, dtype, settings) as writer:
+        for movie_id in writer.begin(paths):
+            array = read_npy(paths[movie_id])
+            if array.shape[1] != width:
+                raise FormatError(paths[movie_id], f"has width {array.shape[1]}, {first.name} has {width}")
+            writer.add(movie_id, array.astype(np.float32), start)
+        return Summary.of_store(output, writer.finish())
 
 
 def read_npy(path: Path) -> np.ndarray:
@@ -72,24 +76,25 @@ def read_npy(path: Path) -> np.ndarray:
     return array
 
 
-def export_npy(store: EventStore, folder: str | Path, suffix: str = "") -> int:
-    """Write every movie's features as float32 `<id><suffix>.npy` (N, D); returns how many."""
-    for movie_id in store.movie_ids:
-        _write(Path(folder) / f"{movie_id}{suffix}.npy", store.events(movie_id).numpy())
-    return len(store)
+def export_features(store: Path, output: Path, vidsitu: bool = False) -> Summary:
+    """Write an event store as float32 `.npy` files, `<id>.npy` (N, D) for each movie.
+
+    Args:
+        store: folder of the event store.
+        output: folder of the .npy files.
+        vidsitu: five events of each segment, one in two seconds, as <segment>_feats.npy.
+    """
+    from kuleshov.features.event_store import EventStore
+
+    events, suffix, rows = EventStore(store), VIDSITU_SUFFIX if vidsitu else "", 0
+    for movie_id in events:
+        array = (events.segment(movie_id) if vidsitu else events.events(movie_id)).numpy()
+        write_through(Path(output) / f"{movie_id}{suffix}.npy", lambda path, array=array: _save(path, array))
+        rows += len(array)
+    return Summary(str(output), events.kind, rows, len(events), len(events), [])
 
 
-def export_vidsitu(store: EventStore, folder: str | Path, n: int = 5, stride_s: float = 2.0) -> int:
-    """Write every segment as VidSitu's `<segment>_feats.npy`, float32 (n, D) on its grid; returns how many."""
-    for movie_id in store.movie_ids:
-        features = store.segment(movie_id, n, stride_s)
-        _write(Path(folder) / f"{movie_id}{VIDSITU_SUFFIX}.npy", features.numpy())
-    return len(store)
-
-
-def _write(path: Path, array: np.ndarray) -> None:
-    def fill(temporary: Path) -> None:
-        with temporary.open("wb") as file:
-            np.save(file, array)
-
-    write_through(path, fill)
+def _save(path: Path, array: np.ndarray) -> None:
+    # given a name, np.save adds its own ending
+    with path.open("wb") as file:
+        np.save(file, array)

@@ -1,22 +1,20 @@
-"""Boxes on tracks from videos alone, by ultralytics' detectors and ByteTrack, an optional extra.
+"""Boxes on tracks from videos alone, by ultralytics' detectors and ByteTrack, an optional extra (AGPL-3.0).
 
-The package (AGPL-3.0) and its weights are not installed or downloaded unless a user does so; it is used through
-its documented `YOLO(weights).track(frame, persist=...)`, and has been tried with a stand-in of that interface
-only.
+Neither the package nor its weights are downloaded unless a user does so; it is used through its documented
+`YOLO(weights).track(frame, persist=...)`, and has been tried with a stand-in of that interface only.
 """
 
 import csv
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from kuleshov.core.errors import KuleshovError, MissingDataError, VideoError
 from kuleshov.core.files import write_atomic
-from kuleshov.features.instance_sources import COLUMNS
+from kuleshov.features.instances import BOX_COLUMNS
+from kuleshov.features.store_index import Summary
 from kuleshov.video.reader import VideoReader
 from kuleshov.video.video_file import Video
 
@@ -33,8 +31,7 @@ class Tracker:
         classes: class ids of the weights to keep.
 
     Raises:
-        KuleshovError: ultralytics is not installed.
-        MissingDataError: no such file of weights; none is downloaded.
+        KuleshovError: ultralytics is not installed, or there is no such file of weights; none is downloaded.
     """
 
     def __init__(self, weights: str | Path, rate: int = 8, classes: Sequence[int] = (PERSON,)) -> None:
@@ -43,9 +40,8 @@ class Tracker:
         try:
             from ultralytics import YOLO
         except ImportError as error:
-            raise KuleshovError(
-                f"boxes from videos need the package ultralytics: pip install 'kuleshov[detector]' ({error})"
-            ) from error
+            hint = "pip install 'kuleshov[detector]'"
+            raise KuleshovError(f"boxes from videos need the package ultralytics: {hint} ({error})") from error
         if not Path(weights).is_file():
             raise MissingDataError("detector weights", Path(weights).absolute(), "check --detector")
         self.model = YOLO(str(weights))
@@ -61,55 +57,38 @@ class Tracker:
         times = (np.arange(seconds * self.rate) + 0.5) / self.rate
         for number, frames in self.reader.stream(path, ([time] for time in times)):
             # blue first, as OpenCV has it; the first frame of a video forgets the tracks of the one before
-            found = self.model.track(
-                np.ascontiguousarray(frames[0, :, :, ::-1]),
-                persist=number > 0,
-                tracker="bytetrack.yaml",
-                classes=self.classes,
-                verbose=False,
-            )[0].boxes
+            image = np.ascontiguousarray(frames[0, :, :, ::-1])
+            options = {"tracker": "bytetrack.yaml", "classes": self.classes, "verbose": False}
+            found = self.model.track(image, persist=number > 0, **options)[0].boxes
             second, frame = divmod(number, self.rate)
             # no track is sure of anything yet
             if frame == self.rate // 2 and found is not None and found.id is not None:
-                yield from rows_of(second, array(found.xyxy), array(found.id), array(found.conf))
+                columns = (found.xyxy.tolist(), found.id.tolist(), found.conf.tolist())
+                for (x1, y1, x2, y2), track, score in zip(*columns, strict=True):
+                    if x2 > x1 and y2 > y1:
+                        yield second, x1, y1, x2, y2, int(track), score
 
 
-def array(values: Any) -> NDArray:
-    """A tensor on any device, or anything like an array, as float64."""
-    return np.asarray(values.cpu() if hasattr(values, "cpu") else values, dtype=np.float64)
-
-
-def rows_of(second: int, boxes: NDArray, tracks: NDArray, scores: NDArray) -> Iterator[Row]:
-    """Rows of one frame's boxes (n, 4) that have an area."""
-    for (x1, y1, x2, y2), track, score in zip(boxes.tolist(), tracks, scores, strict=True):
-        if x2 > x1 and y2 > y1:
-            yield second, x1, y1, x2, y2, int(track), float(score)
-
-
-def write_boxes(videos: Sequence[Video], tracker: Tracker, output: str | Path) -> dict[str, Any]:
-    """Write the CSV that `instance_sources.read_boxes` reads.
-
-    Returns:
-        `movies` with boxes, `of`, and {"id", "reason"} of each that is `missing`.
+def write_boxes(videos: Sequence[Video], tracker: Tracker, output: str | Path) -> Summary:
+    """Write the CSV that `instances.read_boxes` reads.
 
     Raises:
         KuleshovError: nobody was found in any video.
     """
-    text, missing, found = io.StringIO(), [], 0
+    text, missing, count = io.StringIO(), [], 0
     lines = csv.writer(text, lineterminator="\n")
-    lines.writerow((*COLUMNS, "score"))
+    lines.writerow((*BOX_COLUMNS, "score"))
     for video in videos:
         try:
-            rows = list(tracker(video.path))
+            rows, reason = list(tracker(video.path)), "nobody was found"
         except VideoError as error:
-            missing.append({"id": video.id, "reason": error.reason})
-            continue
+            rows, reason = [], error.reason
         if not rows:
-            missing.append({"id": video.id, "reason": "nobody was found"})
+            missing.append({"id": video.id, "reason": reason})
         for second, *box, track, score in rows:
             lines.writerow((video.id, second, *(f"{side:.1f}" for side in box), track, f"{score:.3f}"))
-        found += bool(rows)
-    if not found:
+        count += len(rows)
+    if not count:
         raise KuleshovError(f"no boxes in any of {len(videos)} videos: check the detector and the videos")
     write_atomic(output, text.getvalue())
-    return {"source": "detector", "movies": found, "of": len(videos), "missing": missing}
+    return Summary(str(output), "boxes", count, len(videos) - len(missing), len(videos), missing)

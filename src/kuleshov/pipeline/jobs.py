@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -28,32 +29,30 @@ class Running:
     @property
     def code(self) -> int | None:
         """Exit code, None while it runs."""
-        if isinstance(self.process, subprocess.Popen):
-            return self.process.poll()
-        return self.process.exitcode
+        return self.process.poll() if isinstance(self.process, subprocess.Popen) else self.process.exitcode
 
     def kill(self) -> None:
         """Kill the process and all that it started."""
         pid = self.process.pid
-        if pid is not None and self.code is None:
-            kill_group(pid)
+        if pid is None or self.code is not None:
+            return
+        try:
+            os.killpg(pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            # between fork and setsid the job has no group of its own yet
+            self.process.kill()
 
     def last_line(self) -> str:
         """The log's last line that is not blank."""
-        lines = tail(self.log, 1)
-        return lines[-1] if lines else ""
+        return "".join(tail(self.log, 1))
 
-
-def kill_group(pid: int) -> None:
-    """Kill a process and its group, where it still leads one."""
-    try:
-        os.killpg(pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        # between fork and setsid the job has no group of its own yet
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
+    def failure(self, name: str) -> KuleshovError:
+        """The error for a job that failed: its own error or its last lines, and its log's path."""
+        lines = tail(self.log, 12)
+        reason = next((line.removeprefix("error: ") for line in reversed(lines) if line.startswith("error: ")), "")
+        if not reason:
+            print(*(f"    {line}" for line in lines), sep="\n", file=sys.stderr)
+        return KuleshovError(f"{name} failed: {reason or f'exit code {self.code}'} (log: {self.log})")
 
 
 def tail(path: Path, count: int) -> list[str]:
@@ -61,55 +60,43 @@ def tail(path: Path, count: int) -> list[str]:
     if not path.is_file():
         return []
     with path.open("rb") as file:
-        file.seek(0, os.SEEK_END)
-        file.seek(max(0, file.tell() - 16_384))
+        file.seek(max(0, path.stat().st_size - 16_384))
         text = file.read().decode("utf-8", errors="replace")
     return [line.rstrip() for line in text.replace("\r", "\n").split("\n") if line.strip()][-count:]
 
 
-class Launcher:
-    """Starts jobs: forked from a server that has imported everything once, or as fresh interpreters.
+def start_forked(words: Sequence[str], log: Path, threads: int, preload: Sequence[str]) -> Running:
+    """Start `kuleshov WORDS`, forked from a server that has imported the modules `preload` once.
 
-    Args:
-        threads: compute threads of each job.
-        fresh: start a fresh interpreter per job, as DDP's own launcher needs (it repeats the command line).
-        environment: variables added in a fresh interpreter.
+    Importing torch, Lightning and a task takes about five seconds of processor time, longer than many a job.
     """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(preload))
+    process = context.Process(target=_job, args=(tuple(words), str(log), threads))
+    process.start()
+    return Running(process, log, time.monotonic())
 
-    def __init__(self, threads: int, fresh: bool, environment: dict[str, str] | None = None) -> None:
-        self._threads, self._fresh, self._environment = threads, fresh, environment or {}
 
-    def start(self, words: tuple[str, ...], log: Path) -> Running:
-        """Start `kuleshov WORDS` with its output in `log`."""
-        log.parent.mkdir(parents=True, exist_ok=True)
-        if self._fresh:
-            return Running(self._interpreter(words, log), log, time.monotonic())
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["kuleshov.pipeline.preload"])
-        process = context.Process(target=_job, args=(words, str(log), self._threads))
-        process.start()
-        return Running(process, log, time.monotonic())
-
-    def _interpreter(self, words: tuple[str, ...], log: Path) -> subprocess.Popen:
-        environment = {**os.environ, "OMP_NUM_THREADS": str(self._threads), **self._environment}
-        environment[RUNNER] = str(os.getpid())
-        with log.open("ab") as file:
-            return subprocess.Popen(
-                [sys.executable, "-m", "kuleshov", *words],
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                start_new_session=True,
-            )
+def start_interpreter(words: Sequence[str], log: Path, threads: int, environment: Mapping[str, str]) -> Running:
+    """Start `kuleshov WORDS` in a fresh interpreter, as DDP's launcher needs, which repeats the command line."""
+    environment = {**environment, "OMP_NUM_THREADS": str(threads), RUNNER: str(os.getpid())}
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "kuleshov", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+    return Running(process, log, time.monotonic())
 
 
 def _job(words: tuple[str, ...], log: str, threads: int) -> None:
     os.setsid()
     parent = multiprocessing.parent_process()
-    sentinel = parent.sentinel if parent is not None else None
-    if sentinel is not None:
-        threading.Thread(target=_die_with, args=(sentinel,), daemon=True).start()
+    if parent is not None:
+        threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
     with open(log, "ab", buffering=0) as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())
@@ -138,13 +125,3 @@ def watch_runner() -> None:
         os.killpg(0, signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def failure(running: Running, name: str) -> KuleshovError:
-    """The error for a job that failed: its last lines and its log's path."""
-    lines = tail(running.log, 12)
-    said = next((line for line in reversed(lines) if line.startswith("error: ")), "")
-    detail = said.removeprefix("error: ") or f"exit code {running.code}"
-    if not said:
-        print(*(f"    {line}" for line in lines), sep="\n", file=sys.stderr)
-    return KuleshovError(f"{name} failed: {detail} (log: {running.log})")

@@ -1,8 +1,10 @@
-"""The machine a runner finds itself on: cores, devices, and launchers such as torchrun and SLURM."""
+"""The machine that a runner works on: cores, devices, and launchers such as torchrun and SLURM."""
 
 import os
 import shutil
 from dataclasses import dataclass
+
+RANKS = ("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS")  # what launchers tell their processes
 
 
 @dataclass(frozen=True)
@@ -12,29 +14,38 @@ class Launch:
     Attributes:
         rank: this process's rank among those that an outer launcher started; 0 without one.
         outer: whether torchrun or SLURM started one process a rank.
-        devices: devices a node.
+        devices: devices a node; None leaves it to the configuration.
         nodes: number of nodes.
     """
 
     rank: int
     outer: bool
-    devices: int
+    devices: int | None
     nodes: int
 
-    @property
-    def distributed(self) -> bool:
-        """Whether a fit has more than one rank."""
-        return self.devices * self.nodes > 1
+    def ranks(self, configured: int) -> int:
+        """Number of processes that train together, where the configuration asks for `configured` devices."""
+        return (self.devices or configured) * self.nodes
 
-    def job_environment(self, number: int) -> dict[str, str]:
-        """Variables for the `number`-th fit: a port of its own, as an outer store serves one only."""
-        if not self.outer or "MASTER_PORT" not in os.environ:
-            return {}
-        port = int(os.environ["MASTER_PORT"]) + 1 + number
-        return {"MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "False"}
+    def environment(self, fit: int | None) -> dict[str, str]:
+        """A job's environment variables.
+
+        Args:
+            fit: number of the fit: each takes a port of its own, as an outer launcher's store serves one only. None
+                for other jobs, which run on rank 0 alone.
+        """
+        environment = dict(os.environ)
+        if not self.outer:
+            return environment
+        if fit is None:
+            return {name: value for name, value in environment.items() if name not in RANKS}
+        if "MASTER_PORT" in environment:
+            port = str(int(environment["MASTER_PORT"]) + 1 + fit)
+            environment |= {"MASTER_PORT": port, "TORCHELASTIC_USE_AGENT_STORE": "False"}
+        return environment
 
 
-def detect(devices: int, nodes: int) -> Launch:
+def detect(devices: int | None, nodes: int) -> Launch:
     """Read torchrun's or SLURM's environment; `devices` and `nodes` hold where there is neither."""
     env = os.environ
     if int(env.get("WORLD_SIZE", "1")) > 1 and "RANK" in env:

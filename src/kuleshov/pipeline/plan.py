@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
-from kuleshov.core.errors import KuleshovError, MissingDataError
+from kuleshov.core.errors import KuleshovError, MissingDataError, nearest
 from kuleshov.core.files import read_json, sha256_file, sha256_json
-from kuleshov.pipeline.sources import data_root
-from kuleshov.pipeline.stages import SCALES, Need, Stage, load_stage, nearest
+from kuleshov.datasets.registry import data_set
+from kuleshov.pipeline.stages import SCALES, Arguments, Need, Stage, find_file, load_stage
 
 BACKBONE = "pretrain-backbone"
 DONE = "stage.json"
@@ -19,22 +19,14 @@ JOB_DONE = "job.json"
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for.
+    """What the user asked for: the arguments of `kuleshov run`, where empty ones take the stage's first.
 
     Attributes:
-        stage: the stage's name.
-        project: folder with stages/ and configs/.
-        data: data set, empty for the stage's default.
-        scale: demo, gpu or paper.
-        method: empty for the stage's default.
-        tasks: empty for the stage's default.
-        seeds: how many seeds the seeded stages run with.
+        project: folder with stages/ and configs/; what it lacks is taken from the checkout.
         root: folder of the data sets; None takes the generated world, or `data/` at paper scale. For the
             data set `folder` it is that folder, and does not hold for the stages that need other data.
         weights: a backbone's weights: a stage that pretrains one starts from them, for all others they stand
             in place of the stage pretrain-backbone's.
-        runs: folder of the runs.
-        world_seed: seed of the generated world.
         overrides: extra arguments of the last stage.
     """
 
@@ -54,14 +46,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Job:
-    """One process of a stage.
+    """One process of a stage, which makes one row of a table for one task with one seed.
 
     Attributes:
         name: unique in the stage; its folder is `<run>/<name>`, or the run folder where a stage has one job.
-        folder: where it writes.
-        row: the table's row.
-        task: the task.
-        seed: the training's seed.
         words: command line after `kuleshov`.
     """
 
@@ -83,12 +71,7 @@ class Planned:
     """A stage with everything resolved.
 
     Attributes:
-        stage: its definition.
-        data: data set.
-        fingerprint: 64 hex digits over the resolved configuration and those of what it needs.
-        resolved: what the fingerprint covers.
-        folder: the run folder.
-        jobs: its processes.
+        fingerprint: 64 hex digits over `resolved`: the configuration, and the fingerprints of what it needs.
         needs: name -> plan of what it needs.
         takes_weights: whether it reads the weights that the user gave.
         stale: why an earlier run of the same stage does not count; empty where there is none.
@@ -109,14 +92,18 @@ class Planned:
         """Whether all its jobs have finished and the stage was closed."""
         return (self.folder / DONE).is_file() and all(job.done for job in self.jobs)
 
+    @property
+    def devices(self) -> int:
+        """Devices that its configuration asks for, 1 where it names no number."""
+        asked = [config.get("trainer", {}).get("devices") for config in self.resolved["configs"]]
+        asked.append(self.resolved["arguments"].get("trainer.devices"))
+        last = [value for value in asked if value is not None][-1:]
+        return int(last[0]) if last and str(last[0]).isdigit() else 1
+
     def order(self) -> list["Planned"]:
         """This stage after all it needs, each once."""
-        ordered: dict[str, Planned] = {}
-        for need in self.needs.values():
-            for planned in need.order():
-                ordered.setdefault(str(planned.folder), planned)
-        ordered.setdefault(str(self.folder), self)
-        return list(ordered.values())
+        needed = [planned for need in self.needs.values() for planned in need.order()]
+        return list({planned.folder: planned for planned in [*needed, self]}.values())
 
 
 def make_plan(request: Request) -> Planned:
@@ -148,21 +135,18 @@ def _plan(request: Request, known: dict[tuple, Planned], above: tuple[str, ...])
     uses_world = request.root is None and request.scale != "paper"
     if data and not uses_world:
         # the data set that was asked for is missed before those that it needs
-        data_root(data, request.root, None)
+        data_set(data).locate(request.root)
     needs = {}
     for name, need in _needs(stage, method, request.scale, uses_world).items():
         if need.stage == BACKBONE and request.weights is not None:
             continue
-        wanted = {"stage": need.stage, "data": need.data.format(data=data), "method": need.method}
-        below = replace(request, **wanted, root=_root(request.root, data, wanted["data"]), tasks=(), overrides=())
+        wanted = need.data.format(data=data)
+        # a folder of videos holds no other data set
+        root = None if data == "folder" != wanted else request.root
+        below = replace(request, stage=need.stage, data=wanted, method=need.method, root=root, tasks=(), overrides=())
         needs[name] = _plan(below, known, (*above, stage.name))
     known[key] = planned = _resolve(request, stage, data, method, needs)
     return planned
-
-
-def _root(root: Path | None, data: str, needed: str) -> Path | None:
-    """The root for a need: a folder of videos holds no other data set."""
-    return None if data == "folder" != needed else root
 
 
 def _given(request: Request, stage: Stage) -> dict[str, str]:
@@ -172,9 +156,8 @@ def _given(request: Request, stage: Stage) -> dict[str, str]:
     if request.weights is None or not names:
         return {}
     if not request.weights.is_file():
-        raise MissingDataError(
-            "backbone weights", request.weights.absolute(), "`kuleshov import-weights` converts other files"
-        )
+        how = "`kuleshov import-weights` converts other files"
+        raise MissingDataError("backbone weights", request.weights.absolute(), how)
     return dict.fromkeys(names, sha256_file(request.weights))
 
 
@@ -200,17 +183,19 @@ def _choose(what: str, stage: Stage, asked: str, known: tuple[str, ...]) -> str:
 
 def _resolve(request: Request, stage: Stage, data: str, method: str, needs: dict[str, Planned]) -> Planned:
     values = {"data": data, "method": method, "scale": request.scale, "world_seed": str(request.world_seed)}
+    if stage.scales and request.scale not in stage.scales:
+        raise KuleshovError(f"stage {stage.name} has no scale {request.scale} (known: {', '.join(stage.scales)})")
     arguments = {**stage.arguments, **stage.data.get(data, {}), **stage.scales.get(request.scale, {})}
     arguments |= dict(request.overrides)
     world = needs["world"].folder / "world" if "world" in needs else None
-    root = data_root(data, request.root, world) if data else None
+    root = data_set(data).locate(request.root, world) if data else None
     configs = config_files(stage, request.project, method, data, request.scale)
     given = _given(request, stage)
     rows = stage.method_rows.get(method, stage.rows)
     resolved = {
         "stage": stage.name,
         "command": stage.command,
-        "configs": [yaml.safe_load(path.read_text(encoding="utf-8")) for path in configs],
+        "configs": [yaml.safe_load(path.read_text(encoding="utf-8")) or {} for path in configs],
         "arguments": dict(arguments),
         "rows": rows,
         "values": dict(values),
@@ -230,23 +215,27 @@ def _resolve(request: Request, stage: Stage, data: str, method: str, needs: dict
 
 
 def config_files(stage: Stage, project: Path, method: str, data: str, scale: str) -> list[Path]:
-    """The stage's YAML files in order; the first must exist, overlays may be absent.
+    """The stage's YAML files in order, those that depend on the data set where they are there.
 
     Raises:
-        KuleshovError: the base file is absent.
+        KuleshovError: another one is not there, such as the one of this scale.
     """
-    paths = [project / name.format(method=method, data=data, scale=scale) for name in stage.configs]
-    if paths and not paths[0].is_file():
-        raise KuleshovError(f"stage {stage.name} needs {paths[0]}, which is not there")
-    return [path for path in paths if path.is_file()]
+    found = []
+    for name in stage.configs:
+        relative = name.format(method=method, data=data, scale=scale)
+        path = find_file(relative, project)
+        if path is None and "{data}" not in name:
+            at = f" at scale {scale}" if "{scale}" in name else ""
+            raise KuleshovError(f"stage {stage.name} cannot run{at}: {project / relative} is not there")
+        found += [path] if path is not None else []
+    return found
 
 
 def _handed_on(needs: dict[str, Planned]) -> dict[str, str]:
     values = {}
     for name, need in needs.items():
         values[name] = str(need.folder)
-        for output, path in need.stage.outputs.items():
-            values[f"{name}.{output}"] = str(need.folder / path)
+        values |= {f"{name}.{output}": str(need.folder / path) for output, path in need.stage.outputs.items()}
     return values
 
 
@@ -254,17 +243,16 @@ def _jobs(
     request: Request,
     stage: Stage,
     configs: list[Path],
-    arguments: dict[str, str],
-    rows: dict[str, dict[str, str]],
+    arguments: Arguments,
+    rows: dict[str, Arguments],
     values: dict[str, str],
     folder: Path,
 ) -> tuple[Job, ...]:
-    seeds = range(request.seeds) if stage.seeded else range(1)
     single = not (rows or stage.tasks or stage.seeded)
     jobs = []
     for task in _tasks(request, stage) or [""]:
         for row, extra in (rows or {"": {}}).items():
-            for seed in seeds:
+            for seed in range(request.seeds if stage.seeded else 1):
                 parts = [part for part in (task, row) if part] + ([f"seed{seed}"] if stage.seeded else [])
                 name = "-".join(parts) or stage.name
                 place = folder if single else folder / name
@@ -307,7 +295,7 @@ def _fill(stage: Stage, value: str, values: dict[str, str]) -> str:
 
 
 def why_stale(runs: Path, prefix: str, folder: Path, resolved: dict[str, Any]) -> str:
-    """Say what differs between this plan and the newest other run of the same stage; empty for none."""
+    """What differs between this plan and the newest other run of the same stage; empty for none."""
     if folder.exists():
         return ""
     done = [path for path in runs.glob(f"{prefix}-????????") if (path / DONE).is_file()]
@@ -317,8 +305,7 @@ def why_stale(runs: Path, prefix: str, folder: Path, resolved: dict[str, Any]) -
     if not others:
         return ""
     newest = max(others, key=lambda path: (path / DONE).stat().st_mtime)
-    before = _flat(others[newest])
-    now = _flat(json.loads(json.dumps(resolved)))
+    before, now = _flat(others[newest]), _flat(json.loads(json.dumps(resolved)))
     changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
     shown = ", ".join(f"{key}: {before.get(key)} -> {now.get(key)}" for key in changed[:3])
     more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
@@ -326,13 +313,10 @@ def why_stale(runs: Path, prefix: str, folder: Path, resolved: dict[str, Any]) -
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if isinstance(value, dict):
-        items = [(str(key), child) for key, child in value.items()]
-    elif isinstance(value, list):
-        items = [(str(index), child) for index, child in enumerate(value)]
-    else:
+    if not isinstance(value, (dict, list)):
         return {prefix: value}
+    items = value.items() if isinstance(value, dict) else enumerate(value)
     flat: dict[str, Any] = {}
     for key, child in items:
-        flat |= _flat(child, f"{prefix}.{key}" if prefix else key)
+        flat |= _flat(child, f"{prefix}.{key}" if prefix else str(key))
     return flat

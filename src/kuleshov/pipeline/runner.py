@@ -1,7 +1,5 @@
 """The stage runner: does what is not done yet, and stops at the first failure."""
 
-import fcntl
-import os
 import shutil
 import sys
 import time
@@ -9,18 +7,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from filelock import FileLock, Timeout
 from rich.console import Console
 
 from kuleshov.core.errors import KuleshovError
 from kuleshov.core.files import code_version, read_json, sha256_json, write_atomic, write_json
-from kuleshov.core.results import append_results, read_results
-from kuleshov.pipeline.jobs import Launcher, Running, failure
+from kuleshov.core.results import Result, append_results, read_results
+from kuleshov.pipeline.jobs import Running, start_forked, start_interpreter
 from kuleshov.pipeline.launch import Launch, cores, has_gpu
 from kuleshov.pipeline.plan import DONE, JOB_DONE, Job, Planned
 
 POLL_SECONDS = 0.1
 UNTRAINED = ("trivial", "ceiling", "human")  # rows that no job learned
+WITH_DEVICES = ("extract",)  # commands that take --devices
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Runner:
     jobs: int
     console: Console
     _fits: int = 0
+    _preload: tuple[str, ...] = ()
 
     def run(self, plan: Planned, force: bool = False) -> None:
         """Run every stage of the plan that is not done, in order.
@@ -48,6 +50,7 @@ class Runner:
         Raises:
             KuleshovError: a stage failed, or another runner works in its folder.
         """
+        self._preload = modules_of(plan)
         for planned in plan.order():
             again = force and planned is plan
             if self.launch.rank > 0:
@@ -72,10 +75,10 @@ class Runner:
             self.console.print(f"[green]done[/]  {planned.folder}  {time.monotonic() - started:.0f} s")
 
     def _work(self, planned: Planned, waiting: list[Job]) -> None:
-        fresh = self.launch.distributed
-        side_by_side = 1 if fresh else self.jobs or (1 if has_gpu() else cores())
+        ranks = self.launch.ranks(planned.devices)
+        side_by_side = 1 if ranks > 1 else self.jobs or (1 if has_gpu() else cores())
         side_by_side = max(1, min(side_by_side, len(waiting)))
-        threads = max(1, cores() // (self.launch.devices if fresh else side_by_side))
+        threads = max(1, cores() // max(side_by_side, ranks // self.launch.nodes))
         running: dict[str, tuple[Job, Running]] = {}
         queue = list(waiting)
         try:
@@ -94,24 +97,29 @@ class Runner:
     def _start(self, planned: Planned, job: Job, threads: int) -> Running:
         job.folder.mkdir(parents=True, exist_ok=True)
         (job.folder / "results.jsonl").unlink(missing_ok=True)
-        fresh, environment = self.launch.distributed, {}
-        words = job.words
-        if planned.stage.command == "fit":
-            words = (*words, *self._fit_words(job))
-            environment = self.launch.job_environment(self._fits)
-            self._fits += 1
-        elif planned.stage.command == "extract" and self.launch.distributed:
-            words = (*words, "--devices", str(self.launch.devices))
+        words, number = self._words(planned, job)
         write_atomic(job.folder / "command.txt", "kuleshov " + " ".join(words) + "\n")
-        return Launcher(threads, fresh, environment).start(words, job.folder / "log.txt")
+        log = job.folder / "log.txt"
+        if self.launch.outer or self.launch.ranks(planned.devices) > 1:
+            return start_interpreter(words, log, threads, self.launch.environment(number))
+        return start_forked(words, log, threads, self._preload)
 
-    def _fit_words(self, job: Job) -> list[str]:
-        words = []
-        if self.launch.distributed:
-            words += [f"--trainer.devices={self.launch.devices}", f"--trainer.num_nodes={self.launch.nodes}"]
-            words += ["--trainer.strategy=ddp"]
+    def _words(self, planned: Planned, job: Job) -> tuple[list[str], int | None]:
+        """A job's command line with devices and the checkpoint to go on from, and its number among the fits."""
+        words, devices, nodes = list(job.words), self.launch.devices, self.launch.nodes
+        if planned.stage.command != "fit":
+            if planned.stage.command in WITH_DEVICES and devices is not None:
+                words += ["--devices", str(devices)]
+            return words, None
+        number, self._fits = self._fits, self._fits + 1
+        if devices is not None:
+            words += [f"--trainer.devices={devices}"]
+        if nodes > 1:
+            words += [f"--trainer.num_nodes={nodes}"]
+        if devices is not None or nodes > 1:
+            words += [f"--trainer.strategy={'ddp' if self.launch.ranks(planned.devices) > 1 else 'auto'}"]
         last = job.folder / "checkpoints" / "last.ckpt"
-        return [*words, f"--ckpt_path={last}"] if last.is_file() else words
+        return words + ([f"--ckpt_path={last}"] if last.is_file() else []), number
 
     def _follow(self, planned: Planned) -> None:
         """On ranks that an outer launcher started beside rank 0: join its fits, wait for the rest."""
@@ -119,20 +127,26 @@ class Runner:
             if job.done:
                 continue
             if planned.stage.command == "fit":
-                running = self._join(planned, job)
+                words, number = self._words(planned, job)
+                threads = max(1, cores() // (self.launch.devices or 1))
+                job.folder.mkdir(parents=True, exist_ok=True)
+                log = job.folder / f"log-rank{self.launch.rank}.txt"
+                running = start_interpreter(words, log, threads, self.launch.environment(number))
                 while running.code is None:
                     time.sleep(POLL_SECONDS)
                 if running.code:
-                    raise failure(running, f"{planned.stage.name} on rank {self.launch.rank}")
+                    raise running.failure(f"{planned.stage.name} on rank {self.launch.rank}")
             while not job.done:
                 time.sleep(POLL_SECONDS)
 
-    def _join(self, planned: Planned, job: Job) -> Running:
-        environment = self.launch.job_environment(self._fits)
-        self._fits += 1
-        words = (*job.words, *self._fit_words(job))
-        log = job.folder / f"log-rank{self.launch.rank}.txt"
-        return Launcher(max(1, cores() // self.launch.devices), True, environment).start(words, log)
+
+def modules_of(plan: Planned) -> tuple[str, ...]:
+    """This package's modules whose classes the plan's configurations name, to be imported once for all jobs."""
+    found = {"kuleshov.training.lightning_cli"}
+    configs = [config for planned in plan.order() for config in planned.resolved["configs"]]
+    paths = [config.get(part, {}).get("class_path", "") for config in configs for part in ("model", "data")]
+    found |= {path.rpartition(".")[0] for path in paths if path.startswith("kuleshov.")}
+    return tuple(sorted(found))
 
 
 def _collect(planned: Planned, running: dict[str, tuple[Job, Running]]) -> None:
@@ -142,9 +156,9 @@ def _collect(planned: Planned, running: dict[str, tuple[Job, Running]]) -> None:
         del running[name]
         if process.code != 0:
             title = planned.stage.name if name == planned.stage.name else f"{planned.stage.name} {name}"
-            raise failure(process, title)
-        seconds = round(time.monotonic() - process.started, 2)
-        write_json(job.folder / JOB_DONE, {"words": list(job.words), "inputs": inputs(job), "seconds": seconds})
+            raise process.failure(title)
+        record = {"row": job.row, "task": job.task, "seed": job.seed, "words": list(job.words), "inputs": inputs(job)}
+        write_json(job.folder / JOB_DONE, {**record, "seconds": round(time.monotonic() - process.started, 2)})
 
 
 def _state(planned: Planned, running: dict[str, tuple[Job, Running]], finished: int) -> str:
@@ -155,45 +169,47 @@ def _state(planned: Planned, running: dict[str, tuple[Job, Running]], finished: 
 
 def inputs(job: Job) -> dict[str, str]:
     """Weights that a job was given: path -> sha256, from their manifests."""
-    found = {}
-    for word in job.words:
-        path = Path(word.split("=", 1)[-1])
-        if path.suffix == ".safetensors" and path.with_suffix(".json").is_file():
-            found[str(path)] = read_json(path.with_suffix(".json")).get("sha256", "")
-    return found
+    paths = [Path(word.split("=", 1)[-1]) for word in job.words if word.endswith(".safetensors")]
+    manifests = {path: path.with_suffix(".json") for path in paths}
+    return {str(path): read_json(file).get("sha256", "") for path, file in manifests.items() if file.is_file()}
 
 
 def close(planned: Planned, seconds: float) -> None:
     """Collect the jobs' results into the stage's, and write `stage.json` last."""
-    results = planned.folder / "results.jsonl"
-    lines = []
-    for job in planned.jobs:
-        source = job.folder / "results.jsonl"
-        if job.folder != planned.folder and source.is_file():
-            weights = sorted(read_json(job.folder / JOB_DONE)["inputs"].values())
-            stamp = {"config_sha256": planned.fingerprint}
-            stamp["weights_sha256"] = sha256_json(weights) if len(weights) > 1 else (weights or [None])[0]
-            for line in read_results(source):
-                # the stage's rows are finer than those that a module knows of itself
-                row = job.row if job.row and line.row not in UNTRAINED else line.row
-                seed = None if line.row in UNTRAINED else job.seed if planned.stage.seeded else line.seed
-                lines.append(replace(line, row=row, seed=seed, task=job.task or line.task, **stamp))
+    lines = [line for job in planned.jobs for line in _results(planned, job)]
     if lines:
+        results = planned.folder / "results.jsonl"
         results.unlink(missing_ok=True)
         append_results(results, dict.fromkeys(lines))
-    outputs = {name: str(planned.folder / path) for name, path in planned.stage.outputs.items()}
-    done = {
+    done: dict[str, Any] = {
         "stage": planned.stage.name,
         "data": planned.data,
         "fingerprint": planned.fingerprint,
         "resolved": planned.resolved,
         "needs": {name: str(need.folder) for name, need in planned.needs.items()},
-        "outputs": outputs,
+        "outputs": {name: str(planned.folder / path) for name, path in planned.stage.outputs.items()},
         "jobs": [job.name for job in planned.jobs],
         "seconds": round(seconds, 1),
         "code_version": code_version(),
     }
     write_json(planned.folder / DONE, done)
+
+
+def _results(planned: Planned, job: Job) -> list[Result]:
+    """A job's results with the row, seed and task that the stage gave it, and the digests of what it came from."""
+    source = job.folder / "results.jsonl"
+    if job.folder == planned.folder or not source.is_file():
+        return []
+    weights = sorted(read_json(job.folder / JOB_DONE)["inputs"].values())
+    digest = sha256_json(weights) if len(weights) > 1 else (weights or [None])[0]
+    lines = []
+    for line in read_results(source):
+        # the stage's rows are finer than those that a module knows of itself
+        row = job.row if job.row and line.row not in UNTRAINED else line.row
+        seed = None if line.row in UNTRAINED else job.seed if planned.stage.seeded else line.seed
+        task, stamp = job.task or line.task, planned.fingerprint
+        lines.append(replace(line, row=row, seed=seed, task=task, config_sha256=stamp, weights_sha256=digest))
+    return lines
 
 
 def clear(folder: Path) -> None:
@@ -210,19 +226,11 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         KuleshovError: another runner holds it.
     """
-    with (folder / ".lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            other = file.read().strip() or "unknown"
-            raise KuleshovError(
-                f"another runner (process {other}) works in {folder}: wait for it, or stop it"
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise KuleshovError(f"another runner works in {folder}: wait for it, or stop it") from None
 
 
 def console() -> Console:

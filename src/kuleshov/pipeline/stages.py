@@ -1,6 +1,8 @@
 """What a stage is: the YAML files of `stages/`, read and checked."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,10 @@ import yaml
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, nearest
 
 SCALES = ("demo", "gpu", "paper")
+CHECKOUT = Path(__file__).resolve().parents[3]
+JOINED = ("needs", "arguments", "scales")  # of a stage `like` another, these are added to the other's
+
+Arguments = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -17,7 +23,7 @@ class Need:
 
     Attributes:
         stage: its name.
-        data: the data set it runs on; `{data}` says the same as this stage's.
+        data: the data set it runs on; `{data}` is this stage's own.
         method: its method; empty for its default.
         scales: at which scales it is needed.
         methods: for which methods of this stage it is needed; all where none is named.
@@ -34,11 +40,16 @@ class Need:
 class Stage:
     """One step of the pipeline: it reads files and writes files.
 
+    A stage file has these fields, except `name`, and two more. `like: STAGE` takes the fields of another stage: those
+    of the file replace them, entries of `needs`, `arguments` and `scales` are added (a need of null is left out).
+    `grid:` (axis -> label -> arguments) makes a row of each combination, named by its labels joined with dashes.
+
     Attributes:
         name: the YAML file's name.
         summary: one line.
         command: the `kuleshov` subcommand that each of its jobs runs.
-        configs: YAML files of a `fit`, `{method}` and `{scale}` filled in; the first must exist.
+        configs: YAML files of a `fit`, with `{method}`, `{scale}` and `{data}`; all must be there, except those that
+            depend on `{data}`.
         data: accepted data sets -> extra arguments; the first is the default.
         methods: accepted methods; the first is the default.
         tasks: accepted tasks, a job each.
@@ -46,96 +57,128 @@ class Stage:
         needs: name -> stage whose outputs are read.
         arguments: argument -> value, with placeholders.
         starts_from: argument that takes the weights that the user gives, where the stage can start from them.
-        scales: scale -> extra arguments.
+        scales: scale -> extra arguments; where there are any, every scale that the stage can run at.
         rows: row of the table -> extra arguments, a job each.
         method_rows: method -> its rows, in place of `rows`.
         seeded: jobs repeat with each seed.
-        outputs: name -> path in the job's folder.
+        outputs: name -> path in the run's folder.
     """
 
     name: str
     summary: str
     command: str
     configs: tuple[str, ...] = ()
-    data: dict[str, dict[str, str]] = field(default_factory=dict)
+    data: dict[str, Arguments] = field(default_factory=dict)
     methods: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
     default_tasks: dict[str, list[str]] = field(default_factory=dict)
     needs: dict[str, Need] = field(default_factory=dict)
-    arguments: dict[str, str] = field(default_factory=dict)
+    arguments: Arguments = field(default_factory=dict)
     starts_from: str = ""
-    scales: dict[str, dict[str, str]] = field(default_factory=dict)
-    rows: dict[str, dict[str, str]] = field(default_factory=dict)
-    method_rows: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
+    scales: dict[str, Arguments] = field(default_factory=dict)
+    rows: dict[str, Arguments] = field(default_factory=dict)
+    method_rows: dict[str, dict[str, Arguments]] = field(default_factory=dict)
     seeded: bool = False
     outputs: dict[str, str] = field(default_factory=dict)
 
 
-def project_root() -> Path:
-    """The folder that holds `stages/` and `configs/`: the working directory, or the checkout.
+def find_project(stage: str, project: Path | None = None) -> tuple[str, Path]:
+    """The name of a stage, given by name or by its file's path, and the folder that holds its stages/ and configs/.
+
+    Args:
+        stage: a name, or the path of `FOLDER/stages/NAME.yaml`.
+        project: the folder, where the user names it; otherwise the working directory.
 
     Raises:
-        MissingDataError: neither has them.
+        KuleshovError: the path is no file in a folder `stages`, or the folder has no stages/.
     """
-    for root in (Path.cwd(), Path(__file__).resolve().parents[3]):
-        if (root / "stages").is_dir() and (root / "configs").is_dir():
-            return root
-    how = "run from a checkout of the project, which has stages/ and configs/"
-    raise MissingDataError("stages/ and configs/", Path.cwd(), how)
+    path = Path(stage)
+    if path.suffix == ".yaml":
+        if not path.is_file() or path.resolve().parent.name != "stages":
+            raise KuleshovError(f"no stage at {path.absolute()}: it has to be a file in a folder named stages/")
+        return path.stem, path.resolve().parents[1]
+    if project is not None and not (project / "stages").is_dir():
+        raise MissingDataError("stages/", project.absolute(), "name a folder that holds stages/ and configs/")
+    folder = (project or Path.cwd()).resolve()
+    if not any((place / "stages").is_dir() for place in (folder, CHECKOUT)):
+        raise MissingDataError("stages/ and configs/", folder, "run from a checkout of the project, which has them")
+    return stage, folder
 
 
-def stage_names(root: Path) -> list[str]:
-    """Names of the stages under `root`, sorted."""
-    return sorted(path.stem for path in (root / "stages").glob("*.yaml"))
+def find_file(relative: str, project: Path) -> Path | None:
+    """A file of a project, or else of this checkout; None where neither has it."""
+    return next((folder / relative for folder in (project, CHECKOUT) if (folder / relative).is_file()), None)
 
 
-def load_stage(name: str, root: Path) -> Stage:
-    """Read `stages/NAME.yaml`.
+def stage_names(project: Path) -> list[str]:
+    """Names of a project's stages and of this checkout's, sorted."""
+    return sorted({path.stem for folder in (project, CHECKOUT) for path in (folder / "stages").glob("*.yaml")})
+
+
+def load_stage(name: str, project: Path) -> Stage:
+    """Read `stages/NAME.yaml` of a project, or else of this checkout.
 
     Raises:
-        KuleshovError: no such stage; the nearest names are offered.
+        KuleshovError: no such stage; the nearest names are offered. Or stages that are `like` each other.
         FormatError: a field that a stage does not have, or one that it lacks.
     """
-    path = root / "stages" / f"{name}.yaml"
-    if not path.is_file():
-        raise KuleshovError(f"no stage {name!r}{nearest(name, stage_names(root))}")
-    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(raw, dict):
-        raise FormatError(path, "a stage is a mapping of fields")
-    known = {f.name for f in fields(Stage)} - {"name"}
-    for key in raw:
-        if key not in known:
-            raise FormatError(path, f"unknown field{nearest(key, known)}", field=str(key))
+    path, raw = _read(name, project, ())
     for key in ("summary", "command"):
         if key not in raw:
             raise FormatError(path, "is missing", field=key)
     return Stage(name=name, **{key: _typed(path, key, value) for key, value in raw.items()})
 
 
+def _read(name: str, project: Path, above: tuple[str, ...]) -> tuple[Path, dict[str, Any]]:
+    if name in above:
+        raise KuleshovError(f"stages are like each other in a circle: {' -> '.join((*above, name))}")
+    path = find_file(f"stages/{name}.yaml", project)
+    if path is None:
+        raise KuleshovError(f"no stage {name!r}{nearest(name, stage_names(project))}")
+    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(raw, dict):
+        raise FormatError(path, "a stage is a mapping of fields")
+    _check_fields(path, raw, {*(f.name for f in fields(Stage)), "like", "grid"} - {"name"})
+    if "grid" in raw:
+        raw["rows"] = {**raw.get("rows", {}), **_combinations(raw.pop("grid"))}
+    if "like" in raw:
+        other = _read(raw.pop("like"), project, (*above, name))[1]
+        raw = {**other, **raw, **{key: {**other.get(key, {}), **raw.get(key, {})} for key in JOINED}}
+    return path, raw
+
+
+def _combinations(grid: dict[str, dict[str, dict | None]]) -> dict[str, dict]:
+    rows = {}
+    for chosen in product(*(axis.items() for axis in grid.values())):
+        name = "-".join(str(label) for label, _ in chosen if label)
+        rows[name] = {key: value for _, arguments in chosen for key, value in (arguments or {}).items()}
+    return rows
+
+
+def _check_fields(path: Path, found: Iterable, known: set[str], record: str | None = None) -> None:
+    for key in found:
+        if key not in known:
+            raise FormatError(path, f"unknown field{nearest(str(key), known)}", record=record, field=str(key))
+
+
 def _typed(path: Path, key: str, value: Any) -> Any:
     if key == "needs":
-        return {name: _need(path, name, need) for name, need in value.items()}
+        return {name: _need(path, name, need) for name, need in value.items() if need is not None}
     if key in ("configs", "methods", "tasks"):
         return tuple(value)
     if key == "arguments":
-        return _strings(value)
+        return {name: _string(one) for name, one in value.items()}
     if key in ("data", "scales", "rows"):
-        return {name: _strings(arguments or {}) for name, arguments in value.items()}
+        return {name: _typed(path, "arguments", arguments or {}) for name, arguments in value.items()}
     if key == "method_rows":
         return {method: _typed(path, "rows", rows) for method, rows in value.items()}
     return value
 
 
 def _need(path: Path, name: str, need: dict) -> Need:
-    known = {f.name for f in fields(Need)}
-    for key in need:
-        if key not in known:
-            raise FormatError(path, f"unknown field{nearest(key, known)}", record=f"needs.{name}", field=key)
-    return Need(**{key: tuple(value) if isinstance(value, list) else value for key, value in need.items()})
-
-
-def _strings(arguments: dict) -> dict[str, str]:
-    return {key: _string(value) for key, value in arguments.items()}
+    _check_fields(path, need, {f.name for f in fields(Need)}, f"needs.{name}")
+    values: dict[str, Any] = {key: tuple(one) if isinstance(one, list) else one for key, one in need.items()}
+    return Need(**values)
 
 
 def _string(value: Any) -> str:

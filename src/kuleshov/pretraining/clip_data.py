@@ -14,8 +14,8 @@ from kuleshov.core.distributed import world_size
 from kuleshov.core.errors import KuleshovError
 from kuleshov.core.files import sha256_ids
 from kuleshov.core.results import global_seed
+from kuleshov.datasets.registry import data_set
 from kuleshov.pretraining.global_batch_sampler import GlobalBatchSampler
-from kuleshov.pretraining.video_lists import Kind, evenly, read_videos
 from kuleshov.video.augmentation import ClipAugmentation, crop_view, cvrl_views, modist_view
 from kuleshov.video.bad_files import BAD_FILES_FILE, BadFiles
 from kuleshov.video.clip_datasets import ClipDataset, LabeledClip, MotionInput, TwoClips, VisualMotionClips
@@ -23,7 +23,7 @@ from kuleshov.video.clip_format import ClipFormat
 from kuleshov.video.frame_source import FrameSource
 from kuleshov.video.optical_flow import MotionMemo, motion_path
 from kuleshov.video.reader import Backend
-from kuleshov.video.video_file import Video
+from kuleshov.video.video_file import Video, evenly
 
 log = logging.getLogger(__name__)
 Normalize = Literal["none", "kinetics"]
@@ -61,7 +61,7 @@ class PretrainingClips(pl.LightningDataModule):
     def __init__(
         self,
         videos: str,
-        kind: Kind = "kinetics",
+        kind: str = "kinetics",
         split: str = "train",
         video_root: str | None = None,
         probe_bank: str | None = None,
@@ -107,7 +107,7 @@ class PretrainingClips(pl.LightningDataModule):
         """Find the videos, once a process."""
         if self.train_clips is not None:
             return
-        self.videos, missing = read_videos(self.videos_at, self.kind, self.split, self.video_root)
+        self.videos, missing = data_set(self.kind).videos(self.videos_at, [self.split], self.video_root)
         if missing:
             log.warning("%d of %d videos are not on disk", len(missing), len(missing) + len(self.videos))
         self.probe = [self._probe_videos(listed) for listed in self.probe_lists if listed is not None]
@@ -122,7 +122,7 @@ class PretrainingClips(pl.LightningDataModule):
         self.train_clips = self.make(self.videos, self.source, self.bad_files)
 
     def _probe_videos(self, listed: str) -> list[Video]:
-        videos, _ = read_videos(listed, "kinetics", "val", self.video_root)
+        videos, _ = data_set("kinetics").videos(listed, ["val"], self.video_root)
         return evenly(videos, self.probe_limit)
 
     def set_epoch(self, epoch: int) -> None:

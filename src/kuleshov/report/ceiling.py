@@ -1,62 +1,58 @@
-"""The generated world's ceiling as lines of results."""
+"""`kuleshov ceiling`: the generated world's ceiling as lines of results."""
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from kuleshov.core.files import write_json
-from kuleshov.core.results import Result
-from kuleshov.datasets.vidsitu import VidSitu
-from kuleshov.tasks.evaluate_vidsitu import evaluate
-from kuleshov.tasks.verbs.offscreen import read_offscreen, split_accuracy
-
-SELECTION = "exact posteriors given the grammar and the events on screen"
+from kuleshov.core.results import Result, append_results
 
 
-def measure(root: Path, split: str = "valid", keep: Path | None = None) -> list[Result]:
-    """Score the perfect observer's verbs and relations by the benchmark's own code.
+@dataclass(frozen=True)
+class CeilingScores:
+    """Lines of results with row `ceiling`."""
+
+    results: list[Result]
+
+    def __str__(self) -> str:
+        return "\n".join(f"{r.task} {r.metric}: {r.value:.2f} (n {r.n} of {r.of})" for r in self.results)
+
+
+def ceiling_command(root: Path, output: Path, split: str = "valid", predictions: Path | None = None) -> CeilingScores:
+    """Score a perfect observer of the generated world: what no method can be expected to beat.
+
+    It knows the grammar and everything on screen, and of events off screen only what follows from their neighbors.
+    Lines with row=ceiling are appended to the results file, scored by the benchmark's own code.
 
     Args:
-        root: the world's folder.
-        split: a split whose labels are there.
-        keep: folder for its predictions (`verbs.json`, `relations.json`); a temporary one by default.
+        root: a generated world
+        output: results file (.jsonl) to append to
+        split: split to score
+        predictions: folder to write its predictions to, verbs.json and relations.json
 
     Raises:
         KuleshovError: no generated world there.
     """
-    from kuleshov.synthetic import oracle
+    from kuleshov.datasets.vidsitu import VidSitu
+    from kuleshov.synthetic.oracle import predict
+    from kuleshov.tasks.evaluate_vidsitu import evaluate_vidsitu
+    from kuleshov.tasks.verbs import read_offscreen, split_accuracy
 
     annotations = Path(root) / "vidsitu"
-    verbs, relations = oracle.predict(Path(root), split)
+    results: list[Result] = []
     with tempfile.TemporaryDirectory() as temporary:
-        folder = keep or Path(temporary)
-        found = []
-        for task, records in (("verbs", verbs), ("relations", relations)):
-            path = folder / f"{task}.json"
+        for task, records in zip(("verbs", "relations"), predict(Path(root), split), strict=True):
+            path = (predictions or Path(temporary)) / f"{task}.json"
             write_json(path, records)
-            found.append(evaluate(task, path, annotations, split))
-    results = [
-        _result(report, metric, value, report["n"]) for report in found for metric, value in report["metrics"].items()
-    ]
-    return results + _by_visibility(annotations, split, verbs, found[0])
-
-
-def _by_visibility(annotations: Path, split: str, verbs: list[dict], report: dict) -> list[Result]:
-    data = VidSitu(annotations)
-    names = data.segments(split)
-    predicted = {names[record["ann_idx"]]: record["pred_vbs_ev"] for record in verbs}
-    scores = split_accuracy(predicted, data.verbs(split), read_offscreen(annotations, None))
-    return [_result(report, metric, value, n) for metric, (value, n) in scores.items()]
-
-
-def _result(report: dict, metric: str, value: float, n: int) -> Result:
-    return Result(
-        metric=metric,
-        value=value,
-        task=report["task"],
-        split=report["split"],
-        n=n,
-        of=report["of"],
-        sample_ids_sha256=report["sample_ids_sha256"],
-        row="ceiling",
-        selection=SELECTION,
-    )
+            scores = evaluate_vidsitu(task, annotations, path, split)
+            found = {metric: (value, scores.n) for metric, value in scores.metrics.items()}
+            if task == "verbs":
+                data = VidSitu(annotations)
+                names = data.segments(split)
+                ranked = {names[record["ann_idx"]]: record["pred_vbs_ev"] for record in records}
+                found |= split_accuracy(ranked, data.verbs(split), read_offscreen(annotations, None))
+            facts = {"task": task, "split": split, "of": scores.of, "sample_ids_sha256": scores.sample_ids_sha256}
+            facts |= {"row": "ceiling", "selection": "exact posteriors given the grammar and the events on screen"}
+            results += [Result(metric, value, n=n, **facts) for metric, (value, n) in found.items()]
+    append_results(output, results)
+    return CeilingScores(results)

@@ -1,24 +1,19 @@
 """The table's columns and rows: which are shown first, under what name, and in which direction they are good."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
+from kuleshov.datasets.lvu import LVU_TASKS
 
-@dataclass(frozen=True)
-class ColumnKey:
-    """A column: one metric of one task on one split."""
-
-    task: str
-    metric: str
-    split: str
-
-
-# task -> the metrics that it is judged by; the empty name stands for LVU's tasks
+# task -> the metrics that it is judged by; `probe` is a training's own control
 HEADLINE: dict[str, tuple[str, ...]] = {
     "verbs": ("Acc@1", "acc1_offscreen", "Recall@5"),
     "relations": ("Top1-Acc", "Mean-Acc"),
     "roles": ("CIDEr",),
-    "": ("top1", "mse"),
+    "probe": (),
 }
+# the same of LVU's tasks, and of other people's where they have them
+_COMMON = ("top1", "mse")
 _METRICS = {
     "acc1_offscreen": "Acc@1 off screen",
     "acc1_onscreen": "Acc@1 on screen",
@@ -29,23 +24,15 @@ _METRICS = {
     "mse": "squared error",
     "top1_low95": "accuracy, 95 % low",
     "top1_high95": "accuracy, 95 % high",
+    "mse_low95": "squared error, 95 % low",
+    "mse_high95": "squared error, 95 % high",
 }
 _TASKS = {
-    "verbs": "Verbs",
-    "relations": "Relations",
-    "roles": "Roles",
-    "relationship": "LVU relation",
-    "way_speaking": "LVU speaking",
-    "scene": "LVU scene",
-    "director": "LVU director",
-    "writer": "LVU writer",
-    "year": "LVU year",
-    "genre": "LVU genre",
-    "like_ratio": "LVU like",
-    "view_count": "LVU views",
+    **{"verbs": "Verbs", "relations": "Relations", "roles": "Roles"},
+    **{task.name: f"LVU {task.title.lower()}" for task in LVU_TASKS.values()},
 }
 _LOWER_IS_BETTER = ("mse", "mae", "loss")
-
+REFERENCES = ("trivial", "ceiling", "human")
 ROWS = {
     "trivial": "trivial: looks at nothing",
     "language": "language only",
@@ -61,24 +48,75 @@ ROWS = {
     "carried-tuned": "TxE pretrained before the tuning, tuned backbone",
     "pretrained-tuned": "TxE pretrained, tuned backbone",
     "finetuned": "backbone tuned on verbs",
+    "instances": "instances",
+    "scene-backbone": "scene, backbone only",
+    "scene-pretrained": "scene, TxE pretrained",
+    "ot++-pretrained": "OT++",
     "ceiling": "ceiling: perfect observer",
     "human": "one annotator",
 }
 
 
-def task_title(task: str) -> str:
-    """A task's name for people."""
-    return _TASKS.get(task, task)
+@dataclass(frozen=True)
+class ResultColumn:
+    """A column: one metric of one task on one split."""
+
+    task: str
+    metric: str
+    split: str
+
+    @property
+    def key(self) -> str:
+        """Its name in JSON."""
+        return f"{self.task}/{self.metric}/{self.split}"
+
+    @property
+    def task_title(self) -> str:
+        """The task's name for people."""
+        return _TASKS.get(self.task, self.task)
+
+    @property
+    def metric_title(self) -> str:
+        """The metric's name for people."""
+        return _METRICS.get(self.metric, self.metric)
+
+    @property
+    def title(self) -> str:
+        """Its name for people."""
+        return f"{self.task_title} {self.metric_title}"
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Direction of its metric."""
+        return not self.metric.lower().startswith(_LOWER_IS_BETTER)
+
+    @property
+    def ranked(self) -> bool:
+        """Whether it is the metric that one of LVU's tasks is ranked by."""
+        return self.task in LVU_TASKS and self.metric == LVU_TASKS[self.task].metric
+
+    @property
+    def order(self) -> tuple:
+        """Sort key: tasks in the order above, headline metrics first."""
+        place, rank = _place(self.task, _TASKS), _place(self.metric, HEADLINE.get(self.task, _COMMON))
+        return place, self.task, rank, self.metric, self.split
+
+    def number(self, value: float, error: float | None) -> str:
+        """A value with its standard error: two decimals for per cent, three for squared errors."""
+        places = 2 if self.higher_is_better else 3
+        return f"{value:.{places}f}" + (f" ± {error:.{places}f}" if error is not None else "")
 
 
-def metric_title(metric: str) -> str:
-    """A metric's name for people."""
-    return _METRICS.get(metric, metric)
+def _place(name: str, names: Collection[str]) -> int:
+    return list(names).index(name) if name in names else len(names)
 
 
-def column_title(column: ColumnKey) -> str:
-    """A column's name for people."""
-    return f"{task_title(column.task)} {metric_title(column.metric)}"
+def headline(columns: Collection[ResultColumn]) -> list[ResultColumn]:
+    """The columns that tasks are judged by; of a task without any known metric all, and all where none is left."""
+    common = {column.task for column in columns if column.metric in _COMMON}
+    known = {**dict.fromkeys(common, _COMMON), **HEADLINE}
+    kept = [column for column in columns if column.task not in known or column.metric in known[column.task]]
+    return kept or list(columns)
 
 
 def row_title(row: str) -> str:
@@ -87,27 +125,7 @@ def row_title(row: str) -> str:
     return ROWS.get(first, first) + row[len(first) :]
 
 
-def higher_is_better(column: ColumnKey) -> bool:
-    """Direction of a column's metric."""
-    return not column.metric.lower().startswith(_LOWER_IS_BETTER)
-
-
-def decimals(column: ColumnKey) -> int:
-    """Digits after the point: two for per cent, three for squared errors."""
-    return 2 if higher_is_better(column) else 3
-
-
-def column_order(column: ColumnKey) -> tuple:
-    """Sort key: tasks in the order above, headline metrics first."""
-    tasks = list(_TASKS)
-    metrics = HEADLINE.get(column.task, HEADLINE[""])
-    place = tasks.index(column.task) if column.task in tasks else len(tasks)
-    rank = metrics.index(column.metric) if column.metric in metrics else len(metrics)
-    return place, column.task, rank, column.metric, column.split
-
-
 def row_order(row: str) -> tuple:
     """Sort key: rows in the order above; others come before the ceiling, in the order that they have."""
     first = row.split(" ", 1)[0]
-    names = list(ROWS)
-    return (names.index(first), row) if first in ROWS else (names.index("ceiling") - 0.5, "")
+    return (_place(first, ROWS), row) if first in ROWS else (_place("ceiling", ROWS) - 0.5, "")

@@ -1,19 +1,28 @@
-"""The trained hierarchy of a run: backbone, and the networks that name verbs, relations and roles."""
+"""The trained hierarchy of a run, and what its networks see in the events of a movie."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from kuleshov import backbones
-from kuleshov.core.errors import KuleshovError, MissingDataError, WeightsError
-from kuleshov.report.lineage import Run, ancestors, lineage, named
-from kuleshov.tasks.context_task import ContextTask, load
-from kuleshov.tasks.relations.events import RelationsFromEvents
-from kuleshov.tasks.roles.module import RolesFromEvents
-from kuleshov.tasks.verbs.events import VerbsFromEvents
+from kuleshov.backbones import load_backbone
+from kuleshov.core.errors import MissingDataError, WeightsError
+from kuleshov.datasets.vidsitu_format import EVENTS, RELATIONS
+from kuleshov.features.clip_encoding import encode
+from kuleshov.features.movie_clips import Grid, movie_clips
+from kuleshov.report.lineage import RunRecord, ancestors, lineage, named_run
+from kuleshov.tasks.event_task import EventTask, load_task
+from kuleshov.tasks.relations import RelationTask
+from kuleshov.tasks.roles import RoleTask
+from kuleshov.tasks.verbs import VerbTask
+from kuleshov.video.reader import VideoReader
+from kuleshov.video.video_file import Video
 
-JOB = "pretrained-seed0"
+EVENT_SECONDS = 2.0
+WINDOW = len(EVENTS)
+BATCH = 16
+ROW, SEED = "pretrained", 0
 
 
 @dataclass(frozen=True)
@@ -28,9 +37,9 @@ class Hierarchy:
     """
 
     backbone: nn.Module
-    verbs: VerbsFromEvents
-    relations: RelationsFromEvents | None
-    roles: RolesFromEvents | None
+    verbs: VerbTask
+    relations: RelationTask | None
+    roles: RoleTask | None
 
 
 def load_hierarchy(folder: str | Path) -> Hierarchy:
@@ -44,27 +53,24 @@ def load_hierarchy(folder: str | Path) -> Hierarchy:
         MissingDataError: no such run, or a file of it is not there.
         WeightsError: the networks do not belong together.
     """
-    folder = named(folder)
+    folder = named_run(folder)
     runs = lineage([folder])
-    verbs = task_network(runs, "verbs", VerbsFromEvents)
-    if verbs is None:
+    kinds = {"verbs": VerbTask, "relations": RelationTask, "roles": RoleTask}
+    networks = {task: task_network(runs, task, kind) for task, kind in kinds.items()}
+    if networks["verbs"] is None:
         how = "name a run of tables or train-verbs (`kuleshov run tables --scale demo` makes one)"
         raise MissingDataError("run of train-verbs", f"{folder} or what it was made from", how)
-    backbone = backbones.load(backbone_weights(runs))
-    others = {
-        "relations": task_network(runs, "relations", RelationsFromEvents),
-        "roles": task_network(runs, "roles", RolesFromEvents),
-    }
-    for name, network in {"verbs": verbs, **others}.items():
+    backbone = load_backbone(backbone_weights(runs))
+    for name, network in networks.items():
         if network is not None and network.facts["width"] != backbone.feature_width:
             raise WeightsError(
                 f"{name} were trained on features of width {network.facts['width']}, the backbone gives "
                 f"{backbone.feature_width}: name a single run of tables"
             )
-    return Hierarchy(backbone, verbs, **others)
+    return Hierarchy(backbone, **networks)
 
 
-def task_network(runs: list[Run], task: str, kind: type[ContextTask]) -> ContextTask | None:
+def task_network(runs: list[RunRecord], task: str, kind: type[EventTask]) -> EventTask | None:
     """A task's network, row `pretrained`, seed 0; None where no run trained it.
 
     Raises:
@@ -73,21 +79,67 @@ def task_network(runs: list[Run], task: str, kind: type[ContextTask]) -> Context
     run = next((run for run in reversed(runs) if run.stage == f"train-{task}"), None)
     if run is None:
         return None
-    path = run.folder / JOB / "weights" / f"{task}.safetensors"
-    network = load(path)
+    job = next((job.folder for job in run.job_records() if (job.row, job.seed) == (ROW, SEED)), None)
+    if job is None:
+        how = f"run train-{task} again"
+        raise MissingDataError(f"job of row {ROW}, seed {SEED}, with its {task}.safetensors", run.folder, how)
+    path = job / "weights" / f"{task}.safetensors"
+    network = load_task(path)
     if not isinstance(network, kind):
         raise WeightsError(f"{path} holds a {type(network).__name__}, not a {kind.__name__}: train it again")
     return network
 
 
-def backbone_weights(runs: list[Run]) -> Path:
+def backbone_weights(runs: list[RunRecord]) -> Path:
     """The backbone whose features the verbs were learned on.
 
     Raises:
-        KuleshovError: no run made it.
+        MissingDataError: no run made it.
     """
     verbs = next(run for run in reversed(runs) if run.stage == "train-verbs")
-    made = [run for run in ancestors(verbs, runs) if run.stage == "pretrain-backbone"]
+    made = [run for run in ancestors(verbs.needs.values(), runs) if run.stage == "pretrain-backbone"]
     if not made:
-        raise KuleshovError(f"{verbs.folder} was made from no run of pretrain-backbone: its backbone is not known")
+        raise MissingDataError("run of pretrain-backbone", f"what {verbs.folder} was made from", "name another run")
     return made[0].outputs.get("weights", made[0].folder / "weights" / "backbone.safetensors")
+
+
+@torch.inference_mode()
+def event_features(video: Path, hierarchy: Hierarchy) -> Tensor:
+    """The backbone's features of a movie's events, float32 (N, D), read in one pass.
+
+    Raises:
+        VideoError: it cannot be read, or is shorter than an event.
+    """
+    clip = hierarchy.backbone.clip
+    grid = Grid(EVENT_SECONDS, EVENT_SECONDS, {})
+    clips = movie_clips(Video(video.name, video), grid, clip, VideoReader())
+    ((_, features),) = encode(clips, hierarchy.backbone, clip, BATCH, torch.device("cpu"))
+    return features
+
+
+def write_roles(network: RoleTask, events: Tensor, verbs: list[str]) -> list[dict[str, str]]:
+    """{role: text} of every event (N, D), its verb given; the last window of five may overlap."""
+    texts: list[dict[str, str]] = []
+    while len(texts) < len(events):
+        first = max(0, min(len(texts), len(events) - WINDOW))
+        window = slice(first, first + WINDOW)
+        texts += network.write_roles(events[window], verbs[window])[len(texts) - first :]
+    return texts
+
+
+@torch.inference_mode()
+def relate_neighbors(network: RelationTask, events: Tensor) -> list[tuple[str, float]]:
+    """The likeliest relation, with its probability, of each event (N, D) and the next: N - 1 of them.
+
+    Each pair is read in the window of five that has it in the middle, as far as the movie's ends allow.
+    """
+    count, size = len(events), min(WINDOW, len(events))
+    if count < 2:
+        return []
+    framed = events.unfold(0, size, 1).transpose(1, 2)  # (W, size, D)
+    projected = network.head.event(network.contextualizer(framed))
+    first = torch.arange(count - 1)
+    window = (first - WINDOW // 2).clamp(0, len(framed) - 1)
+    pairs = torch.cat([projected[window, first - window], projected[window, first + 1 - window]], dim=-1)
+    chance, kind = network.head.pair(pairs).softmax(-1).max(-1)
+    return [(RELATIONS[k], p) for k, p in zip(kind.tolist(), chance.tolist(), strict=True)]

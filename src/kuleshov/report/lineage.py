@@ -1,32 +1,47 @@
-"""Run folders and the runs they were made from."""
+"""Run folders, the runs they were made from, their jobs and results, and what they left out."""
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kuleshov.core.errors import FormatError, MissingDataError
+from kuleshov.core.errors import FormatError, MissingDataError, UsageError
 from kuleshov.core.files import read_json
 from kuleshov.core.results import Result, read_results
 
 STAGE, RESULTS, JOB_DONE = "stage.json", "results.jsonl", "job.json"
+GENERATED = "generated world"
 
 
 @dataclass(frozen=True)
-class Run:
-    """One run folder.
+class JobRecord:
+    """One job, as its `job.json` has it; a job that still runs has nothing but its folder."""
+
+    folder: Path
+    row: str = ""
+    task: str = ""
+    seed: int | None = None
+    words: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, folder: Path) -> "JobRecord":
+        """The record in a job's folder."""
+        raw = read_json(folder / JOB_DONE) if (folder / JOB_DONE).is_file() else {}
+        return cls(folder, raw.get("row") or "", raw.get("task") or "", raw.get("seed"), tuple(raw.get("words", ())))
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run folder, as its `stage.json` has it.
 
     Attributes:
         folder: where it is.
         stage: the stage's name; empty for a folder that no stage made.
-        data: its data set.
-        fingerprint: 64 hex digits over configuration and needs.
         needs: name -> folder of a run it was made from.
         outputs: name -> path of what it hands on.
         jobs: names of its job folders.
         seconds: how long it took; None where unknown.
-        code_version: package version and commit that made it.
-        resolved: the configuration behind the fingerprint.
         finished: whether the stage was closed.
     """
 
@@ -47,14 +62,24 @@ class Run:
         """The method it was run with, such as `cvrl`; empty for none."""
         return str(self.resolved.get("values", {}).get("method", ""))
 
-    @property
-    def job_folders(self) -> list[Path]:
-        """Its job folders that are there, in the order of its plan; the run folder itself for a single job."""
+    def job_records(self) -> list[JobRecord]:
+        """Its jobs whose folders are there, in the order of its plan; the run folder itself for a single job."""
         named = [self.folder / name for name in self.jobs]
-        return [path for path in named if path.is_dir()] or [self.folder]
+        return [JobRecord.read(path) for path in [path for path in named if path.is_dir()] or [self.folder]]
+
+    def results(self) -> list[Result]:
+        """The run's results; those of the finished jobs where the stage still runs.
+
+        Raises:
+            FormatError: a line that is not a result.
+        """
+        files = [self.folder / RESULTS]
+        if not files[0].is_file() and not self.finished:
+            files = [self.folder / job / RESULTS for job in self.jobs]
+        return [line for file in files if file.is_file() for line in read_results(file)]
 
 
-def read_run(folder: str | Path) -> Run:
+def read_run(folder: str | Path) -> RunRecord:
     """Read a run folder: a stage that is done, one that still runs, or the folder of a single fit.
 
     Raises:
@@ -66,116 +91,195 @@ def read_run(folder: str | Path) -> Run:
         return _without_stage(folder)
     raw = read_json(folder / STAGE)
     try:
-        return Run(
-            folder=folder,
-            stage=raw["stage"],
-            data=raw["data"],
-            fingerprint=raw["fingerprint"],
-            needs={name: beside(folder, path) for name, path in raw["needs"].items()},
-            outputs={name: inside(folder, path) for name, path in raw.get("outputs", {}).items()},
-            jobs=tuple(raw["jobs"]),
-            seconds=raw.get("seconds"),
-            code_version=raw.get("code_version", ""),
-            resolved=raw.get("resolved", {}),
-        )
+        facts = {name: raw[name] for name in ("stage", "data", "fingerprint")}
+        facts |= {name: raw[name] for name in ("seconds", "code_version", "resolved") if name in raw}
+        needs = {name: _beside(folder, Path(path)) for name, path in raw["needs"].items()}
+        outputs = {name: _inside(folder, Path(path)) for name, path in raw.get("outputs", {}).items()}
+        return RunRecord(folder, **facts, needs=needs, outputs=outputs, jobs=tuple(raw["jobs"]))
     except (KeyError, TypeError, AttributeError) as error:
         raise FormatError(folder / STAGE, f"not a stage's record ({error!r})") from error
 
 
-def _without_stage(folder: Path) -> Run:
+def _without_stage(folder: Path) -> RunRecord:
+    how = "name a folder that `kuleshov run` has printed"
     if not folder.is_dir():
-        raise MissingDataError("run folder", folder.absolute(), "name a folder that `kuleshov run` has printed")
+        raise MissingDataError("run folder", folder.absolute(), how)
     jobs = tuple(sorted(path.parent.name for path in folder.glob(f"*/{JOB_DONE}")))
-    own = [name for name in (RESULTS, "config.yaml", JOB_DONE, "tensorboard") if (folder / name).exists()]
-    if not jobs and not own:
-        how = f"it has neither {STAGE} nor {RESULTS}: name a folder that `kuleshov run` has printed"
-        raise MissingDataError("run", folder.absolute(), how)
-    return Run(folder=folder, jobs=jobs, finished=not jobs)
+    if not jobs and not any((folder / name).exists() for name in (RESULTS, "config.yaml", JOB_DONE)):
+        raise MissingDataError("run", folder.absolute(), f"it has neither {STAGE} nor {RESULTS}: {how}")
+    return RunRecord(folder=folder, jobs=jobs, finished=not jobs)
 
 
-def beside(folder: Path, path: str) -> Path:
+def _beside(folder: Path, recorded: Path) -> Path:
     """A needed run's folder: as recorded, or, where the runs were moved, beside this one."""
-    recorded = Path(path)
     return recorded if recorded.is_dir() else folder.parent / recorded.name
 
 
-def inside(folder: Path, path: str) -> Path:
+def _inside(folder: Path, recorded: Path) -> Path:
     """An output's path: as recorded, or, where the run was moved, at the same place in its folder."""
-    recorded = Path(path)
     if recorded.exists() or folder.name not in recorded.parts:
         return recorded
     return folder.joinpath(*recorded.parts[recorded.parts.index(folder.name) + 1 :])
 
 
-def lineage(folders: Iterable[str | Path]) -> list[Run]:
+def lineage(folders: Iterable[str | Path]) -> list[RunRecord]:
     """The runs and all that they need, each once, needs first.
 
     Raises:
-        MissingDataError: a run is not there; which run needs it is said.
+        MissingDataError: a run is not there; the run that needs it is named.
     """
-    found: dict[Path, Run] = {}
+    found: dict[Path, RunRecord] = {}
+
+    def visit(folder: Path) -> None:
+        if folder.resolve() in found:
+            return
+        run = read_run(folder)
+        for name, need in run.needs.items():
+            if not (need / STAGE).is_file():
+                how = f"{folder.name} was made from it (as {name}): put it back beside {folder}"
+                raise MissingDataError("run", need.absolute(), how)
+            visit(need)
+        found.setdefault(folder.resolve(), run)
+
     for folder in folders:
-        _visit(Path(folder), found)
+        visit(Path(folder))
     return list(found.values())
 
 
-def _visit(folder: Path, found: dict[Path, Run]) -> None:
-    if folder.resolve() in found:
-        return
-    run = read_run(folder)
-    for name, need in run.needs.items():
-        if not (need / STAGE).is_file():
-            how = f"{folder.name} was made from it (as {name}): put it back beside {folder}"
-            raise MissingDataError("run", need.absolute(), how)
-        _visit(need, found)
-    found.setdefault(folder.resolve(), run)
-
-
-def newest(runs: str | Path, stage: str) -> Path:
-    """The folder of the newest finished run of a stage under `runs`.
-
-    Raises:
-        MissingDataError: there is none.
-    """
-    done = [path for path in Path(runs).glob(f"{stage}-*/{STAGE}")]
-    if not done:
-        how = f"make one with `kuleshov run {stage} --scale demo`, or name another folder"
-        raise MissingDataError(f"finished run of {stage}", Path(runs).absolute(), how)
-    return max(done, key=lambda path: path.stat().st_mtime).parent
-
-
-def named(folder: str | Path) -> Path:
-    """The run that a folder names: itself, or the newest `tables` run of the folder of all runs.
-
-    Raises:
-        MissingDataError: a folder of runs without one of `tables`.
-    """
-    folder = Path(folder)
-    holds_runs = not (folder / STAGE).is_file() and any(folder.glob(f"*/{STAGE}"))
-    return newest(folder, "tables") if holds_runs else folder
-
-
-def results_of(run: Run) -> list[Result]:
-    """The run's results; those of the finished jobs where the stage still runs.
-
-    Raises:
-        FormatError: a line that is not a result.
-    """
-    if (run.folder / RESULTS).is_file():
-        return read_results(run.folder / RESULTS)
-    if run.finished:
-        return []
-    files = [run.folder / job / RESULTS for job in run.jobs]
-    return [line for file in files if file.is_file() for line in read_results(file)]
-
-
-def ancestors(run: Run, runs: Iterable[Run]) -> list[Run]:
-    """All runs that a run was made from, nearest first."""
-    by_folder = {other.folder.resolve(): other for other in runs}
-    waiting, found = list(run.needs.values()), []
+def ancestors(needs: Iterable[Path], runs: Iterable[RunRecord]) -> list[RunRecord]:
+    """The needed runs and all that they were made from, nearest first."""
+    by_folder = {run.folder.resolve(): run for run in runs}
+    waiting, found = list(needs), []
     while waiting:
         need = by_folder.get(waiting.pop(0).resolve())
         if need is not None and need not in found:
             found.append(need)
             waiting += need.needs.values()
     return found
+
+
+def named_run(folder: str | Path) -> Path:
+    """The run that a folder names: itself, or the newest finished `tables` run of the folder of all runs.
+
+    Raises:
+        MissingDataError: a folder of runs without one of `tables`.
+    """
+    folder = Path(folder)
+    if (folder / STAGE).is_file() or not any(folder.glob(f"*/{STAGE}")):
+        return folder
+    done = list(folder.glob(f"tables-*/{STAGE}"))
+    if not done:
+        how = "make one with `kuleshov run tables --scale demo`, or name another folder"
+        raise MissingDataError("finished run of tables", folder.absolute(), how)
+    return max(done, key=lambda path: path.stat().st_mtime).parent
+
+
+@dataclass(frozen=True)
+class ResultSource:
+    """Where a result comes from.
+
+    Attributes:
+        name: the run folder's name.
+        variant: the user's name for this branch of runs; empty for the only one.
+        method: how the backbone behind the row was pretrained; empty where the lineage does not say, or says several.
+        txe_data: what the TxE behind the row was pretrained on; likewise.
+    """
+
+    name: str
+    variant: str = ""
+    method: str = ""
+    txe_data: str = ""
+
+
+def parse_runs(words: Sequence[str]) -> dict[str, list[Path]]:
+    """`RUN` and `NAME=RUN` words -> variant's name ("" for none) -> folders.
+
+    Raises:
+        UsageError: no run at all, or a name without a folder.
+    """
+    if not words:
+        raise UsageError("name at least one run folder (`kuleshov run` prints it)")
+    found: dict[str, list[Path]] = {}
+    for word in words:
+        name, equals, path = word.partition("=")
+        # a folder's own name may hold an equals sign
+        if not equals or Path(word).exists():
+            name, path = "", word
+        elif not path or not name:
+            raise UsageError(f"a run is named RUN or NAME=RUN, not {word!r}")
+        found.setdefault(name, []).append(Path(path))
+    return found
+
+
+def gather(variants: Mapping[str, Iterable[Path]]) -> tuple[list[RunRecord], list[tuple[ResultSource, Result]]]:
+    """All runs behind the variants, each once and needs first, and their results.
+
+    Raises:
+        MissingDataError: a run is not there.
+    """
+    runs: dict[Path, RunRecord] = {}
+    measured: list[tuple[ResultSource, Result]] = []
+    for variant, folders in variants.items():
+        reached = lineage(map(named_run, folders))
+        for run in reached:
+            runs.setdefault(run.folder.resolve(), run)
+            jobs = run.job_records()
+            measured += [(source_of(result, run, jobs, reached, variant), result) for result in run.results()]
+    return list(runs.values()), measured
+
+
+def source_of(
+    result: Result, run: RunRecord, jobs: Sequence[JobRecord], runs: Iterable[RunRecord], variant: str = ""
+) -> ResultSource:
+    """A result's origin: by the runs and weights that its job's command names, else by all behind its run."""
+    own = [job for job in jobs if (job.row, job.seed) == (result.row, result.seed) and job.task in ("", result.task)]
+    words = [word for job in own[:1] for word in job.words]
+    needs = [need for need in run.needs.values() if not words or any(need.name in word for word in words)]
+    before = ancestors(needs, runs)
+    methods = {one.method for one in before if one.stage == "pretrain-backbone"}
+    if not methods:
+        given = [*words, *(word for one in before for job in one.job_records() for word in job.words)]
+        methods = {method for word in given if (method := _method_of_weights(word))}
+    data = {one.data for one in before if one.stage == "pretrain-txe"}
+    method, txe_data = (found.pop() if len(found) == 1 else "" for found in (methods, data))
+    return ResultSource(run.folder.name, variant, method, txe_data)
+
+
+def _method_of_weights(word: str) -> str:
+    """How a backbone that the user brought was pretrained, by the manifest of the weights that a command names."""
+    manifest = Path(word.rpartition("=")[2]).with_suffix(".json") if word.endswith(".safetensors") else None
+    raw = read_json(manifest) if manifest is not None and manifest.is_file() else {}
+    return str(raw.get("method") or "") if raw.get("kind") == "backbone" else ""
+
+
+def left_out(runs: Iterable[RunRecord]) -> list[tuple[str, str, str]]:
+    """Unreadable videos and movies without features, each once: (run's folder name, path or id, recorded reason).
+
+    Raises:
+        FormatError: a list of bad files or a manifest that cannot be read.
+    """
+    found: dict[tuple[str, str, str], None] = {}
+    for run in runs:
+        for name, read in (("bad_files.jsonl", _bad_files), ("manifest.json", _missing)):
+            for file in sorted(path for depth in ("", "*/", "*/*/") for path in run.folder.glob(depth + name)):
+                found |= {(run.folder.name, what, reason): None for what, reason in read(file)}
+    return list(found)
+
+
+def _bad_files(file: Path) -> list[tuple[str, str]]:
+    found = []
+    # a line without an end is still being written
+    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n")[:-1], 1):
+        try:
+            record = json.loads(line)
+            what = record.get("path") or record.get("id") or record["video"]
+            found.append((str(what), str(record.get("reason", ""))))
+        except (json.JSONDecodeError, KeyError, AttributeError) as error:
+            raise FormatError(file, f"not a line of a list of bad files ({error!r})", number) from error
+    return found
+
+
+def _missing(file: Path) -> list[tuple[str, str]]:
+    raw = read_json(file)
+    missing = raw.get("missing", []) if isinstance(raw, dict) else []
+    return [(str(one.get("id", one)), str(one.get("reason", ""))) for one in missing]

@@ -6,6 +6,8 @@ CVPR 2022. Values are per cent (squared errors for Like and Views), with the sta
 
 from dataclasses import dataclass
 
+from kuleshov.datasets.lvu import LVU_TASKS
+
 
 @dataclass(frozen=True)
 class PaperValue:
@@ -24,155 +26,127 @@ class PaperValue:
     row: str
 
 
-Cell = float | tuple[float, float]
+_PRINTED = """
+Table 1: CIDEr CIDEr-verb CIDEr-arg ROUGE-L LEA
+GPT2: 34.67 42.97 34.45 40.08 48.08
+I3D+TxD, Sup-K400: 47.14 51.61 41.29 40.67 37.89
+I3D+TxE+TxD, Sup-K400, N: 47.06 51.67 42.76 42.41 48.92
+Slow-D+TxD, Sup-K400: 51.37±1.06 59.68±0.88 46.10±0.90 41.37±0.59 36.03±0.70
+Slow-D+TxE+TxD, Sup-K400, N: 51.36±1.04 59.72±0.87 47.25±0.94 41.72±0.65 45.99±0.56
+Slow-D+TxE+TxD, CVRL-K400, N: 54.40±0.96 63.18±1.27 47.63±1.83 41.80±1.01 46.31±1.13
+Slow-D+TxE+TxD, CVRL-K400, MaskPred-K400: 57.48±1.74 65.08±1.92 51.21±1.87 41.65±1.15 45.71±0.87
+Slow-D+TxE+TxD, CVRL-VS, MaskPred-VS: 44.32±0.56 52.07±0.81 39.08±0.64 40.56±0.34 48.87±0.62
+Slow-D+TxE+TxD, CVRL-K400, MaskPred-VS: 60.34±0.75 69.12±1.43 53.87±0.97 43.77±0.38 46.77±0.61
+Slow-D+TxE+TxD, CVRL-K400, MaskPred-LVU: 61.18±1.48 69.15±1.57 54.99±1.12 43.38±0.87 47.81±0.90
+Human (up. bound): 84.85 91.70 80.15 39.77 72.10
+Table 2: CIDEr CIDEr-verb CIDEr-arg ROUGE-L LEA
+{1}, 2s, uniform, contrastive: 57.01±2.21 63.80±3.06 50.85±1.77 41.69±1.34 49.13±1.24
+{1, 2}, 2s, uniform, contrastive: 59.15±2.01 66.79±1.99 53.56±1.61 42.16±1.13 46.33±0.94
+{1, 2, 3}, 2s, uniform, contrastive: 61.18±1.48 69.15±1.57 55.00±1.12 43.38±0.87 47.81±0.90
+{1, 2, 3, 4}, 2s, uniform, contrastive: 59.45±1.31 64.71±2.05 52.94±1.55 43.25±0.56 48.96±0.61
+{1, 2, 3}, 1s, uniform, contrastive: 60.15±1.13 66.81±1.64 53.29±1.17 42.31±0.68 47.66±0.69
+{1, 2, 3}, 3s, uniform, contrastive: 58.38±0.80 65.69±0.72 52.15±1.11 42.50±0.49 48.02±0.70
+{1, 2, 3}, 2s, uniform, L2 distance: 58.88±1.13 66.43±0.86 52.22±1.01 43.05±0.60 48.55±0.85
+{1, 2, 3}, 2s, max discrep., contrastive: 61.65±0.79 68.44±0.93 55.06±0.90 43.44±0.45 48.25±0.54
+Table 3: Mean-Acc Top1-Acc
+I3D, Supervised, vb finetune: 34.13 39.91
+Slow-D, Supervised: 33.03±0.21 41.90±0.23
+Slow-D, CVRL: 32.05±0.24 38.68±0.69
+Slow-D, MoDist: 33.29±0.15 40.52±0.58
+Slow-D, No, vb finetune: 30.66±0.21 41.29±0.31
+Slow-D, Supervised, vb finetune: 34.00±0.12 40.65±0.29
+Slow-D, CVRL, vb finetune: 33.89±0.17 41.35±0.24
+Slow-D, MoDist, vb finetune: 34.66±0.18 41.75±0.47
+Slow-D+TxE, CVRL, vb finetune, TxE No: 25.00±0.00 39.42±0.00
+Slow-D+TxE, MoDist, vb finetune, TxE No: 25.00±0.00 39.42±0.00
+Slow-D+TxE, CVRL, vb finetune, TxE MaskPred: 34.71±0.07 41.16±0.24
+Slow-D+TxE, MoDist, vb finetune, TxE MaskPred: 35.32±0.17 41.62±0.43
+Table 4: Acc@1 Acc@5 Recall@5
+Slow, Sup-K400: 29.05 58.69 19.19
+Slow-D, -: 31.69 68.64 5.68
+Slow-D, Sup-K400: 38.29 69.27 18.70
+Slow-D, CVRL-K400: 32.84 61.57 13.59
+Slow-D, MoDist-K400: 42.96 73.17 17.48
+Slow-D, CVRL-K400+VS: 35.29 65.92 14.41
+Slow-D, MoDist-K400+VS: 44.67 74.38 18.40
+Table 5: relationship way_speaking scene director writer year genre like_ratio view_count
+OT, no scene: 50.00 34.57 32.56 37.38 26.55 25.73 49.55 0.396 4.559
+CVRL, no scene: 50.95 32.86 32.56 37.76 27.26 25.31 48.17 0.444 4.600
+MoDist, no scene: 49.52 33.57 30.70 40.56 23.10 26.57 49.26 0.458 4.506
+no instances, Sup: 52.38 34.37 26.51 23.18 5.36 18.88 47.37 0.595 4.061
+no instances, Ours: 52.38 33.07 36.98 42.43 23.93 35.24 48.11 0.375 4.653
+OT, Ours: 50.95 34.07 44.19 40.19 31.43 29.65 51.15 0.353 4.886
+"""
 
-ROLE_COLUMNS = ("CIDEr", "CIDEr-verb", "CIDEr-arg", "ROUGE-L", "LEA")
-TABLE_1: dict[str, tuple[Cell, ...]] = {
-    "GPT2": (34.67, 42.97, 34.45, 40.08, 48.08),
-    "I3D+TxD, Sup-K400": (47.14, 51.61, 41.29, 40.67, 37.89),
-    "I3D+TxE+TxD, Sup-K400, N": (47.06, 51.67, 42.76, 42.41, 48.92),
-    "Slow-D+TxD, Sup-K400": ((51.37, 1.06), (59.68, 0.88), (46.10, 0.90), (41.37, 0.59), (36.03, 0.70)),
-    "Slow-D+TxE+TxD, Sup-K400, N": ((51.36, 1.04), (59.72, 0.87), (47.25, 0.94), (41.72, 0.65), (45.99, 0.56)),
-    "Slow-D+TxE+TxD, CVRL-K400, N": ((54.40, 0.96), (63.18, 1.27), (47.63, 1.83), (41.80, 1.01), (46.31, 1.13)),
-    "Slow-D+TxE+TxD, CVRL-K400, MaskPred-K400": (
-        (57.48, 1.74), (65.08, 1.92), (51.21, 1.87), (41.65, 1.15), (45.71, 0.87),
-    ),
-    "Slow-D+TxE+TxD, CVRL-VS, MaskPred-VS": (
-        (44.32, 0.56), (52.07, 0.81), (39.08, 0.64), (40.56, 0.34), (48.87, 0.62),
-    ),
-    "Slow-D+TxE+TxD, CVRL-K400, MaskPred-VS": (
-        (60.34, 0.75), (69.12, 1.43), (53.87, 0.97), (43.77, 0.38), (46.77, 0.61),
-    ),
-    "Slow-D+TxE+TxD, CVRL-K400, MaskPred-LVU": (
-        (61.18, 1.48), (69.15, 1.57), (54.99, 1.12), (43.38, 0.87), (47.81, 0.90),
-    ),
-    "Human (up. bound)": (84.85, 91.70, 80.15, 39.77, 72.10),
-}  # fmt: skip
 
-TABLE_2: dict[str, tuple[Cell, ...]] = {
-    "{1}, 2s, uniform, contrastive": ((57.01, 2.21), (63.80, 3.06), (50.85, 1.77), (41.69, 1.34), (49.13, 1.24)),
-    "{1, 2}, 2s, uniform, contrastive": ((59.15, 2.01), (66.79, 1.99), (53.56, 1.61), (42.16, 1.13), (46.33, 0.94)),
-    "{1, 2, 3}, 2s, uniform, contrastive": (
-        (61.18, 1.48), (69.15, 1.57), (55.00, 1.12), (43.38, 0.87), (47.81, 0.90),
-    ),
-    "{1, 2, 3, 4}, 2s, uniform, contrastive": (
-        (59.45, 1.31), (64.71, 2.05), (52.94, 1.55), (43.25, 0.56), (48.96, 0.61),
-    ),
-    "{1, 2, 3}, 1s, uniform, contrastive": (
-        (60.15, 1.13), (66.81, 1.64), (53.29, 1.17), (42.31, 0.68), (47.66, 0.69),
-    ),
-    "{1, 2, 3}, 3s, uniform, contrastive": (
-        (58.38, 0.80), (65.69, 0.72), (52.15, 1.11), (42.50, 0.49), (48.02, 0.70),
-    ),
-    "{1, 2, 3}, 2s, uniform, L2 distance": (
-        (58.88, 1.13), (66.43, 0.86), (52.22, 1.01), (43.05, 0.60), (48.55, 0.85),
-    ),
-    "{1, 2, 3}, 2s, max discrep., contrastive": (
-        (61.65, 0.79), (68.44, 0.93), (55.06, 0.90), (43.44, 0.45), (48.25, 0.54),
-    ),
-}  # fmt: skip
+def _read(text: str) -> dict[int, dict[str, dict[str, PaperValue]]]:
+    """Table -> row -> column -> number."""
+    tables: dict[int, dict[str, dict[str, PaperValue]]] = {}
+    for line in text.strip().splitlines():
+        row, _, cells = line.rpartition(": ")
+        if row.startswith("Table "):
+            number, columns = int(row.removeprefix("Table ")), cells.split()
+            continue
+        for column, cell in zip(columns, cells.split(), strict=True):
+            value, _, error = cell.partition("±")
+            found = PaperValue(float(value), float(error) if error else None, number, row)
+            tables.setdefault(number, {}).setdefault(row, {})[column] = found
+    return tables
 
-RELATION_COLUMNS = ("Mean-Acc", "Top1-Acc")
-TABLE_3: dict[str, tuple[Cell, ...]] = {
-    "I3D, Supervised, vb finetune": (34.13, 39.91),
-    "Slow-D, Supervised": ((33.03, 0.21), (41.90, 0.23)),
-    "Slow-D, CVRL": ((32.05, 0.24), (38.68, 0.69)),
-    "Slow-D, MoDist": ((33.29, 0.15), (40.52, 0.58)),
-    "Slow-D, No, vb finetune": ((30.66, 0.21), (41.29, 0.31)),
-    "Slow-D, Supervised, vb finetune": ((34.00, 0.12), (40.65, 0.29)),
-    "Slow-D, CVRL, vb finetune": ((33.89, 0.17), (41.35, 0.24)),
-    "Slow-D, MoDist, vb finetune": ((34.66, 0.18), (41.75, 0.47)),
-    "Slow-D+TxE, CVRL, vb finetune, TxE No": ((25.00, 0.00), (39.42, 0.00)),
-    "Slow-D+TxE, MoDist, vb finetune, TxE No": ((25.00, 0.00), (39.42, 0.00)),
-    "Slow-D+TxE, CVRL, vb finetune, TxE MaskPred": ((34.71, 0.07), (41.16, 0.24)),
-    "Slow-D+TxE, MoDist, vb finetune, TxE MaskPred": ((35.32, 0.17), (41.62, 0.43)),
-}
 
-VERB_COLUMNS = ("Acc@1", "Acc@5", "Recall@5")
-TABLE_4: dict[str, tuple[Cell, ...]] = {
-    "Slow, Sup-K400": (29.05, 58.69, 19.19),
-    "Slow-D, -": (31.69, 68.64, 5.68),
-    "Slow-D, Sup-K400": (38.29, 69.27, 18.70),
-    "Slow-D, CVRL-K400": (32.84, 61.57, 13.59),
-    "Slow-D, MoDist-K400": (42.96, 73.17, 17.48),
-    "Slow-D, CVRL-K400+VS": (35.29, 65.92, 14.41),
-    "Slow-D, MoDist-K400+VS": (44.67, 74.38, 18.40),
-}
-
-LVU_COLUMNS = (
-    "relationship", "way_speaking", "scene", "director", "writer", "year", "genre", "like_ratio", "view_count",
-)  # fmt: skip
-TABLE_5: dict[str, tuple[Cell, ...]] = {
-    "OT, no scene": (50.00, 34.57, 32.56, 37.38, 26.55, 25.73, 49.55, 0.396, 4.559),
-    "CVRL, no scene": (50.95, 32.86, 32.56, 37.76, 27.26, 25.31, 48.17, 0.444, 4.600),
-    "MoDist, no scene": (49.52, 33.57, 30.70, 40.56, 23.10, 26.57, 49.26, 0.458, 4.506),
-    "no instances, Sup": (52.38, 34.37, 26.51, 23.18, 5.36, 18.88, 47.37, 0.595, 4.061),
-    "no instances, Ours": (52.38, 33.07, 36.98, 42.43, 23.93, 35.24, 48.11, 0.375, 4.653),
-    "OT, Ours": (50.95, 34.07, 44.19, 40.19, 31.43, 29.65, 51.15, 0.353, 4.886),
-}
-
+PAPER_TABLES = _read(_PRINTED)
+_ABLATION_ROWS = ("mask-1", "mask-12", "mask-123", "mask-1234", "stride-1s", "stride-3s", "loss-l2", "max-discrepancy")
+_ABLATION = dict(zip(_ABLATION_ROWS, PAPER_TABLES[2], strict=True))
 _METHODS = {"cvrl": "CVRL", "modist": "MoDist", "supervised": "Sup"}
-_CONTEXT_DATA = {"k400": "K400", "vidsitu": "VS", "lvu": "LVU"}
+_TXE_DATA = {"k400": "K400", "vidsitu": "VS", "lvu": "LVU"}
 
 
-def paper_value(task: str, metric: str, row: str, method: str = "cvrl", context_data: str = "lvu") -> PaperValue | None:
+def paper_value(task: str, metric: str, row: str, method: str = "", txe_data: str = "") -> PaperValue | None:
     """The printed number of the nearest of the paper's rows, None where it prints none.
 
     Args:
         task: verbs, relations, roles, or an LVU task.
         metric: the metric's name in `results.jsonl`.
         row: a row of the stages' tables, such as backbone, scratch, pretrained, language or human.
-        method: how the backbone was pretrained: cvrl, modist or supervised.
-        context_data: what TxE was pretrained on: k400, vidsitu or lvu.
+        method: how the backbone was pretrained: cvrl, modist or supervised; empty where that is not known.
+        txe_data: what TxE was pretrained on: k400, vidsitu or lvu; likewise.
     """
-    if row.startswith("supervised-"):
-        method, row = "supervised", row.removeprefix("supervised-")
-    if row == "pretrained-vidsitu":
-        context_data, row = "vidsitu", "pretrained"
-    if task == "roles":
-        return _pick(1, TABLE_1, ROLE_COLUMNS, metric, _role_row(row, method, context_data))
-    if task == "relations":
-        return _pick(3, TABLE_3, RELATION_COLUMNS, metric, _relation_row(row, method))
-    if task == "verbs":
-        return _pick(4, TABLE_4, VERB_COLUMNS, metric, _verb_row(row, method))
-    if metric in ("top1", "mse"):
-        scene = {"backbone": "no instances, Sup", "pretrained": "no instances, Ours"}
-        instances = {"object-transformer": "OT, no scene", "ot-plus-plus": "OT, Ours"}
-        return _pick(5, TABLE_5, LVU_COLUMNS, task, {**scene, **instances}.get(row))
-    return None
+    row = row.removeprefix("supervised-").removesuffix("-vidsitu")
+    kind = "lvu" if task in LVU_TASKS and metric == LVU_TASKS[task].metric else task
+    name = _names(_METHODS.get(method), _TXE_DATA.get(txe_data)).get(kind, {}).get(row)
+    number = {"roles": 2 if row in _ABLATION else 1, "relations": 3, "verbs": 4, "lvu": 5}.get(kind)
+    return PAPER_TABLES.get(number, {}).get(name, {}).get(task if kind == "lvu" else metric)
 
 
-def _role_row(row: str, method: str, context_data: str) -> str | None:
-    named = {"language": "GPT2", "human": "Human (up. bound)", "backbone": "Slow-D+TxD, Sup-K400"}
-    trained = f"Slow-D+TxE+TxD, {_METHODS.get(method)}-K400"
-    if row == "scratch":
-        return f"{trained}, N"
-    if row == "pretrained":
-        return f"{trained}, MaskPred-{_CONTEXT_DATA.get(context_data)}"
-    return named.get(row)
-
-
-def _verb_row(row: str, method: str) -> str | None:
-    if row in ("no-pretraining", "finetuned from scratch"):
-        return "Slow-D, -"
-    started = method if row in ("backbone", "finetuned") else row
-    return f"Slow-D, {_METHODS.get(started)}-K400"
-
-
-def _relation_row(row: str, method: str) -> str | None:
-    name = {"cvrl": "CVRL", "modist": "MoDist", "supervised": "Supervised"}.get(method)
-    if row in ("backbone", "backbone-tuned"):
-        return f"Slow-D, {name}" + (", vb finetune" if row == "backbone-tuned" else "")
-    row = row.removesuffix("-tuned")
-    txe = {"scratch": "No", "pretrained": "MaskPred"}.get(row)
-    return f"Slow-D+TxE, {name}, vb finetune, TxE {txe}"
-
-
-def _pick(
-    number: int, table: dict[str, tuple[Cell, ...]], columns: tuple[str, ...], column: str, row: str | None
-) -> PaperValue | None:
-    if row not in table or column not in columns:
-        return None
-    cell = table[row][columns.index(column)]
-    value, error = cell if isinstance(cell, tuple) else (cell, None)
-    return PaperValue(value, error, number, row)
+def _names(method: str | None, txe_data: str | None) -> dict[str, dict[str, str]]:
+    """Task -> our row -> the paper's, of what was pretrained in some way; names without a row where it has none."""
+    roles, relations = f"Slow-D+TxE+TxD, {method}-K400", "Supervised" if method == "Sup" else method
+    context = f"Slow-D+TxE, {relations}, vb finetune, TxE"
+    scenes = {"backbone": "no instances, Sup", "pretrained": "no instances, Ours"}
+    return {
+        "roles": {
+            "language": "GPT2",
+            "human": "Human (up. bound)",
+            "backbone": "Slow-D+TxD, Sup-K400",
+            "scratch": f"{roles}, N",
+            "pretrained": f"{roles}, MaskPred-{txe_data}",
+            **_ABLATION,
+        },
+        "relations": {
+            "backbone": f"Slow-D, {relations}",
+            "backbone-tuned": f"Slow-D, {relations}, vb finetune",
+            **dict.fromkeys(("scratch", "scratch-tuned"), f"{context} No"),
+            **dict.fromkeys(("pretrained", "pretrained-tuned"), f"{context} MaskPred"),
+        },
+        "verbs": {
+            **{row: f"Slow-D, {name}-K400" for row, name in _METHODS.items()},
+            **dict.fromkeys(("backbone", "finetuned"), f"Slow-D, {method}-K400"),
+            **dict.fromkeys(("no-pretraining", "finetuned from scratch"), "Slow-D, -"),
+        },
+        "lvu": {
+            **scenes,
+            **{f"scene-{row}": name for row, name in scenes.items()},
+            "instances": "OT, no scene" if method == "Sup" else f"{method}, no scene",
+            "ot++-pretrained": "OT, Ours",
+        },
+    }

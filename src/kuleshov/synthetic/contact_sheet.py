@@ -2,31 +2,28 @@
 
 from pathlib import Path
 
-import av
 import numpy as np
 
-from kuleshov.core.errors import KuleshovError, MissingDataError, VideoError
+from kuleshov.core.errors import KuleshovError, MissingDataError
 from kuleshov.core.files import write_through
-from kuleshov.synthetic.counts import EVENT_FRAMES, SEGMENT_EVENTS, SIDE
+from kuleshov.synthetic.annotations import LVU_CLASSES
 from kuleshov.synthetic.grammar import VERBS
-from kuleshov.synthetic.labels import LVU_CLASSES
-from kuleshov.synthetic.truth import Segment, read_segments
+from kuleshov.synthetic.sizes import EVENT_FRAMES, FPS, SEGMENT_EVENTS, SIDE
+from kuleshov.synthetic.truth import TrueSegment, read_segments
+from kuleshov.video.reader import VideoReader
 
 PER_EVENT = 4
 _GAP = 6
 
 
-def gallery(root: Path, output_png: Path, rows: int = 8, split: str = "valid") -> int:
-    """Draw one segment a row, four frames an event, its true verb under it, off-screen events marked.
+def gallery(root: Path, output: Path, rows: int = 8, split: str = "valid") -> Path:
+    """Write a contact sheet of the generated movies' stories: frames of each event, with its true verb.
 
     Args:
-        root: the world's folder.
-        output_png: the picture to write.
-        rows: how many segments, spread over the split.
-        split: train, valid, testvb, testsrl or testevrel.
-
-    Returns:
-        How many segments were drawn.
+        root: a generated world
+        output: PNG to write
+        rows: number of stories, spread over the split
+        split: train, valid, testvb, testsrl or testevrel
 
     Raises:
         MissingDataError: the world, or one of its videos, is not there.
@@ -46,32 +43,27 @@ def gallery(root: Path, output_png: Path, rows: int = 8, split: str = "valid") -
         axes.imshow(_strip(Path(root), segment), aspect="auto", interpolation="nearest")
         axes.set_axis_off()
         _caption(axes, segment)
-    write_through(output_png, lambda path: canvas.print_png(str(path)))
-    return len(chosen)
+    write_through(output, lambda path: canvas.print_png(str(path)))
+    return output
 
 
-def _caption(axes, segment: Segment) -> None:
+def _caption(axes, segment: TrueSegment) -> None:
     for event, (verb, off) in enumerate(zip(segment.verbs, segment.off_screen, strict=True)):
-        centre = (event + 0.5) * (PER_EVENT * SIDE + _GAP) - _GAP / 2
+        center = (event + 0.5) * (PER_EVENT * SIDE + _GAP) - _GAP / 2
         text = f"({VERBS[verb]}, off screen)" if off else VERBS[verb]
-        axes.text(centre, SIDE + 1, text, ha="center", va="top", size=9, color="crimson" if off else "black")
+        axes.text(center, SIDE + 1, text, ha="center", va="top", size=9, color="crimson" if off else "black")
     style = ", ".join(LVU_CLASSES[name][segment.style[name]][1] for name in ("genre", "relationship"))
     axes.text(0, -3, f"{segment.id}   {style}", ha="left", va="bottom", size=6, color="gray")
 
 
-def _strip(root: Path, segment: Segment) -> np.ndarray:
+def _strip(root: Path, segment: TrueSegment) -> np.ndarray:
     """Frames of a segment side by side, (H, W, 3) uint8, events apart by a white gap."""
     path = root / "vidsitu" / "videos" / f"{segment.video}.mp4"
     if not path.is_file():
         raise MissingDataError("the world's video", path, "finish the world: run `kuleshov world` again")
-    try:
-        with av.open(str(path)) as container:
-            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    except av.FFmpegError as error:
-        raise VideoError(path, str(error)) from error
+    picks = np.linspace(1, EVENT_FRAMES - 1, PER_EVENT).astype(int)
+    numbers = np.concatenate([(segment.start + event) * EVENT_FRAMES + picks for event in range(SEGMENT_EVENTS)])
+    frames = VideoReader().read(path, numbers / FPS)
     gap = np.full((SIDE, _GAP, 3), 255, np.uint8)
-    parts = []
-    for event in range(segment.start, segment.start + SEGMENT_EVENTS):
-        picks = event * EVENT_FRAMES + np.linspace(1, EVENT_FRAMES - 1, PER_EVENT).astype(int)
-        parts += [*(frames[pick] for pick in picks), gap]
+    parts = [np.concatenate([*frames[k : k + PER_EVENT], gap], axis=1) for k in range(0, len(frames), PER_EVENT)]
     return np.concatenate(parts, axis=1)

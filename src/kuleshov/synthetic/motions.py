@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 TURN = 2 * np.pi
-NEAR = 10.0  # distance of the two centres when they touch
+NEAR = 10.0  # distance of the two centers when they touch
 
 
 @dataclass
@@ -229,32 +229,26 @@ def _give(u: np.ndarray, s: Scene) -> None:
 
 
 MOTIONS: dict[str, Callable[[np.ndarray, Scene], None]] = {
-    "chase": _chase,
-    "fall": _fall,
-    "crawl": _crawl,
-    "hide": _hide,
-    "enter": _enter,
-    "wave": _wave,
-    "hug": _hug,
-    "dance": _dance,
-    "push": _push,
-    "hit": _hit,
-    "knock": _knock,
-    "leave": _leave,
-    "throw": _throw,
-    "jump": _jump,
-    "spin": _spin,
-    "give": _give,
+    motion.__name__.removeprefix("_"): motion
+    for motion in (
+        *(_chase, _fall, _crawl, _hide, _enter, _wave, _hug, _dance),
+        *(_push, _hit, _knock, _leave, _throw, _jump, _spin, _give),
+    )
 }
 
 
+def idle_sway(frames: int, draw: np.random.Generator) -> np.ndarray:
+    """The tilt (T,) of somebody who stands and waits."""
+    return 0.05 * np.sin(TURN * (2 * np.arange(frames) / frames + draw.random()))
+
+
 def choreograph(verb: str, frames: int, draw: np.random.Generator, speed: int, place: int, mirrored: bool) -> Scene:
-    """The motion of one on-screen event.
+    """The motion of one on-screen event of T frames; every verb draws the same numbers from the event's generator.
 
     Args:
         verb: a key of `MOTIONS`.
-        frames: T, the number of frames of the event.
-        draw: the event's generator; every verb draws the same numbers from it.
+        frames: T.
+        draw: the event's generator.
         speed: 0 slow, 1 plain, 2 quick.
         place: where the pair starts: 0 left, 1 middle, 2 right.
         mirrored: the agent comes from the right.
@@ -265,12 +259,11 @@ def choreograph(verb: str, frames: int, draw: np.random.Generator, speed: int, p
     rate = (0.9, 1.0, 1.12)[speed] + jitter
     u = np.clip((np.arange(frames) / (frames - 1) - delay) * rate / (1 - delay), 0, 1.0)
     place = 2 - place if mirrored else place
-    centre = (28, 32, 36)[place] + shift
-    agent = Pose.standing(np.full(frames, centre - gap / 2), 1.0)
-    patient = Pose.standing(np.full(frames, centre + gap / 2), -1.0)
+    center = (28, 32, 36)[place] + shift
+    agent = Pose.standing(np.full(frames, center - gap / 2), 1.0)
+    patient = Pose.standing(np.full(frames, center + gap / 2), -1.0)
     scene = Scene(agent, patient, np.repeat(ball[None], frames, 0), crate)
-    sway = np.sin(TURN * (2 * np.arange(frames) / frames + draw.random()))
-    patient.tilt = patient.tilt + 0.05 * sway
+    patient.tilt = patient.tilt + idle_sway(frames, draw)
     MOTIONS[verb](u, scene)
     return mirror(scene) if mirrored else scene
 

@@ -1,8 +1,8 @@
 """The ceiling: what a perfect observer of the screen can know of five events, and no more.
 
-It knows the grammar and the verb of every event on screen; of events off screen, of the writer and
-the genre it knows nothing but what follows. Posteriors are exact: forward-backward over each of the
-sixteen (writer, genre) chains, mixed by how well each explains what was seen.
+It knows the grammar and the verb of every event on screen; of events off screen, of the writer and the genre it knows
+nothing but what follows. Posteriors are exact: forward-backward over each of the sixteen (writer, genre) chains, mixed
+by how well each explains what was seen.
 """
 
 import functools
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kuleshov.synthetic.grammar import GENRES, RELATIONS, VERB_IDS, WRITERS, Grammar, grammar, relation, successors
-from kuleshov.synthetic.truth import Segment, read_segments
+from kuleshov.synthetic.grammar import GENRES, RELATIONS, VERB_IDS, WRITERS, Grammar, grammar, relation
+from kuleshov.synthetic.truth import read_segments
 
 RANKED = 5
 RELATED = (0, 1, 3, 4)
@@ -47,12 +47,7 @@ def pair_posteriors(seen: Sequence[int | None], chains: Sequence[Grammar], first
 
 
 def verb_posteriors(seen: Sequence[int | None], chains: Sequence[Grammar]) -> np.ndarray:
-    """P(verb of each event | what was seen), (N, V).
-
-    Args:
-        seen: the verb of each event, None where it is off screen.
-        chains: the styles, equally likely beforehand.
-    """
+    """P(verb of each event | what was seen), (N, V); arguments as above."""
     # each row of each product sums to the chain's likelihood of what was seen, so their sum mixes the chains
     table = sum(ahead * back for ahead, back in (_passes(seen, chain) for chain in chains))
     return table / table.sum(1, keepdims=True)
@@ -84,67 +79,19 @@ def relation_posteriors(seen: Sequence[int | None], chains: Sequence[Grammar]) -
 
 
 def predict(root: Path, split: str = "valid") -> tuple[list[dict], list[dict]]:
-    """The ceiling's predictions of verbs and relations for a split, in VidSitu's official structures.
-
-    Args:
-        root: the world's folder.
-        split: train, valid, testvb, testsrl or testevrel.
-    """
+    """The ceiling's predictions of verbs and relations for a split of a world, in VidSitu's official structures."""
     verbs, relations = [], []
     for number, segment in enumerate(read_segments(root, split)):
         chance = verb_posteriors(segment.seen, styles())
         ranked = np.argsort(-chance, axis=1, kind="stable")[:, :RANKED]
-        verbs.append(
-            {
-                "ann_idx": number,
-                "pred_vbs_ev": [[VERB_IDS[verb] for verb in row] for row in ranked],
-                "pred_scores_ev": np.take_along_axis(chance, ranked, 1).round(6).tolist(),
-            }
-        )
+        named = [[VERB_IDS[verb] for verb in row] for row in ranked]
+        scores = np.take_along_axis(chance, ranked, 1).round(6).tolist()
+        verbs.append({"ann_idx": number, "pred_vbs_ev": named, "pred_scores_ev": scores})
         related = relation_posteriors(segment.seen, styles())
-        relations.append(
-            {
-                "ann_idx": number,
-                "pred_evrels_ev": [[RELATIONS[row.argmax()]] * RELATION_PLACES for row in related],
-                "pred_scores_ev": [[round(float(row.max()), 6)] * RELATION_PLACES for row in related],
-            }
-        )
+        named = [[RELATIONS[row.argmax()]] * RELATION_PLACES for row in related]
+        scores = [[round(float(row.max()), 6)] * RELATION_PLACES for row in related]
+        relations.append({"ann_idx": number, "pred_evrels_ev": named, "pred_scores_ev": scores})
     return verbs, relations
-
-
-def ceiling(root: Path, split: str = "valid") -> dict[str, float]:
-    """How often the perfect observer is right about the truth of a split, and how often it claims to be.
-
-    Returns:
-        accuracies in 0..1: `verbs`, `verbs_offscreen`, `verbs_offscreen_claimed`, `relations`,
-        `relations_claimed`; and `n_offscreen`, the number of events off screen.
-    """
-    return score(read_segments(root, split))
-
-
-def score(segments: Sequence[Segment]) -> dict[str, float]:
-    """The same for segments in memory."""
-    right, claimed, off, related, related_claimed = [], [], [], [], []
-    for segment in segments:
-        truth, after = segment.verbs, successors(segment.style["writer"])
-        chance = verb_posteriors(segment.seen, styles())
-        right += (chance.argmax(1) == np.array(truth)).tolist()
-        claimed += chance.max(1).tolist()
-        off += segment.off_screen
-        kinds = relation_posteriors(segment.seen, styles())
-        for index, row in zip(RELATED, kinds, strict=True):
-            first, second = sorted((index, 2))
-            related.append(row.argmax() == relation(truth[first], truth[second], second - first, after))
-            related_claimed.append(row.max())
-    hidden = np.array(off)
-    return {
-        "verbs": float(np.mean(right)),
-        "verbs_offscreen": float(np.mean(np.array(right)[hidden])),
-        "verbs_offscreen_claimed": float(np.mean(np.array(claimed)[hidden])),
-        "relations": float(np.mean(related)),
-        "relations_claimed": float(np.mean(related_claimed)),
-        "n_offscreen": int(hidden.sum()),
-    }
 
 
 @functools.cache

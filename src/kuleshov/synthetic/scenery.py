@@ -1,4 +1,4 @@
-"""Six scenes as quiet backgrounds: shapes that tell the place, colours that do not shout."""
+"""Six scenes as quiet backgrounds: the place shows in shapes, not in bright colors."""
 
 import cv2
 import numpy as np
@@ -72,8 +72,8 @@ def _prison(canvas: np.ndarray, offset: int) -> None:
 
 
 def _restaurant(canvas: np.ndarray, offset: int) -> None:
-    for centre in (26, 96):
-        cv2.ellipse(canvas, (centre + offset, 74), (22, 7), 0, 0, 360, LIGHT, -1)
-        _box(canvas, centre + offset - 2, 78, centre + offset + 2, FLOOR + 6, DARK)
-    for centre in (20, 62, 104):
-        cv2.circle(canvas, (centre - offset, 20), 8, LIGHT, -1)
+    for center in (26, 96):
+        cv2.ellipse(canvas, (center + offset, 74), (22, 7), 0, 0, 360, LIGHT, -1)
+        _box(canvas, center + offset - 2, 78, center + offset + 2, FLOOR + 6, DARK)
+    for center in (20, 62, 104):
+        cv2.circle(canvas, (center - offset, 20), 8, LIGHT, -1)

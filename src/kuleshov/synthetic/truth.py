@@ -6,12 +6,12 @@ from pathlib import Path
 
 from kuleshov.core.errors import FormatError, MissingDataError
 from kuleshov.core.files import read_json
-from kuleshov.synthetic.annotate_vidsitu import segment_id
-from kuleshov.synthetic.counts import SEGMENT_EVENTS
+from kuleshov.synthetic.annotations import segment_id
+from kuleshov.synthetic.sizes import SEGMENT_EVENTS
 
 
 @dataclass(frozen=True)
-class Segment:
+class TrueSegment:
     """What truly happens in one VidSitu segment: verbs, which of them are off screen, and the style."""
 
     id: str
@@ -36,9 +36,8 @@ def read_stories(root: Path) -> list[dict]:
     """
     path = Path(root) / "truth" / "stories.jsonl"
     if not path.is_file():
-        raise MissingDataError(
-            "the world's truth", path, f"make the world with: kuleshov world --root {root} --movies 400 --seed 0"
-        )
+        how = f"make the world with: kuleshov world --root {root} --movies 400 --seed 0"
+        raise MissingDataError("the world's truth", path, how)
     stories = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
@@ -48,14 +47,14 @@ def read_stories(root: Path) -> list[dict]:
     return stories
 
 
-def read_segments(root: Path, split: str) -> list[Segment]:
+def read_segments(root: Path, split: str) -> list[TrueSegment]:
     """The segments of a VidSitu split, in the order of its split file.
 
     Raises:
         MissingDataError: the world, or the split, is not there.
     """
     names = read_json(Path(root) / "vidsitu" / "split_files" / f"vseg_split_{split}_lb.json")
-    found = {segment.id: segment for story in read_stories(root) for segment in cut(story)}
+    found = {segment.id: segment for story in read_stories(root) for segment in segments_of(story)}
     return [found[name] for name in names]
 
 
@@ -67,25 +66,18 @@ def off_screen_flags(root: Path) -> dict[str, list[bool]]:
     for story in read_stories(root):
         if story["kind"] == "lvu":
             flags[story["id"]] = [event["off_screen"] for event in story["events"]]
-        flags |= {segment.id: list(segment.off_screen) for segment in cut(story)}
+        flags |= {segment.id: list(segment.off_screen) for segment in segments_of(story)}
     return flags
 
 
-def cut(story: dict) -> list[Segment]:
-    """The segments of one story; none if it is no VidSitu source."""
+def segments_of(story: dict) -> list[TrueSegment]:
+    """The segments of one story's record; none if it is no VidSitu source."""
     if story["kind"] != "vidsitu":
         return []
-    result = []
+    found = []
     for first in range(0, len(story["events"]), SEGMENT_EVENTS):
         events = story["events"][first : first + SEGMENT_EVENTS]
-        result.append(
-            Segment(
-                id=segment_id(story["id"], first // SEGMENT_EVENTS),
-                video=story["id"],
-                start=first,
-                verbs=tuple(event["verb"] for event in events),
-                off_screen=tuple(event["off_screen"] for event in events),
-                style=story["style"],
-            )
-        )
-    return result
+        verbs, off = (tuple(event[name] for event in events) for name in ("verb", "off_screen"))
+        name = segment_id(story["id"], first // SEGMENT_EVENTS)
+        found.append(TrueSegment(name, story["id"], first, verbs, off, story["style"]))
+    return found

@@ -192,7 +192,7 @@ class EventTask(OptimizedModule):
         collected = self.answers.compute()
         self.answers.reset()
         ids = self.trainer.datamodule.sample_ids(stage)
-        return self.decode([ids[place] for place in collected["place"].tolist()], collected["answer"])
+        return self.decode([ids[place] for place in collected["place"].flatten().tolist()], collected["answer"])
 
     def on_validation_epoch_end(self) -> None:
         """Log the task's figures."""

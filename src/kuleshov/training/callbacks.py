@@ -3,12 +3,14 @@
 import logging
 import sys
 import time
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.throughput import Throughput
 from pytorch_lightning.callbacks import BasePredictionWriter, ModelCheckpoint, RichProgressBar
 from torch import nn
 
@@ -51,12 +53,7 @@ class RunCheckpoint(ModelCheckpoint):
 
 
 class BestCheckpoint(RunCheckpoint):
-    """`best.ckpt`, of the epoch with the best value of a metric.
-
-    Args:
-        monitor: the metric.
-        mode: whether greater (`max`) or smaller (`min`) is better.
-    """
+    """`best.ckpt`, of the epoch with the greatest (mode `max`) or smallest (`min`) value of the metric `monitor`."""
 
     def __init__(self, monitor: str, mode: str = "max") -> None:
         super().__init__(monitor=monitor, mode=mode, filename="best")
@@ -81,15 +78,17 @@ class GradientNorm(pl.Callback):
             pl_module.log("train/grad_norm", torch.nn.utils.get_total_norm(gradients))
 
 
-class DataWait(pl.Callback):
-    """Logs `data/wait_s`, seconds of a step spent waiting for its batch, averaged over the logged steps."""
+class StepTimes(pl.Callback):
+    """Logs `data/wait_s`, seconds that a step waited for its batch, and `perf/samples_per_s`, of all processes.
 
-    def __init__(self) -> None:
-        self._ended, self._waits = time.perf_counter(), []
+    Both are of the steps since they were last logged in the epoch.
+    """
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget the time between epochs."""
-        self._ended, self._waits = time.perf_counter(), []
+        self._ended, self._throughput = time.perf_counter(), Throughput(window_size=2)
+        self._waits: list[float] = []
+        self._throughput.update(time=self._ended, batches=0, samples=0)
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
         """The batch is there: count the time since the last one was done."""
@@ -97,42 +96,36 @@ class DataWait(pl.Callback):
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
         """Log every few steps, and at the epoch's end."""
-        self._ended = time.perf_counter()
-        last = batch_idx + 1 == trainer.num_training_batches
-        if last or (batch_idx + 1) % trainer.log_every_n_steps == 0:
-            pl_module.log("data/wait_s", sum(self._waits) / len(self._waits))
-            self._waits = []
+        self._ended, steps = time.perf_counter(), batch_idx + 1
+        if steps != trainer.num_training_batches and steps % trainer.log_every_n_steps:
+            return
+        pl_module.log("data/wait_s", sum(self._waits) / len(self._waits))
+        self._waits = []
+        samples = steps * getattr(trainer.datamodule, "batch_size", 0)
+        if samples:
+            self._throughput.update(time=self._ended, batches=steps, samples=samples)
+            pl_module.log("perf/samples_per_s", self._throughput.compute()["device/samples_per_sec"])
 
 
 class EpochLines(pl.Callback):
-    """A line an epoch on stderr with the logged metrics, where stderr is not a terminal.
-
-    At a terminal Lightning's rich bar does it better: it is added there in its place.
-    """
-
-    def __init__(self) -> None:
-        self._started = 0.0
+    """A line an epoch on stderr with the logged metrics; at a terminal Lightning's rich bar takes its place."""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Add the bar at a terminal."""
+        self._started = time.monotonic()
         has_bar = any(isinstance(callback, RichProgressBar) for callback in trainer.callbacks)
         if sys.stderr.isatty() and not has_bar and not trainer.fast_dev_run:
             bar = RichProgressBar()
             trainer.callbacks.append(bar)
             bar.setup(trainer, pl_module, stage)
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Remember when the training began."""
-        self._started = time.monotonic()
-
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the epoch's line."""
         if sys.stderr.isatty() or not trainer.is_global_zero:
             return
-        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in sorted(values.items()))
-        passed = time.monotonic() - self._started
+        shown = "  ".join(f"{name} {float(value):.4g}" for name, value in sorted(trainer.callback_metrics.items()))
         of = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
+        passed = time.monotonic() - self._started
         print(f"epoch {trainer.current_epoch + 1}{of}  {passed:.0f} s  {shown}", file=sys.stderr, flush=True)
 
 
@@ -152,7 +145,7 @@ class ExportWeights(pl.Callback):
         common["selection"] = selection_rule(trainer)
         best, kept = best_checkpoint(trainer), None
         if best:
-            kept = {name: value.clone() for name, value in pl_module.state_dict().items()}
+            kept = deepcopy(pl_module.state_dict())
             stored = torch.load(best, map_location="cpu", weights_only=True)
             pl_module.load_state_dict(stored["state_dict"])
         for name, (source, manifest) in exports().items():
@@ -168,38 +161,28 @@ class WriteResults(pl.Callback):
 
     A module sets `report`, a `core.results.Report`, when an epoch of testing (or, where it has no test, of
     validation) ends; `write_predictions(folder, predictions)` puts predictions into the benchmark's own format.
-    A test without a fit before it writes into `<run>/tests/<time>`.
+    A test without a fit before it writes into `<run>/tests/<time>`: the training's own results stay as they are.
     The final scores also go to TensorBoard's HPARAMS, beside the hyper-parameters.
     """
 
-    def __init__(self) -> None:
-        self._fitted = False
+    _fitted = False
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write what the last validation found, for a module without a test."""
         self._fitted = True
-        if type(pl_module).test_step is pl.LightningModule.test_step:
-            self._write(trainer, pl_module)
+        if not has_step(pl_module, "test"):
+            self.on_test_end(trainer, pl_module)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write what the test found."""
-        self._write(trainer, pl_module)
-
-    def _write(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         report: Report | None = getattr(pl_module, "report", None)
         if report is None or trainer.fast_dev_run or not trainer.is_global_zero:
             return
-        folder = Path(trainer.default_root_dir)
-        config = folder / "config.yaml"
-        if not self._fitted:
-            # a test by itself leaves the training's own results as they are
-            folder = folder / "tests" / time.strftime("%Y-%m-%d-%H%M%S")
-        lines = report.lines(
-            seed=global_seed(),
-            selection=selection_rule(trainer),
-            config_sha256=sha256_file(config) if config.is_file() else None,
-        )
-        append_results(folder / RESULTS, lines)
+        run = Path(trainer.default_root_dir)
+        folder = run if self._fitted else run / "tests" / time.strftime("%Y-%m-%d-%H%M%S")
+        config = run / "config.yaml"
+        digest = sha256_file(config) if config.is_file() else None
+        append_results(folder / RESULTS, report.lines(global_seed(), selection_rule(trainer), digest))
         if report.predictions:
             pl_module.write_predictions(folder / PREDICTIONS, report.predictions)
         if trainer.logger is not None:
@@ -263,3 +246,20 @@ class BadFilesMonitor(pl.Callback):
         if trainer.is_global_zero and reasons:
             named = "; ".join(f"{name} ({reason})" for name, reason in list(reasons.items())[:5])
             log.warning("%d unreadable videos were replaced: %s; all in %s", len(reasons), named, path)
+
+
+def has_step(module: pl.LightningModule, stage: str) -> bool:
+    """Whether a module has a step of its own for a stage, such as `test`."""
+    return getattr(type(module), f"{stage}_step") is not getattr(pl.LightningModule, f"{stage}_step")
+
+
+DEFAULT = (  # of every training, after those that its configuration names
+    SeedEveryBatch,
+    LastCheckpoint,
+    ExportWeights,
+    WriteResults,
+    WritePredictions,
+    GradientNorm,
+    StepTimes,
+    EpochLines,
+)

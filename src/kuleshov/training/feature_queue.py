@@ -48,7 +48,7 @@ class FeatureQueue(nn.Module):
 
     def set_extra_state(self, state: dict[str, Tensor]) -> None:
         """Take what a checkpoint kept, onto the device and into the dtype that the queue has."""
-        self._state = {name: state[name].to(value) for name, value in self._state.items()}
+        self._state = {name: state[name].to(value, copy=True) for name, value in self._state.items()}
 
     @property
     def size(self) -> int:

@@ -28,12 +28,8 @@ class KuleshovCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: ArgumentParser) -> None:
         """Add `--score_after_fit`."""
-        parser.add_argument(
-            "--score_after_fit",
-            type=bool,
-            default=True,
-            help="after fit, score the reporting split with the best checkpoint, where the module can",
-        )
+        text = "after fit, score the reporting split with the best checkpoint, where the module can"
+        parser.add_argument("--score_after_fit", type=bool, default=True, help=text)
 
     def before_instantiate_classes(self) -> None:
         """Find the checkpoint that is to be scored, and refuse one of another class before anything is built."""
@@ -60,24 +56,10 @@ class KuleshovCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Score the reporting split with the best epoch's weights, the last one's where no metric is monitored."""
-        testable = type(self.model).test_step is not pl.LightningModule.test_step
+        testable = callbacks.has_step(self.model, "test")
         if testable and self.config[self.subcommand].score_after_fit and not self.trainer.interrupted:
             best = "best" if callbacks.best_checkpoint(self.trainer) else None
             self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False)
-
-
-def default_callbacks() -> list[pl.Callback]:
-    """The callbacks of every training, after those that the configuration names."""
-    return [
-        callbacks.SeedEveryBatch(),
-        callbacks.LastCheckpoint(),
-        callbacks.ExportWeights(),
-        callbacks.WriteResults(),
-        callbacks.WritePredictions(),
-        callbacks.GradientNorm(),
-        callbacks.DataWait(),
-        callbacks.EpochLines(),
-    ]
 
 
 def trained_checkpoint(folder: str | Path) -> str:
@@ -117,10 +99,9 @@ def guard_checkpoint(path: str | Path, class_path: str) -> None:
 
 
 class RunConfig(SaveConfigCallback):
-    """Saves the resolved configuration as `<run>/config.yaml`."""
+    """Saves the resolved configuration as `<run>/config.yaml`, which `fit`, `test` and `predict` take with `-c`."""
 
-    def save_config(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Nothing beyond the file that the base class writes."""
+    already_saved = False
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Write the file on rank 0 in the run folder when a fit begins, over an older one of the same run."""
@@ -129,13 +110,14 @@ class RunConfig(SaveConfigCallback):
         if trainer.is_global_zero:
             folder = Path(trainer.default_root_dir)
             folder.mkdir(parents=True, exist_ok=True)
-            self.parser.save(
-                self.config, folder / self.config_filename, skip_none=False, overwrite=True, multifile=False
-            )
+            config = self.config.clone()
+            # the checkpoint that this very process went on from is no part of the configuration
+            config.ckpt_path = None
+            self.parser.save(config, folder / self.config_filename, skip_none=False, overwrite=True, multifile=False)
         self.already_saved = True
 
 
-def said_by_a_class(error: BaseException | None) -> KuleshovError | None:
+def original_error(error: BaseException | None) -> KuleshovError | None:
     """The `KuleshovError` of a class's constructor, which jsonargparse wraps in errors of its own."""
     while error is not None and not isinstance(error, KuleshovError):
         error = error.__cause__ or error.__context__
@@ -169,13 +151,13 @@ def main(arguments: list[str] | None = None) -> KuleshovCLI:
             subclass_mode_data=True,
             seed_everything_default=0,
             save_config_callback=RunConfig,
-            trainer_defaults={"callbacks": default_callbacks(), "enable_progress_bar": False},
+            trainer_defaults={"callbacks": [kind() for kind in callbacks.DEFAULT], "enable_progress_bar": False},
             parser_kwargs={**options, **{name: options for name in SUBCOMMANDS}},
             auto_configure_optimizers=False,
             args=arguments,
         )
     except (ArgumentError, ValueError) as error:
-        mistake = said_by_a_class(error)
+        mistake = original_error(error)
         if mistake is None and not isinstance(error, ArgumentError):
             raise
         raise mistake or UsageError(shortened(str(error))) from error

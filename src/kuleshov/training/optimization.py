@@ -75,7 +75,7 @@ class OptimizedModule(pl.LightningModule):
             scale = trainer.datamodule.batch_size * trainer.accumulate_grad_batches / given.lr_batch
         groups = [{**group, "lr": group["lr"] * scale} for group in groups]
         if given.optimizer == "sgd":
-            optimizer = torch.optim.SGD(groups, given.lr, momentum=given.momentum, nesterov=given.nesterov)
+            optimizer: Optimizer = torch.optim.SGD(groups, given.lr, momentum=given.momentum, nesterov=given.nesterov)
         else:
             optimizer = torch.optim.AdamW(groups, given.lr, betas=(0.9, given.beta2))
         total = trainer.estimated_stepping_batches
@@ -90,10 +90,9 @@ class OptimizedModule(pl.LightningModule):
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Two groups: kernels (two or more dimensions), which decay, and the rest, which does not."""
-    kernels, others = [], []
-    for parameter in module.parameters():
-        if parameter.requires_grad:
-            (kernels if parameter.ndim >= 2 else others).append(parameter)
+    learned = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    kernels = [parameter for parameter in learned if parameter.ndim >= 2]
+    others = [parameter for parameter in learned if parameter.ndim < 2]
     groups = [{"params": kernels, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
 
@@ -122,9 +121,10 @@ def lr_schedule(
             return (step + (kind != "linear")) / warmup_steps
         if kind == "constant":
             return 1.0
-        progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+        rest = max(1, total_steps - warmup_steps)
         if kind == "linear":
-            return 1.0 - progress
+            return max(0.0, (total_steps - step) / rest)
+        progress = min(1.0, (step - warmup_steps) / rest)
         return final_factor + (1 - final_factor) * 0.5 * (1 + math.cos(math.pi * progress))
 
     return LambdaLR(optimizer, factor)

@@ -23,6 +23,7 @@ class TransformerLayer(nn.Module):
         attention_dropout: of attention's weights; the same as `dropout` where it is None.
         activation: of the feed-forward part.
         memory: whether the layer also attends to a memory (a decoder's layer).
+        feedforward_dropout: inside the feed-forward part; the same as `dropout` where it is None (BERT has none).
 
     Raises:
         KuleshovError: the width is no multiple of the heads.
@@ -37,6 +38,7 @@ class TransformerLayer(nn.Module):
         attention_dropout: float | None = None,
         activation: Activation = "relu",
         memory: bool = False,
+        feedforward_dropout: float | None = None,
     ) -> None:
         super().__init__()
         if width % heads:
@@ -55,6 +57,7 @@ class TransformerLayer(nn.Module):
         self.narrow = nn.Linear(feedforward, width)
         self.feedforward_norm = nn.LayerNorm(width)
         self.drop = nn.Dropout(dropout)
+        self.drop_inside = nn.Dropout(dropout if feedforward_dropout is None else feedforward_dropout)
 
     def qkv(self, x: Tensor) -> Tensor:
         """Queries, keys and values of every head, (3, B, heads, N, H / heads)."""
@@ -79,7 +82,7 @@ class TransformerLayer(nn.Module):
             query = self.memory_query(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             seen = self.memory_from_heads(self.attend(query, *memory_keys_values))
             x = self.memory_norm(x + self.drop(seen))
-        changed = self.narrow(self.drop(self.activation(self.widen(x))))
+        changed = self.narrow(self.drop_inside(self.activation(self.widen(x))))
         return self.feedforward_norm(x + self.drop(changed))
 
     def forward(

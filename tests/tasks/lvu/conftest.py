@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from kuleshov.datasets.lvu import TASKS
-from kuleshov.features.event_store_writer import StoreWriter
-from kuleshov.features.instance_store import InstanceWriter, instances
+from kuleshov.datasets.lvu import LVU_TASKS
+from kuleshov.features.instance_store import instances
+from kuleshov.features.store_writer import StoreWriter
 
 WIDTH, REGION_WIDTH = 12, 6
 
@@ -19,7 +19,7 @@ def make_annotations(root: Path, task: str, sizes: dict[str, int], seed: int = 0
     rng = np.random.default_rng(seed)
     hidden = {}
     for split, size in sizes.items():
-        lines = [" ".join(TASKS[task].columns)]
+        lines = [" ".join(LVU_TASKS[task].columns)]
         for number in range(size):
             movie = f"{split}{number:07d}"
             hidden[movie] = int(rng.integers(2))
@@ -50,7 +50,7 @@ def make_events(folder: Path, hidden: dict[str, int], length=lambda n: 30, strid
 def make_instances(folder: Path, hidden: dict[str, int], seconds: int = 60, per_second: int = 2) -> Path:
     """An instance store whose features show the hidden class under noise."""
     rng = np.random.default_rng(2)
-    writer = InstanceWriter(folder, "fp32")
+    writer = StoreWriter(folder, REGION_WIDTH, dtype="fp32", kind="instances")
     for movie, kind in hidden.items():
         count = seconds * per_second
         features = rng.normal(size=(count, REGION_WIDTH)).astype(np.float32)
@@ -59,7 +59,7 @@ def make_instances(folder: Path, hidden: dict[str, int], seconds: int = 60, per_
         boxes = np.concatenate([corner, corner + rng.uniform(0.1, 0.4, size=(count, 2))], axis=1)
         second = np.repeat(np.arange(seconds), per_second)
         track = np.tile(np.arange(per_second), seconds) + per_second * (second // 20)
-        writer.add(movie, instances(features, boxes, second, track, shots=second // 10))
+        writer.add(movie, **vars(instances(features, boxes, second, track, shots=second // 10)))
     writer.finish({"source": "made up"})
     return folder
 

@@ -2,13 +2,14 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from kuleshov.training.callbacks import SeedEveryBatch
 
 from kuleshov.core.errors import KuleshovError
 from kuleshov.core.results import read_results
+from kuleshov.tasks.lvu import lvu_data
 from kuleshov.tasks.lvu.instance_pretraining import InstanceSpans
 from kuleshov.tasks.lvu.lvu_data import EpochSampler, LvuData, RandomSpans
 from kuleshov.tasks.lvu.scene_head import SceneHead
+from kuleshov.training.callbacks import SeedEveryBatch, WriteResults
 
 SIZES = {"train": 9, "val": 5, "test": 7}
 
@@ -38,14 +39,21 @@ def test_an_epoch_has_each_movie_once_and_epochs_differ():
     assert orders[0] != orders[1]
 
 
-def test_two_ranks_share_an_epoch():
+def test_two_ranks_share_every_batch(tmp_path, opened, monkeypatch):
+    """Batch sizes are global: what two ranks read in a step is what one reads, in training and evaluation."""
+    data = data_of(tmp_path, opened[1], batch_size=4, eval_batch_size=2)
+    whole = [batch["place"].tolist() for batch in data.train_dataloader()]
+    assert [len(places) for places in whole] == [4, 4, 1]
+    monkeypatch.setattr(lvu_data, "world_size", lambda: 2)
     parts = []
     for rank in (0, 1):
-        sampler = EpochSampler(10, seed=3)
-        sampler.num_replicas, sampler.rank, sampler.num_samples, sampler.total_size = 2, rank, 5, 10
-        parts.append([number for _, number in sampler])
-    whole = [number for _, number in EpochSampler(10, seed=3)]
-    assert [number for pair in zip(*parts, strict=True) for number in pair] == whole
+        monkeypatch.setattr(lvu_data, "rank", lambda rank=rank: rank)
+        parts.append([batch["place"].tolist() for batch in data.train_dataloader()])
+    assert [sorted(one + two) for one, two in zip(*parts, strict=True)][:2] == [sorted(places) for places in whole[:2]]
+    assert data.test_dataloader().batch_size == 1
+    data.eval_batch_size = 3
+    with pytest.raises(KuleshovError, match="eval_batch_size=3 .* 2 processes"):
+        data.val_dataloader()
 
 
 def test_a_sample_depends_on_seed_epoch_and_number_alone(tmp_path, opened):
@@ -67,12 +75,10 @@ def test_span_sampling_follows_length_and_movie_sampling_does_not(tmp_path, open
     counts = {}
     for sampling in ("span", "movie"):
         drawn = RandomSpans(data.movies["train"], data._maker(), 0, sampling)
-        numbers = [drawn[(epoch, k)]["number"] for epoch in range(200) for k in range(9)]
+        numbers = [drawn[(epoch, k)]["place"] for epoch in range(200) for k in range(9)]
         counts[sampling] = np.bincount(numbers, minlength=9)
     np.testing.assert_allclose(counts["span"] / 1800, lengths / lengths.sum(), atol=0.03)
     assert (counts["movie"] == 200).all()
-    with pytest.raises(KuleshovError, match="sampling is span or movie, not 'spans'"):
-        RandomSpans(data.movies["train"], data._maker(), 0, "spans")
 
 
 def test_evaluation_windows_against_a_plain_reading(tmp_path, opened):
@@ -81,7 +87,7 @@ def test_evaluation_windows_against_a_plain_reading(tmp_path, opened):
     seen = 0
     for batch in data.test_dataloader():
         for s in range(len(batch["movie"])):
-            movie = data.movies["test"][int(batch["number"][batch["movie"][s]])]
+            movie = data.movies["test"][int(batch["place"][batch["movie"][s]])]
             end = movie.ends[int(batch["turn"][s])]
             inside = [i for i, second in enumerate(movie.event_seconds) if end - 59 <= second <= end]
             first, count = int(batch["event_first"][s]), int(batch["event_count"][s])
@@ -110,8 +116,9 @@ def test_pairs_are_two_spans_of_one_movie(opened):
 def fit(tmp_path, events, folder, ckpt=None, **trainer):
     pl.seed_everything(0, verbose=False)
     data = LvuData(str(tmp_path), "genre", events, batch_size=4, seed=0)
-    sizes = {"context_hidden": 8, "context_layers": 1, "context_heads": 2, "context_feedforward": 8}
-    module = SceneHead(context="scratch", pooling="attention", normalize="standardize", lr=1e-2, **sizes)
+    sizes = {"txe_hidden": 8, "txe_layers": 1, "txe_heads": 2, "txe_feedforward": 8}
+    options = {"context": "scratch", "pooling": "attention", "feature_normalization": "standardize", "lr": 1e-2}
+    module = SceneHead(**options, **sizes)
     keep = pl.callbacks.ModelCheckpoint(
         filename="{epoch}", save_top_k=-1, save_on_train_epoch_end=True, auto_insert_metric_name=False
     )
@@ -149,11 +156,12 @@ def test_two_ranks_score_as_one(tmp_path, opened):
             default_root_dir=tmp_path / folder,
             accelerator="cpu",
             logger=False,
+            callbacks=[WriteResults()],
             enable_progress_bar=False,
-            use_distributed_sampler=True,
             **options,
         )
         runner.test(SceneHead(), data, verbose=False)
-        texts.append((tmp_path / folder / "predictions" / "test.csv").read_text())
-        assert read_results(tmp_path / folder / "results.jsonl")[0].n == 7
+        (written,) = (tmp_path / folder / "tests").iterdir()
+        texts.append((written / "predictions" / "test.csv").read_text())
+        assert read_results(written / "results.jsonl")[0].n == 7
     assert texts[0] == texts[1]

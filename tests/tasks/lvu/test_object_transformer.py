@@ -1,12 +1,21 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from kuleshov.core.errors import KuleshovError, WeightsError
 from kuleshov.core.results import read_results
+from kuleshov.core.weights import save_weights
 from kuleshov.features.event_store import EventStore
 from kuleshov.features.instance_store import InstanceStore
-from kuleshov.tasks.lvu.instance_pretraining import SoftLabels, compatibility_loss, soft_label_divergence
+from kuleshov.tasks.event_task import load_task
+from kuleshov.tasks.lvu.instance_pretraining import (
+    InstancePretraining,
+    InstanceSpans,
+    compatibility_loss,
+    read_classifier,
+    soft_label_divergence,
+)
 from kuleshov.tasks.lvu.movie_samples import SampleMaker, collate, open_movie
 from kuleshov.tasks.lvu.object_transformer import ObjectTransformerEncoder, load_encoder_weights
 from kuleshov.tasks.lvu.track_masking import MASK, OTHER
@@ -27,7 +36,7 @@ def batch_of(stores, movies=("test0000000", "test0000001"), events=True, instanc
     instance_store = InstanceStore(stores[1]) if instances else None
     maker = SampleMaker(event_store.tensor()[0] if events else None, instance_store, **options)
     opened = [open_movie(name, 0.0, event_store, instance_store, 60, 1) for name in movies]
-    return collate([maker(movie, movie.ends, rng, False, number) for number, movie in enumerate(opened)])
+    return collate([maker(movie, movie.ends, rng, False, place) for place, movie in enumerate(opened)])
 
 
 def encoder(kit, instances=True, scene=True):
@@ -139,13 +148,17 @@ def run(configs, name, folder, *extra):
     words = ["fit", "-c", str(configs / f"{name}.yaml"), "-c", str(configs / f"{name}.demo.yaml")]
     for key, value in SMALL.items():
         words += [f"--model.init_args.{key}", str(value)]
-    main([*words, "--trainer.default_root_dir", str(folder), "--trainer.logger", "false", *extra])
+    return main([*words, "--trainer.default_root_dir", str(folder), "--trainer.logger", "false", *extra])
 
 
 def test_pretraining_then_the_task_then_ot_plus_plus(tmp_path, kit, configs, stores):
     instances = ["--data.init_args.instances", str(stores[1])]
     short = ["--trainer.max_epochs", "1"]
-    run(configs, "instance-pretraining", tmp_path / "pretrained", *instances, *short)
+    cli = run(configs, "instance-pretraining", tmp_path / "pretrained", *instances, *short)
+    cli.trainer.predict(cli.model, datamodule=cli.datamodule)
+    spans = load_file(tmp_path / "pretrained" / "predictions" / "spans.safetensors")
+    # 62 seconds have three spans
+    assert len(spans) == sum(SIZES.values()) and {part.shape for part in spans.values()} == {(3, 16)}
     weights = tmp_path / "pretrained" / "weights" / "object-transformer.safetensors"
     task = [
         *instances,
@@ -160,24 +173,28 @@ def test_pretraining_then_the_task_then_ot_plus_plus(tmp_path, kit, configs, sto
     assert found["instances", "top1"].value > found["trivial", "top1"].value
     assert found["instances", "top1"].weights_sha256 is not None
     events = ["--data.init_args.events", str(stores[0]), "--model.init_args.context", "scratch"]
-    sizes = {"context_hidden": 8, "context_layers": 1, "context_heads": 2, "context_feedforward": 8}
+    sizes = {"txe_hidden": 8, "txe_layers": 1, "txe_heads": 2, "txe_feedforward": 8}
     events += [word for name, value in sizes.items() for word in (f"--model.init_args.{name}", str(value))]
-    run(configs, "ot-plus-plus", tmp_path / "both", *task, *events, *short)
+    cli = run(configs, "ot-plus-plus", tmp_path / "both", *task, *events, *short)
     assert read_results(tmp_path / "both" / "results.jsonl")[0].row == "ot++-scratch"
+    weights.unlink()
+    loaded = load_task(tmp_path / "both" / "weights" / "genre.safetensors")
+    assert loaded.row == "ot++-scratch" and loaded.encoder.arguments["instance_normalization"] == "whiten"
+    text = (tmp_path / "both" / "predictions" / "test.csv").read_text()
+    cli.trainer.predict(loaded, datamodule=cli.datamodule)
+    assert (tmp_path / "both" / "predictions" / "test.csv").read_text() == text
 
 
 @pytest.mark.parametrize(("given", "expected"), [(None, 0.3), (0.0, 0.0)])
 def test_dropout_of_attention_s_weights_may_differ(kit, given, expected):
     net = ObjectTransformerEncoder(kit.region_width, **SMALL, dropout=0.3, attention_dropout=given)
-    assert [layer.attention_dropout for layer in net.layers] == [expected]
+    assert [(layer.attention_dropout, layer.drop_inside.p) for layer in net.layers] == [(expected, 0.0)]
     assert net.drop.p == net.layers[0].drop.p == 0.3
 
 
 def test_pretraining_lowers_its_loss(tmp_path, kit, stores):
     """Twenty steps on one batch, without dropout."""
     torch.manual_seed(0)
-    from kuleshov.tasks.lvu.instance_pretraining import InstancePretraining, InstanceSpans
-
     data = InstanceSpans(str(stores[1]), batch_size=4, seed=0)
     data.setup()
     loader = data.train_dataloader()
@@ -226,20 +243,20 @@ def test_evaluation_is_deterministic_and_masking_there_is_an_option(stores):
 
 
 def test_weights_that_do_not_fit_are_named(tmp_path, kit):
-    from kuleshov.core.weights import save_weights
-
     net = encoder(kit, scene=False)
     path = tmp_path / "ot.safetensors"
     save_weights(path, net.state_dict(), {"architecture": "object_transformer", "arguments": net.arguments})
     both = encoder(kit)
     load_encoder_weights(both, str(path))
     torch.testing.assert_close(both.feature.weight, net.feature.weight)
-    with pytest.raises(WeightsError, match="does not fit: first difference at feature.weight"):
+    with pytest.raises(WeightsError, match="instance_normalization=none, the configuration has whiten"):
+        load_encoder_weights(ObjectTransformerEncoder(6, None, **SMALL, instance_normalization="whiten"), str(path))
+    with pytest.raises(WeightsError, match="does not fit .*feature.weight"):
         load_encoder_weights(ObjectTransformerEncoder(9, None, **SMALL), str(path))
     save_weights(path, {"x": torch.zeros(1)}, {"architecture": "txe"})
     with pytest.raises(WeightsError, match="holds txe weights, not an Object Transformer"):
         load_encoder_weights(net, str(path))
     with pytest.raises(WeightsError, match="no linear classifier over features of width 5"):
-        SoftLabels(5, str(path))
-    with pytest.raises(KuleshovError, match="hidden=10 is not a multiple of heads=4"):
+        read_classifier(str(path), 5)
+    with pytest.raises(KuleshovError, match="10 is not a multiple of heads 4"):
         ObjectTransformerEncoder(4, None, hidden=10, heads=4)

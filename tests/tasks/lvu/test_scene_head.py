@@ -7,19 +7,20 @@ import torch
 
 from kuleshov.core.errors import KuleshovError, MissingDataError
 from kuleshov.core.results import read_results
-from kuleshov.tasks.evaluate_lvu import evaluate
+from kuleshov.tasks.event_task import load_task
+from kuleshov.tasks.lvu.evaluate_lvu import evaluate_lvu
 from kuleshov.tasks.lvu.lvu_data import LvuData
-from kuleshov.tasks.lvu.scene_context import contextualize, in_blocks
+from kuleshov.tasks.lvu.scene_context import contextualize_padded, in_blocks
 from kuleshov.tasks.lvu.scene_head import SpanPool
 from kuleshov.training.lightning_cli import main
 from kuleshov.txe.contextualizer import Contextualizer
 
 SIZES = {"train": 24, "val": 10, "test": 12}
-SMALL = {"context_hidden": 8, "context_layers": 1, "context_heads": 2, "context_feedforward": 8}
+SMALL = {"txe_hidden": 8, "txe_layers": 1, "txe_heads": 2, "txe_feedforward": 8}
 
 
-def run(configs, root, store, run_folder, task, *extra):
-    words = ["fit", "-c", str(configs / "scene-head.yaml"), "-c", str(configs / "scene-head.demo.yaml")]
+def run(configs, root, store, run_folder, task, *extra, subcommand="fit"):
+    words = [subcommand, "-c", str(configs / "scene-head.yaml"), "-c", str(configs / "scene-head.demo.yaml")]
     words += ["--data.init_args.annotations", str(root), "--data.init_args.events", str(store)]
     words += ["--data.init_args.task", task, "--trainer.default_root_dir", str(run_folder), "--trainer.logger", "false"]
     for name, value in SMALL.items():
@@ -31,20 +32,31 @@ def values(folder):
     return {(line.row, line.metric): line for line in read_results(folder / "results.jsonl")}
 
 
-@pytest.mark.parametrize(("context", "task"), [("none", "genre"), ("scratch", "view_count")])
-def test_a_run_learns_and_reports_beside_the_trivial_row(tmp_path, kit, configs, context, task):
+@pytest.mark.parametrize(("context", "task", "frozen"), [("none", "genre", False), ("scratch", "view_count", True)])
+def test_a_run_learns_reports_and_is_used_again(tmp_path, kit, configs, context, task, frozen):
     store = kit.events(tmp_path / "events", kit.annotations(tmp_path, task, SIZES))
-    extra = ["--model.init_args.context", context, "--trainer.max_epochs", "12"]
-    run(configs, tmp_path, store, tmp_path / "run", task, *extra)
+    extra = ["--model.init_args.context", context, "--model.init_args.txe_frozen", str(frozen).lower()]
+    cli = run(configs, tmp_path, store, tmp_path / "run", task, *extra)
     found = values(tmp_path / "run")
     row, metric = {"none": "backbone", "scratch": "scratch"}[context], "top1" if task == "genre" else "mse"
     line, trivial = found[row, metric], found["trivial", metric]
     assert (line.value > trivial.value) == (task == "genre")
-    assert (line.n, line.of, line.split, line.selection) == (12, 12, "test", "epoch with best val/score")
+    assert (line.n, line.of, line.split, line.selection) == (12, 12, "test", "epoch with the maximum val/score")
     assert found[row, f"{metric}_low95"].value <= line.value <= found[row, f"{metric}_high95"].value
-    scored = evaluate(task, tmp_path / "run" / "predictions" / "test.csv", tmp_path)
-    assert scored["metrics"][metric] == pytest.approx(line.value)
-    assert scored["sample_ids_sha256"] == line.sample_ids_sha256
+    csv_file = tmp_path / "run" / "predictions" / "test.csv"
+    scored = evaluate_lvu(task, csv_file, tmp_path)
+    assert scored.metrics[metric] == pytest.approx(line.value)
+    assert scored.sample_ids_sha256 == line.sample_ids_sha256
+    # the exported network, and `predict` by the run's checkpoint, answer as the run did
+    loaded = load_task(tmp_path / "run" / "weights" / f"{task}.safetensors")
+    assert loaded.task == task and loaded.row == row
+    text = csv_file.read_text()
+    csv_file.unlink()
+    cli.trainer.predict(loaded, datamodule=cli.datamodule)
+    assert csv_file.read_text() == text
+    csv_file.unlink()
+    run(configs, tmp_path, store, tmp_path / "run", task, *extra, subcommand="predict")
+    assert csv_file.read_text() == text
 
 
 def test_the_same_seed_gives_the_same_predictions(tmp_path, kit, configs):
@@ -110,12 +122,12 @@ def test_wrong_arguments_are_one_clear_line(change, said):
 def test_pooling_equals_one_span_after_the_other():
     torch.manual_seed(0)
     events = torch.randn(3, 9, 4)
-    movie = torch.tensor([0, 0, 1, 2, 2])
-    turn, first = torch.tensor([0, 1, 0, 0, 1]), torch.tensor([0, 4, 2, 0, 8])
-    count = torch.tensor([5, 5, 7, 1, 1])
+    movie, first, count = torch.tensor([[0, 0, 1, 2, 2], [0, 4, 2, 0, 8], [5, 5, 7, 1, 1]])
+    turn = torch.tensor([0, 1, 0, 0, 1])
+    batch = {"movie": movie, "turn": turn, "event_first": first, "event_count": count}
     mean, attention = SpanPool(4, "mean"), SpanPool(4, "attention")
     for pool in (mean, attention):
-        pooled = pool(events, movie, turn, first, count)
+        pooled = pool(events, batch)
         for s in range(5):
             inside = events[movie[s], first[s] : first[s] + count[s]]
             if pool is mean:
@@ -136,10 +148,11 @@ def test_a_slice_with_its_margin_has_the_context_of_the_whole_movie(tmp_path, ki
     whole = data._maker()(movie, movie.ends, None, False)
     assert len(movie.ends) == 91 and len(whole["events"]) == 150
     with torch.no_grad():
-        full = contextualize(contextualizer, whole["events"][None], torch.tensor([150]), step=2)[0]
+        full = contextualize_padded(contextualizer, whole["events"][None], torch.tensor([150]), step=2)[0]
         for end in (movie.ends[0], movie.ends[40], movie.ends[-1]):
             part = data._maker()(movie, np.array([end]), None, False)
-            got = contextualize(contextualizer, part["events"][None], torch.tensor([len(part["events"])]), step=2)[0]
+            length = torch.tensor([len(part["events"])])
+            got = contextualize_padded(contextualizer, part["events"][None], length, step=2)[0]
             first, count = int(part["event_first"][0]), int(part["event_count"][0])
             assert count == 60 or end == movie.ends[-1]
             start = movie.event_seconds.tolist().index(end - 59)
@@ -152,10 +165,10 @@ def test_padding_does_not_change_the_context(kit):
     length = torch.tensor([11, 4, 7])
     for windows in ("sliding", "blocks"):
         with torch.no_grad():
-            batch = contextualize(contextualizer, events, length, windows)
+            batch = contextualize_padded(contextualizer, events, length, windows)
             for b in range(3):
                 size = int(length[b])
-                alone = contextualize(contextualizer, events[b : b + 1, :size], length[b : b + 1], windows)
+                alone = contextualize_padded(contextualizer, events[b : b + 1, :size], length[b : b + 1], windows)
                 torch.testing.assert_close(batch[b, :size], alone[0])
                 assert not batch[b, size:].any()
 

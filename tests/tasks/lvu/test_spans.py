@@ -52,11 +52,11 @@ def test_four_hundred_boxes_leave_the_earliest_seconds_out():
     assert (seconds[kept] == 18).sum() == 6 and kept[-6:].tolist() == list(range(144, 150))
 
 
-def test_place_ids_of_a_hand_worked_span():
+def test_time_ids_of_a_hand_worked_span():
     # seconds 10, 13 and a gap to 30; center (10 + 30) // 2 = 20; 258 // 2 = 129
-    ids = spans.place_ids(np.array([30, 13, 10]), 10, 30, 258)
+    ids = spans.time_ids(np.array([30, 13, 10]), 10, 30, 258)
     assert ids.tolist() == [[24, 4, 143], [7, 21, 126], [4, 24, 123]]
-    assert spans.place_ids(np.array([7]), 7, 7, 258).tolist() == [[4, 4, 133]]
+    assert spans.time_ids(np.array([7]), 7, 7, 258).tolist() == [[4, 4, 133]]
 
 
 def test_shot_ids_follow_the_token_nearest_to_the_center():
@@ -68,7 +68,7 @@ def test_shot_ids_follow_the_token_nearest_to_the_center():
 
 
 def test_ids_never_leave_the_table():
-    ids = spans.place_ids(np.array([0, 500]), 0, 500, 258)
+    ids = spans.time_ids(np.array([0, 500]), 0, 500, 258)
     assert ids.max() == 257 and ids.min() >= spans.FIRST
 
 
@@ -95,34 +95,25 @@ def draw(tracks, count, **options):
 
 def test_whole_tracks_are_masked_and_at_least_one():
     tracks = np.array([1, 1, 2, 3, 3, 3, 4, 5])
-    for masking in draw(tracks, 300):
-        assert masking.chosen.any()
+    for chosen, action, other in draw(tracks, 300):
+        assert chosen.any()
         for track in range(1, 6):
-            assert len(set(masking.chosen[tracks == track].tolist())) == 1
-        assert (masking.action[~masking.chosen] == KEEP).all()
-        taken = masking.other[masking.action == OTHER]
-        assert (masking.action[taken] != MASK).all()
+            assert len(set(chosen[tracks == track].tolist())) == 1
+        assert (action[~chosen] == KEEP).all()
+        assert (action[other[action == OTHER]] != MASK).all()
 
 
-def test_the_laws_of_masking():
-    tracks = np.arange(40)
-    drawn = draw(tracks, 2500)
-    chosen = np.stack([masking.chosen for masking in drawn])
-    action = np.stack([masking.action for masking in drawn])
+@pytest.mark.parametrize(("draws", "masked", "kept"), [(1, 0.8, 0.1), (2, 0.88, 0.01)])
+def test_the_laws_of_masking(draws, masked, kept):
+    drawn = draw(np.arange(40), 2500, draws=draws)
+    chosen, action = np.stack([one[0] for one in drawn]), np.stack([one[1] for one in drawn])
     # 15 % of the tracks; with 40 tracks the redraw of empty choices matters in 0.15 % of the cases
     assert chosen.mean() == pytest.approx(0.15 / (1 - 0.85**40), abs=0.005)
-    assert (action[chosen] == MASK).mean() == pytest.approx(0.8, abs=0.01)
-    assert (action[chosen] == OTHER).mean() == pytest.approx(0.1, abs=0.01)
-
-
-def test_two_draws_mask_more():
-    drawn = draw(np.arange(40), 2500, draws=2)
-    chosen = np.stack([masking.chosen for masking in drawn])
-    action = np.stack([masking.action for masking in drawn])
-    assert (action[chosen] == MASK).mean() == pytest.approx(0.88, abs=0.01)
-    assert (action[chosen] == KEEP).mean() == pytest.approx(0.01, abs=0.005)
+    assert (action[chosen] == MASK).mean() == pytest.approx(masked, abs=0.01)
+    assert (action[chosen] == KEEP).mean() == pytest.approx(kept, abs=0.01)
 
 
 def test_one_box_is_always_chosen_and_none_is_no_error():
-    assert all(masking.chosen.all() for masking in draw(np.array([3]), 20))
-    assert len(mask_tracks(np.zeros(0, dtype=int), np.random.default_rng(0)).chosen) == 0
+    assert all(chosen.all() for chosen, _, _ in draw(np.array([3]), 20))
+    assert len(mask_tracks(np.zeros(0, dtype=int), np.random.default_rng(0))[0]) == 0
+    assert not any(part.any() for part in mask_tracks(np.arange(1), None))

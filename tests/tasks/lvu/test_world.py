@@ -4,9 +4,9 @@ import torch
 
 from kuleshov import backbones
 from kuleshov.datasets.lvu import Lvu
-from kuleshov.features.extract import extract
-from kuleshov.features.instance_sources import from_boxes
+from kuleshov.features.extract import extract_command
 from kuleshov.features.instance_store import InstanceStore
+from kuleshov.features.instances import instances_command
 from kuleshov.tasks.lvu.lvu_data import LvuData
 from kuleshov.video.clip_format import ClipFormat
 
@@ -20,9 +20,10 @@ def test_boxes_and_events_of_the_world_become_tokens(tiny_world, tmp_path):
     backbones.save(weights, backbones.build("slow_d_r50", width=4).eval(), CLIP)
     videos, missing = Lvu(root).videos()
     assert not missing
-    made = from_boxes(root / "boxes.csv", weights, videos, tmp_path / "instances")
-    assert made["movies"] == made["of"] == len(videos) and not made["missing"]
-    extract(weights, videos, tmp_path / "events", stride=2.0, accelerator="cpu", progress=False)
+    source = {"boxes": root / "boxes.csv", "weights": weights, "videos": root / "videos", "accelerator": "cpu"}
+    made = instances_command(tmp_path / "instances", **source)
+    assert made.movies == made.of == len(videos) and not made.missing
+    extract_command(tmp_path / "events", weights, videos=videos, stride=2.0, accelerator="cpu", progress=False)
     store = InstanceStore(tmp_path / "instances")
     movie = store.movie(videos[0].id)
     assert movie.features.shape[1] == 128 and 0 <= movie.boxes.min() and movie.boxes.max() <= 1

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kuleshov.core.results import read_results
-from kuleshov.features.event_store_writer import StoreWriter
+from kuleshov.features.store_writer import StoreWriter
 from kuleshov.tasks.relations.data import RelationData
 from kuleshov.tasks.roles.data import RoleData
 from kuleshov.tasks.verbs.data import VerbData

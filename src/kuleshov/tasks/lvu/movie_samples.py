@@ -4,15 +4,15 @@ A sample is a dict of arrays; `collate` joins samples to a batch of tensors. B m
 L events of the longest slice, E events of the fullest span, T instances of the fullest span, R instances of
 all movies, D and F the features' widths:
 
-    number (B,)  label (B,)         place in the split, and the label
+    place (B,)  label (B,)          the movie's number in its split, and its label
     movie (S,)  turn (S,)           movie of each span, and its number among the movie's spans
     events (B, L, D)  length (B,)   event features, as a slice that holds all spans and a margin
     event_first (S,)  event_count (S,)   the span's events in the slice
-    event_ids (S, E, 3)             place ids
+    event_ids (S, E, 3)             time ids
     features (R, F)                 region features
     row (S, T)                      row in `features`, -1 for padding
     boxes (S, T, 5)                 x1, y1, x2, y2, area
-    ids (S, T, 7)                   place, shot and track ids
+    ids (S, T, 7)                   time, shot and track ids
     chosen (S, T)  action (S, T)  other (S, T)   masking; `other` is a row in `features`
 """
 
@@ -24,17 +24,30 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from kuleshov.features.event_store import EventStore
 from kuleshov.features.instance_store import InstanceStore
 from kuleshov.tasks.lvu import spans
-from kuleshov.tasks.lvu.track_masking import Masking, mask_tracks
+from kuleshov.tasks.lvu.track_masking import mask_tracks
 
 Sample = dict[str, Any]
+TABLE = 258  # size of the Object Transformer's id tables
+# what is padded, a value each: arrays (t, ...), one a span
+PADDED = {"event_ids": spans.PADDING, "row": -1, "other": 0, "boxes": 0, "ids": spans.PADDING, "chosen": 0, "action": 0}
+
+
+def _no_seconds() -> NDArray:
+    return np.zeros(0, dtype=np.int64)
+
+
+def _no_instances() -> dict[str, NDArray]:
+    none = {name: _no_seconds() for name in ("seconds", "tracks", "shots")}
+    return none | {"boxes": np.zeros((0, 4), dtype=np.float32)}
 
 
 @dataclass
-class Movie:
+class MovieTokens:
     """One movie's tokens without their features.
 
     Attributes:
@@ -42,54 +55,44 @@ class Movie:
         label: class id or centered value; 0 where there is none.
         event_rows: its rows in the event features, in order; empty without events.
         event_seconds: (L,) second of each event's center, ascending.
-        columns: boxes, seconds, tracks, shots of its instances; empty without.
+        instances: boxes (I, 4), seconds (I,), ascending, tracks (I,) and shots (I,).
         ends: last seconds of all its spans.
     """
 
     id: str
     label: float
     event_rows: range = range(0)
-    event_seconds: NDArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    columns: dict[str, NDArray] = field(default_factory=dict)
-    ends: NDArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-
-    @property
-    def instance_seconds(self) -> NDArray:
-        """(I,) seconds of its instances, ascending."""
-        return self.columns.get("seconds", np.zeros(0, dtype=np.int64))
-
-
-def event_seconds(store: EventStore, movie_id: str) -> NDArray:
-    """The second of the movie in which each event's center lies, (L,)."""
-    centers = np.array(store.times(movie_id)) + store.window / 2
-    return np.floor(centers + 1e-6).astype(np.int64)
+    event_seconds: NDArray = field(default_factory=_no_seconds)
+    instances: dict[str, NDArray] = field(default_factory=_no_instances)
+    ends: NDArray = field(default_factory=_no_seconds)
 
 
 def open_movie(
     movie_id: str, label: float, events: EventStore | None, instances: InstanceStore | None, span: int, span_step: int
-) -> Movie | None:
+) -> MovieTokens | None:
     """Gather a movie's tokens; None if a store that was asked for has nothing of it.
 
     With both stores a movie needs events; it may lack instances.
     """
-    movie = Movie(movie_id, label)
+    movie = MovieTokens(movie_id, label)
     if events is not None:
         if movie_id not in events:
             return None
         movie.event_rows = events.rows_of(movie_id)
-        movie.event_seconds = event_seconds(events, movie_id)
+        centers = np.array(events.times(movie_id)) + events.window / 2
+        movie.event_seconds = np.floor(centers + 1e-6).astype(np.int64)
     if instances is not None and instances.count(movie_id):
-        movie.columns = instances.columns(movie_id)
-    seconds = np.concatenate([movie.event_seconds, movie.instance_seconds])
+        movie.instances = instances.columns(movie_id)
+    seconds = np.concatenate([movie.event_seconds, movie.instances["seconds"]])
     if not len(seconds):
         return None
     movie.ends = spans.span_ends(seconds, span, span_step)
     return movie
 
 
-def region_rows(movies: Sequence[Movie], instances: InstanceStore, most: int = 200) -> Tensor:
+def region_rows(movies: Sequence[MovieTokens], instances: InstanceStore, most: int = 200) -> Tensor:
     """Region features (M, F) of the instances of evenly chosen movies, for statistics."""
-    with_boxes = [movie for movie in movies if len(movie.instance_seconds)]
+    with_boxes = [movie for movie in movies if len(movie.instances["seconds"])]
     chosen = with_boxes[:: max(1, len(with_boxes) // most)]
     return torch.cat([torch.from_numpy(instances.features(movie.id)) for movie in chosen])
 
@@ -102,10 +105,9 @@ class SampleMaker:
         instances: the instance store, or None.
         span: seconds of a span.
         limit: most instances in a span.
-        table: size of the id tables.
         margin: events to both sides of a slice, so that sliding context is the same as in the whole movie.
         mask_share: share of tracks to mask; 0 masks nothing.
-        mask_draws: see `masking.mask_tracks`.
+        mask_draws: see `track_masking.mask_tracks`.
     """
 
     def __init__(
@@ -114,17 +116,16 @@ class SampleMaker:
         instances: InstanceStore | None,
         span: int = 60,
         limit: int = 254,
-        table: int = 258,
         margin: int = 0,
         mask_share: float = 0.0,
         mask_draws: int = 1,
     ) -> None:
         self.events, self.instances = events, instances
-        self.span, self.limit, self.table, self.margin = span, limit, table, margin
+        self.span, self.limit, self.margin = span, limit, margin
         self.mask_share, self.mask_draws = mask_share, mask_draws
 
     def __call__(
-        self, movie: Movie, ends: NDArray, rng: np.random.Generator | None, augment: bool, number: int = 0
+        self, movie: MovieTokens, ends: NDArray, rng: np.random.Generator | None, augment: bool, place: int = 0
     ) -> Sample:
         """A sample of some spans of a movie.
 
@@ -133,9 +134,9 @@ class SampleMaker:
             ends: (S,) last seconds of the spans.
             rng: for what is drawn; None draws nothing.
             augment: jitter boxes and permute track ids.
-            number: the movie's place in its split.
+            place: the movie's number in its split.
         """
-        sample: Sample = {"number": number, "label": movie.label, "spans": len(ends)}
+        sample: Sample = {"place": place, "label": movie.label, "spans": len(ends)}
         bounds = [self._bounds(movie, int(end)) for end in ends]
         if self.events is not None:
             sample |= self._event_part(movie, ends, bounds)
@@ -143,27 +144,21 @@ class SampleMaker:
             sample |= self._instance_part(movie, ends, bounds, rng, augment)
         return sample
 
-    def _bounds(self, movie: Movie, end: int) -> tuple[int, int]:
+    def _bounds(self, movie: MovieTokens, end: int) -> tuple[int, int]:
         """Earliest and latest second of the span's tokens."""
-        inside = []
-        if self.events is not None:
-            inside.append(movie.event_seconds[spans.tokens_inside(movie.event_seconds, end, self.span)])
+        events, instances = movie.event_seconds, movie.instances["seconds"]
+        inside = [events[spans.tokens_inside(events, end, self.span)]] if self.events is not None else []
         if self.instances is not None:
-            kept = spans.tokens_inside(movie.instance_seconds, end, self.span, self.limit)
-            inside.append(movie.instance_seconds[kept])
+            inside.append(instances[spans.tokens_inside(instances, end, self.span, self.limit)])
         seconds = np.concatenate(inside)
         return (int(seconds.min()), int(seconds.max())) if len(seconds) else (end, end)
 
-    def _event_part(self, movie: Movie, ends: NDArray, bounds: list[tuple[int, int]]) -> Sample:
-        seconds = movie.event_seconds
+    def _event_part(self, movie: MovieTokens, ends: NDArray, bounds: list[tuple[int, int]]) -> Sample:
+        seconds, rows = movie.event_seconds, movie.event_rows
         first = np.searchsorted(seconds, ends - self.span + 1, "left")
         last = np.searchsorted(seconds, ends, "right")
         begin, stop = max(0, int(first.min()) - self.margin), min(len(seconds), int(last.max()) + self.margin)
-        ids = [
-            spans.place_ids(seconds[a:b], low, high, self.table)
-            for a, b, (low, high) in zip(first, last, bounds, strict=True)
-        ]
-        rows = movie.event_rows
+        ids = [spans.time_ids(seconds[a:b], *bound, TABLE) for a, b, bound in zip(first, last, bounds, strict=True)]
         return {
             "events": self.events[rows.start + begin : rows.start + stop].float(),
             "event_first": first - begin,
@@ -172,94 +167,57 @@ class SampleMaker:
         }
 
     def _instance_part(
-        self, movie: Movie, ends: NDArray, bounds: list[tuple[int, int]], rng: np.random.Generator | None, augment: bool
+        self,
+        movie: MovieTokens,
+        ends: NDArray,
+        bounds: list[tuple[int, int]],
+        rng: np.random.Generator | None,
+        augment: bool,
     ) -> Sample:
-        kept = [spans.tokens_inside(movie.instance_seconds, int(end), self.span, self.limit) for end in ends]
-        used = np.unique(np.concatenate(kept)) if kept else np.zeros(0, dtype=np.int64)
-        sample: Sample = {"features": self._features(movie, used), "row": [], "boxes": [], "ids": []}
-        sample |= {"chosen": [], "action": [], "other": []}
+        seconds = movie.instances["seconds"]
+        kept = [spans.tokens_inside(seconds, int(end), self.span, self.limit) for end in ends]
+        used = np.unique(np.concatenate(kept))
+        names = ("row", "boxes", "ids", "chosen", "action", "other")
+        sample: Sample = {"features": torch.zeros(0, self.instances.width), **{name: [] for name in names}}
+        if len(used):
+            sample["features"] = torch.from_numpy(self.instances.features(movie.id)[used])
         for numbers, (low, high) in zip(kept, bounds, strict=True):
-            place = np.searchsorted(used, numbers)
-            masking = self._masking(movie, numbers, rng)
-            boxes = movie.columns["boxes"][numbers] if len(numbers) else np.zeros((0, 4), dtype=np.float32)
+            row = np.searchsorted(used, numbers)
+            boxes, tracks, shots = (movie.instances[name][numbers] for name in ("boxes", "tracks", "shots"))
+            chosen, action, other = mask_tracks(tracks, rng, self.mask_share, self.mask_draws)
             if augment and rng is not None:
                 boxes = spans.jitter_boxes(boxes, rng)
-            sample["row"].append(place)
-            sample["boxes"].append(spans.with_area(boxes))
-            sample["ids"].append(self._ids(movie, numbers, low, high, rng if augment else None))
-            sample["chosen"].append(masking.chosen)
-            sample["action"].append(masking.action)
-            sample["other"].append(place[masking.other] if len(place) else place)
+            times = spans.time_ids(seconds[numbers], low, high, TABLE)
+            shots = spans.shot_ids(shots, seconds[numbers], (high + low) // 2, TABLE)
+            tracks = spans.track_ids(tracks, rng if augment else None)
+            ids = np.concatenate([times, shots, tracks[:, None]], axis=1)  # in the order of spans.ID_NAMES
+            made = (row, spans.with_area(boxes), ids, chosen, action, row[other])
+            for name, value in zip(names, made, strict=True):
+                sample[name].append(value)
         return sample
-
-    def _features(self, movie: Movie, used: NDArray) -> Tensor:
-        if not len(used):
-            return torch.zeros(0, self.instances.width)
-        return torch.from_numpy(self.instances.features(movie.id)[used])
-
-    def _masking(self, movie: Movie, numbers: NDArray, rng: np.random.Generator | None) -> Masking:
-        if self.mask_share == 0 or rng is None or not len(numbers):
-            count = len(numbers)
-            return Masking(np.zeros(count, dtype=bool), np.zeros(count, dtype=np.int64), np.arange(count))
-        return mask_tracks(movie.columns["tracks"][numbers], rng, self.mask_share, self.mask_draws)
-
-    def _ids(self, movie: Movie, numbers: NDArray, low: int, high: int, rng: np.random.Generator | None) -> NDArray:
-        """(T, 7) ids of the tokens in `spans.ID_NAMES`' order."""
-        if not len(numbers):
-            return np.zeros((0, 7), dtype=np.int64)
-        seconds = movie.instance_seconds[numbers]
-        place = spans.place_ids(seconds, low, high, self.table)
-        shots = spans.shot_ids(movie.columns["shots"][numbers], seconds, (high + low) // 2, self.table)
-        tracks = spans.track_ids(movie.columns["tracks"][numbers], rng)
-        return np.concatenate([place, shots, tracks[:, None]], axis=1)
 
 
 def collate(samples: list[Sample]) -> dict[str, Tensor]:
     """Join samples to a batch, see the top of this file."""
     counts = [sample["spans"] for sample in samples]
-    label = torch.tensor([sample["label"] for sample in samples])
     batch = {
-        "number": torch.tensor([sample["number"] for sample in samples]),
-        "label": label if label.is_floating_point() else label.long(),
+        "place": torch.tensor([sample["place"] for sample in samples]),
+        "label": torch.tensor([sample["label"] for sample in samples]),
         "movie": torch.repeat_interleave(torch.arange(len(samples)), torch.tensor(counts)),
         "turn": torch.cat([torch.arange(count) for count in counts]),
     }
     if "events" in samples[0]:
-        batch |= _collate_events(samples)
+        events = [sample["events"] for sample in samples]
+        batch["events"] = pad_sequence(events, batch_first=True)
+        batch["length"] = torch.tensor([len(part) for part in events])
+        for name in ("event_first", "event_count"):
+            batch[name] = torch.from_numpy(np.concatenate([sample[name] for sample in samples]))
     if "features" in samples[0]:
-        batch |= _collate_instances(samples)
+        batch["features"] = torch.cat([sample["features"] for sample in samples])
+    first = np.cumsum([0] + [len(sample.get("features", ())) for sample in samples])
+    for name, value in PADDED.items():
+        if name in samples[0]:
+            parts = [(part, start) for sample, start in zip(samples, first, strict=False) for part in sample[name]]
+            moved = [torch.from_numpy(part + start if name in ("row", "other") else part) for part, start in parts]
+            batch[name] = pad_sequence(moved, batch_first=True, padding_value=value)
     return batch
-
-
-def _collate_events(samples: list[Sample]) -> dict[str, Tensor]:
-    lengths = [len(sample["events"]) for sample in samples]
-    return {
-        "events": torch.nn.utils.rnn.pad_sequence([sample["events"] for sample in samples], batch_first=True),
-        "length": torch.tensor(lengths),
-        "event_first": torch.from_numpy(np.concatenate([sample["event_first"] for sample in samples])),
-        "event_count": torch.from_numpy(np.concatenate([sample["event_count"] for sample in samples])),
-        "event_ids": _pad([ids for sample in samples for ids in sample["event_ids"]], spans.PADDING),
-    }
-
-
-def _collate_instances(samples: list[Sample]) -> dict[str, Tensor]:
-    starts = np.cumsum([0] + [len(sample["features"]) for sample in samples])
-    shifted = {
-        key: [rows + start for sample, start in zip(samples, starts, strict=False) for rows in sample[key]]
-        for key in ("row", "other")
-    }
-    batch = {"features": torch.cat([sample["features"] for sample in samples])}
-    batch |= {"row": _pad(shifted["row"], -1), "other": _pad(shifted["other"], 0)}
-    for key, value in (("boxes", 0), ("ids", spans.PADDING), ("chosen", 0), ("action", 0)):
-        batch[key] = _pad([part for sample in samples for part in sample[key]], value)
-    return batch
-
-
-def _pad(parts: list[NDArray], value: int) -> Tensor:
-    """Stack arrays (t, ...) of different lengths to (S, T, ...)."""
-    longest = max((len(part) for part in parts), default=0)
-    shape = (len(parts), longest, *parts[0].shape[1:])
-    out = np.full(shape, value, dtype=parts[0].dtype)
-    for number, part in enumerate(parts):
-        out[number, : len(part)] = part
-    return torch.from_numpy(out)

@@ -1,52 +1,27 @@
-"""The Object Transformer over instances, scene tokens, or both (OT++).
+"""The Object Transformer over instances, scene tokens, or both (OT++), and the LVU task by it: Table 5's rows.
 
-Wu and Krahenbuhl, CVPR 2021: a token is a box at a second; its feature, box, place, shot and track are
+Wu and Krahenbuhl, CVPR 2021: a token is a box at a second; its feature, box, time, shot and track are
 embedded and summed; post-norm encoder of RoBERTa-base's geometry with 3 layers, no text weights; the head
 reads position 0 through a dense layer and tanh. OT++ adds scene tokens with a type embedding (section 5 of
 the paper).
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kuleshov.core.errors import KuleshovError, WeightsError
-from kuleshov.core.weights import load_weights
+from kuleshov.core.weights import load_into, load_weights
+from kuleshov.tasks.lvu.lvu_task import LvuTask
+from kuleshov.tasks.lvu.movie_samples import TABLE
 from kuleshov.tasks.lvu.spans import END, ID_NAMES, NONE, PADDING, START
 from kuleshov.tasks.lvu.track_masking import MASK, OTHER
 from kuleshov.txe.feature_normalizer import FeatureNormalizer, Normalization
+from kuleshov.txe.transformer import TransformerLayer
 
-SCENE_KEYS = ("scene.", "kind.")
-
-
-class Layer(nn.Module):
-    """One post-norm encoder layer with GELU, (S, N, H) -> (S, N, H); padding is never attended to."""
-
-    def __init__(self, hidden: int, heads: int, feedforward: int, dropout: float, attention_dropout: float) -> None:
-        super().__init__()
-        self.heads, self.attention_dropout = heads, attention_dropout
-        self.to_qkv = nn.Linear(hidden, 3 * hidden)
-        self.from_heads = nn.Linear(hidden, hidden)
-        self.attention_norm = nn.LayerNorm(hidden)
-        self.widen, self.narrow = nn.Linear(hidden, feedforward), nn.Linear(feedforward, hidden)
-        self.feedforward_norm = nn.LayerNorm(hidden)
-        self.drop = nn.Dropout(dropout)
-
-    def forward(self, hidden: Tensor, keep: Tensor) -> Tensor:
-        """Attend to the tokens that `keep` (S, N) marks, then transform each."""
-        spans, tokens, width = hidden.shape
-        shaped = self.to_qkv(hidden).view(spans, tokens, 3, self.heads, width // self.heads)
-        queries, keys, values = shaped.permute(2, 0, 3, 1, 4)  # (3, S, heads, N, H / heads)
-        mixed = F.scaled_dot_product_attention(
-            queries,
-            keys,
-            values,
-            attn_mask=keep[:, None, None, :],
-            dropout_p=self.attention_dropout if self.training else 0.0,
-        )
-        mixed = mixed.transpose(1, 2).reshape(hidden.shape)
-        hidden = self.attention_norm(hidden + self.drop(self.from_heads(mixed)))
-        return self.feedforward_norm(hidden + self.drop(self.narrow(F.gelu(self.widen(hidden)))))
+PER_SPAN = ("movie", "turn", "event_first", "event_count", "event_ids", "row", "boxes", "ids", "action", "other")
 
 
 class ObjectTransformerEncoder(nn.Module):
@@ -61,8 +36,7 @@ class ObjectTransformerEncoder(nn.Module):
         feedforward: width of the feed-forward part.
         dropout: after the embeddings and in the layers.
         attention_dropout: of attention's weights; the same where it is None.
-        table: size of the id tables.
-        normalize: statistics applied to region features, see `context.normalizer.FeatureNormalizer`.
+        instance_normalization: statistics applied to region features, see `FeatureNormalizer`.
     """
 
     def __init__(
@@ -75,37 +49,26 @@ class ObjectTransformerEncoder(nn.Module):
         feedforward: int = 3072,
         dropout: float = 0.1,
         attention_dropout: float | None = None,
-        table: int = 258,
-        normalize: Normalization = "none",
+        instance_normalization: Normalization = "none",
     ) -> None:
+        arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__()
-        if hidden % heads:
-            raise KuleshovError(f"hidden={hidden} is not a multiple of heads={heads}: change one of them")
+        self.arguments: dict[str, Any] = arguments
         if instance_width is None and scene_width is None:
             raise KuleshovError("an Object Transformer needs instances or scene tokens")
-        self.arguments = {
-            "instance_width": instance_width,
-            "scene_width": scene_width,
-            "hidden": hidden,
-            "layers": layers,
-            "heads": heads,
-            "feedforward": feedforward,
-            "dropout": dropout,
-            "attention_dropout": attention_dropout,
-            "table": table,
-            "normalize": normalize,
-        }
-        self.hidden = hidden
-        self.tables = nn.ModuleList(nn.Embedding(table, hidden, padding_idx=PADDING) for _ in ID_NAMES)
+        self.hidden, self.has_instances, self.has_scene = hidden, instance_width is not None, scene_width is not None
+        self.tables = nn.ModuleList(nn.Embedding(TABLE, hidden, padding_idx=PADDING) for _ in ID_NAMES)
         if instance_width is not None:
             self.feature, self.box = nn.Linear(instance_width, hidden), nn.Linear(5, hidden)
-            self.normalizer = FeatureNormalizer(instance_width, normalize)
+            self.normalizer = FeatureNormalizer(instance_width, instance_normalization)
             self.mask_vector = nn.Parameter(torch.zeros(instance_width))
         if scene_width is not None:
             self.scene, self.kind = nn.Linear(scene_width, hidden), nn.Embedding(2, hidden)
         self.norm, self.drop = nn.LayerNorm(hidden), nn.Dropout(dropout)
-        of_weights = dropout if attention_dropout is None else attention_dropout
-        self.layers = nn.ModuleList(Layer(hidden, heads, feedforward, dropout, of_weights) for _ in range(layers))
+        options = {"attention_dropout": attention_dropout, "feedforward_dropout": 0.0, "activation": "gelu"}
+        self.layers = nn.ModuleList(
+            TransformerLayer(hidden, heads, feedforward, dropout, **options) for _ in range(layers)
+        )
         self.pooler = nn.Linear(hidden, hidden)
         self.apply(initialize)
 
@@ -120,9 +83,9 @@ class ObjectTransformerEncoder(nn.Module):
     def _edge(self, kind: int, spans: int) -> Tensor:
         """The start or end token of every span, (S, 1, H); a zero feature and a zero box."""
         token = self.embed_ids(torch.full((1, 1, len(ID_NAMES)), kind, device=self.pooler.weight.device))
-        if hasattr(self, "feature"):
+        if self.has_instances:
             token = token + self.feature.bias + self.box.bias
-        if hasattr(self, "kind"):
+        if self.has_scene:
             token = token + self.kind.weight[0]
         return token.expand(spans, 1, self.hidden)
 
@@ -138,10 +101,10 @@ class ObjectTransformerEncoder(nn.Module):
         tokens = content[taken]  # (S, T, H)
         tokens = torch.where(action == MASK, self.feature(self.mask_vector), tokens)
         tokens = tokens + self.box(batch["boxes"]) + self.embed_ids(batch["ids"])
-        return tokens + self.kind.weight[0] if hasattr(self, "kind") else tokens
+        return tokens + self.kind.weight[0] if self.has_scene else tokens
 
     def scene_tokens(self, content: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Embed the events of spans, (S, E, H), and tell which are no padding, (S, E).
+        """Embed the events of spans, (S, E, H), and mark those that are no padding, (S, E).
 
         Args:
             content: (B, L, H) projected events, each projected once.
@@ -158,22 +121,23 @@ class ObjectTransformerEncoder(nn.Module):
     def forward(
         self, batch: dict[str, Tensor], events: Tensor | None = None, spans_per_pass: int = 0
     ) -> tuple[Tensor, Tensor]:
-        """Encode all spans of a batch (see `movies`): states (S, 2 + T + E, H) and pooled (S, H).
+        """Encode all spans of a batch (see `movie_samples`): states (S, 2 + T + E, H) and pooled (S, H).
 
-        Tokens are ordered start, end, instances, scene; order does not matter, ids place them.
+        Tokens are ordered start, end, instances, scene; order does not matter, ids say where they lie.
 
         Args:
             batch: the spans.
             events: (B, L, W) scene tokens of the movies.
             spans_per_pass: encode at most so many spans at a time; 0 all of them.
         """
-        instances = self.project(batch["features"]) if hasattr(self, "feature") else None
-        scene = self.scene(events) if events is not None and hasattr(self, "scene") else None
+        instances = self.project(batch["features"]) if self.has_instances else None
+        scene = self.scene(events) if self.has_scene and events is not None else None
         spans = len(batch["movie"])
         size = spans_per_pass or spans
-        parts = [
-            self._encode(span_slice(batch, start, start + size), instances, scene) for start in range(0, spans, size)
-        ]
+        parts = []
+        for start in range(0, spans, size):
+            part = {name: batch[name][start : start + size] for name in PER_SPAN if name in batch}
+            parts.append(self._encode(part, instances, scene))
         states, pooled = zip(*parts, strict=True)
         return torch.cat(states), torch.cat(pooled)
 
@@ -196,30 +160,21 @@ class ObjectTransformerEncoder(nn.Module):
         return hidden, torch.tanh(self.pooler(hidden[:, 0]))
 
 
-PER_SPAN = ("movie", "turn", "event_first", "event_count", "event_ids", "row", "boxes", "ids", "action", "other")
-
-
-def span_slice(batch: dict[str, Tensor], start: int, stop: int) -> dict[str, Tensor]:
-    """Spans start … stop - 1 of a batch."""
-    return {name: batch[name][start:stop] for name in PER_SPAN if name in batch}
-
-
 def initialize(module: nn.Module) -> None:
     """BERT's initialization: normal with deviation 0.02, biases and the padding row 0."""
     if isinstance(module, (nn.Linear, nn.Embedding)):
         nn.init.normal_(module.weight, std=0.02)
-        if isinstance(module, nn.Linear) and module.bias is not None:
-            nn.init.zeros_(module.bias)
-        if isinstance(module, nn.Embedding) and module.padding_idx is not None:
-            with torch.no_grad():
-                module.weight[module.padding_idx].zero_()
+    if isinstance(module, nn.Linear):
+        nn.init.zeros_(module.bias)
+    if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+        nn.init.zeros_(module.weight[module.padding_idx])
 
 
-def load_encoder_weights(encoder: ObjectTransformerEncoder, path: str) -> dict:
-    """Load pretrained weights; scene tokens' own weights may be absent. Returns the manifest.
+def load_encoder_weights(encoder: ObjectTransformerEncoder, path: str) -> None:
+    """Load what instance pretraining wrote; the scene tokens' own weights stay as they are.
 
     Raises:
-        WeightsError: another architecture, or keys or shapes that do not fit, the first named.
+        WeightsError: other weights, another normalization, or keys or shapes that do not fit.
     """
     tensors, manifest = load_weights(path)
     if manifest.get("architecture") != "object_transformer":
@@ -227,15 +182,91 @@ def load_encoder_weights(encoder: ObjectTransformerEncoder, path: str) -> dict:
             f"{path} holds {manifest.get('architecture', 'unnamed')} weights, not an Object Transformer: "
             "name the file that instance pretraining has written"
         )
-    expected = encoder.state_dict()
-    missing = [key for key in expected if key not in tensors and not key.startswith(SCENE_KEYS)]
-    wrong = [key for key in tensors if key not in expected or tensors[key].shape != expected[key].shape]
-    trained = manifest.get("arguments") or {}
-    wrong += ["normalize"] if trained.get("normalize") != encoder.arguments["normalize"] else []
-    if missing or wrong:
-        raise WeightsError(
-            f"{path} does not fit: first difference at {(missing + wrong)[0]}; it was trained with "
-            f"{trained}, the configuration has {encoder.arguments}"
-        )
-    encoder.load_state_dict(tensors, strict=False)
-    return manifest
+    trained, given = (a.get("instance_normalization") for a in (manifest.get("arguments", {}), encoder.arguments))
+    if trained != given:
+        raise WeightsError(f"{path} was trained with instance_normalization={trained}, the configuration has {given}")
+    scene = {name: value for name, value in encoder.state_dict().items() if name.startswith(("scene.", "kind."))}
+    load_into(encoder, scene | tensors, str(path))
+
+
+class ObjectTransformerTask(LvuTask):
+    """Answers from the pooled state of an Object Transformer; the data's stores decide the tokens.
+
+    With an instance store it is OT, with an event store the scene row, with both OT++. Everything is tuned.
+
+    Args:
+        instance_weights: an Object Transformer pretrained by masked instances; null starts from scratch.
+        hidden: width.
+        layers: number of layers.
+        heads: attention heads.
+        feedforward: width of the feed-forward part.
+        dropout: in the transformer and before the head.
+        attention_dropout: of attention's weights; null takes `dropout`. It is most of a step's cost on a CPU.
+        instance_normalization: statistics of the training movies' region features that are applied to them:
+            none, center, standardize, whiten.
+        spans_per_pass: spans encoded at a time in evaluation, for memory; 0 all of a batch.
+    """
+
+    def __init__(
+        self,
+        instance_weights: str | None = None,
+        hidden: int = 768,
+        layers: int = 3,
+        heads: int = 12,
+        feedforward: int = 3072,
+        dropout: float = 0.1,
+        attention_dropout: float | None = None,
+        instance_normalization: Normalization = "none",
+        spans_per_pass: int = 64,
+        **shared,
+    ) -> None:
+        super().__init__(**shared)
+
+    def configure_model(self) -> None:
+        """Build the network; weights or the training movies' statistics go into it once."""
+        fresh = not self.facts
+        super().configure_model()
+        if not fresh:
+            return
+        if self.hparams.instance_weights is not None:
+            load_encoder_weights(self.encoder, self.hparams.instance_weights)
+        elif self.encoder.has_instances and self.hparams.instance_normalization != "none":
+            self.encoder.normalizer.fit(self.trainer.datamodule.training_instances())
+
+    def build(self, width: int | None) -> None:
+        """Make the transformer and its head."""
+        names = ("hidden", "layers", "heads", "feedforward", "dropout", "attention_dropout", "instance_normalization")
+        options = {name: self.hparams[name] for name in names}
+        self.encoder = ObjectTransformerEncoder(self.facts["instance_width"], width, **options)
+        if self.encoder.has_instances:
+            # only masking reads it; a parameter without gradient would stop DDP
+            self.encoder.mask_vector.requires_grad_(self.facts["masked"])
+        self.head = nn.Sequential(nn.Dropout(self.hparams.dropout), nn.Linear(self.encoder.hidden, self.outputs))
+
+    def span_logits(self, batch: dict[str, Tensor]) -> Tensor:
+        """Outputs of every span, (S, outputs)."""
+        events = self.scene(batch) if self.contextualizer is not None else None
+        _, pooled = self.encoder(batch, events, 0 if self.training else self.hparams.spans_per_pass)
+        return self.head(pooled)
+
+    @property
+    def row(self) -> str:
+        """The table's row: the tokens, and the context of the scene tokens."""
+        row = super().row
+        if self.hparams.row:
+            return row
+        if not self.encoder.has_scene:
+            return "instances"
+        return f"ot++-{row}" if self.encoder.has_instances else f"scene-{row}"
+
+    def weights_sha256(self) -> str | None:
+        """Of the pretrained TxE, else of the pretrained Object Transformer, else of the backbone."""
+        if self.hparams.txe_weights is None and self.hparams.instance_weights is not None:
+            return load_weights(self.hparams.instance_weights)[1]["sha256"]
+        return super().weights_sha256()
+
+    def exports(self) -> dict[str, tuple[Any, dict[str, Any]]]:
+        """The whole network; it is built again without the weights that it started from."""
+        exported = super().exports()
+        exported[self.task][1]["init_args"]["instance_weights"] = None
+        return exported

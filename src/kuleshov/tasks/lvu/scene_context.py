@@ -1,18 +1,19 @@
-"""Scene tokens: a movie's event features through the contextualizer, each event encoded once."""
+"""Event features of padded movies through the contextualizer, each event encoded once."""
 
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from kuleshov.core.errors import KuleshovError
 from kuleshov.txe.contextualizer import Contextualizer
 
-Windows = Literal["sliding", "blocks"]
 
-
-def contextualize(
-    contextualizer: Contextualizer, events: Tensor, length: Tensor, windows: Windows = "sliding", step: int = 1
+def contextualize_padded(
+    contextualizer: Contextualizer,
+    events: Tensor,
+    length: Tensor,
+    windows: Literal["sliding", "blocks"] = "sliding",
+    step: int = 1,
 ) -> Tensor:
     """Contextualize padded sequences: (B, L, D) -> (B, L, W); what lies behind a sequence's length is 0.
 
@@ -24,8 +25,6 @@ def contextualize(
             sequence into windows that do not overlap, at a fifth of the cost.
         step: grid points between two tokens of a window.
     """
-    if windows not in ("sliding", "blocks"):
-        raise KuleshovError(f"context_windows is sliding or blocks, not {windows!r}")
     out = events.new_zeros(*events.shape[:2], contextualizer.out_width)
     for size in torch.unique(length).tolist():
         chosen = length == size

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from kuleshov.core.errors import KuleshovError
-from kuleshov.tasks.lvu.lvu_task import MovieTask
+from kuleshov.tasks.lvu.lvu_task import LvuTask
 
 Pooling = Literal["mean", "attention"]
 
@@ -26,25 +26,24 @@ class SpanPool(nn.Module):
 
     def __init__(self, width: int, pooling: Pooling = "mean") -> None:
         super().__init__()
-        if pooling not in ("mean", "attention"):
-            raise KuleshovError(f"pooling is mean or attention, not {pooling!r}")
         self.score = nn.Linear(width, 1, bias=False) if pooling == "attention" else None
 
-    def forward(self, events: Tensor, movie: Tensor, turn: Tensor, first: Tensor, count: Tensor) -> Tensor:
-        """Pool spans (movie, first, count), each (S,); `turn` (S,) numbers the spans of each movie."""
-        batch, length, _ = events.shape
+    def forward(self, events: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Pool the spans that `movie`, `turn`, `event_first` and `event_count` of the batch describe, each (S,)."""
+        movie, turn, first = batch["movie"], batch["turn"], batch["event_first"][:, None]
+        number, length, _ = events.shape
         spans = int(turn.max()) + 1
         place = torch.arange(length, device=events.device)
-        inside = (place >= first[:, None]) & (place < (first + count)[:, None])  # (S, L)
-        score = events.new_zeros(batch, length) if self.score is None else self.score(events).squeeze(-1)
+        inside = (place >= first) & (place < first + batch["event_count"][:, None])  # (S, L)
+        score = events.new_zeros(number, length) if self.score is None else self.score(events).squeeze(-1)
         # a finite floor: a span without events is pooled to 0, not to nan
         floor = torch.finfo(score.dtype).min
         weight = score[movie].masked_fill(~inside, floor).softmax(1) * inside  # (S, L)
-        laid = events.new_zeros(batch, spans, length).index_put((movie, turn), weight.to(events.dtype))
+        laid = events.new_zeros(number, spans, length).index_put((movie, turn), weight.to(events.dtype))
         return (laid @ events)[movie, turn]  # (B, spans, L) @ (B, L, W) -> (S, W)
 
 
-class SceneHead(MovieTask):
+class SceneHead(LvuTask):
     """Pools the (contextualized) events of 60 seconds and answers by one linear layer.
 
     Args:
@@ -54,17 +53,15 @@ class SceneHead(MovieTask):
 
     def __init__(self, pooling: Pooling = "mean", dropout: float = 0.1, **shared) -> None:
         super().__init__(**shared)
-        self.pooling, self.dropout = pooling, dropout
 
-    def build(self, scene_width: int | None, instance_width: int | None, outputs: int) -> None:
+    def build(self, width: int | None) -> None:
         """Make the pool and the head."""
-        if scene_width is None:
+        if width is None:
             raise KuleshovError("SceneHead needs event features: set --data.init_args.events")
-        self.pool = SpanPool(scene_width, self.pooling)
-        self.head = nn.Sequential(nn.LayerNorm(scene_width), nn.Dropout(self.dropout), nn.Linear(scene_width, outputs))
+        self.pool = SpanPool(width, self.hparams.pooling)
+        dropout = nn.Dropout(self.hparams.dropout)
+        self.head = nn.Sequential(nn.LayerNorm(width), dropout, nn.Linear(width, self.outputs))
 
     def span_logits(self, batch: dict[str, Tensor]) -> Tensor:
         """Outputs of every span, (S, outputs)."""
-        events = self.scene(batch)
-        pooled = self.pool(events, batch["movie"], batch["turn"], batch["event_first"], batch["event_count"])
-        return self.head(pooled)
+        return self.head(self.pool(self.scene(batch), batch))

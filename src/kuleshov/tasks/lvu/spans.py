@@ -1,10 +1,10 @@
-"""Spans of a movie, the tokens inside them, and the ids that place a token in its span.
+"""Spans of a movie, the tokens inside them, and the ids that say where in its span a token lies.
 
 A span of S seconds ends at second e and holds the seconds e - S + 1 … e. Spans end at every second from
 (first token's second + S - 1) to the last token's second, and are kept if any token lies inside; if none is
 left, one span ends at the last second. Wu and Krahenbuhl, CVPR 2021, and their code.
 
-Ids: 0 none, 1 padding, 2 start, 3 end; places, shots and tracks start at 4.
+Ids: 0 none, 1 padding, 2 start, 3 end; times, shots and tracks start at 4.
 """
 
 import numpy as np
@@ -26,15 +26,12 @@ Ints = NDArray[np.integer]
 
 
 def span_ends(seconds: Ints, span: int = 60, step: int = 1) -> Ints:
-    """Last seconds of all spans of a movie.
+    """Last seconds (S,) of all spans of a movie, ascending, at least one, `step` seconds apart.
 
     Args:
         seconds: (I,) seconds of its tokens, in any order, at least one.
         span: length in seconds.
         step: seconds between two spans' ends.
-
-    Returns:
-        (S,) ascending, at least one.
     """
     first, last = int(np.min(seconds)), int(np.max(seconds))
     ends = np.arange(first + span - 1, last + 1, step)
@@ -59,17 +56,14 @@ def tokens_inside(seconds: Ints, end: int, span: int = 60, limit: int | None = N
     return numbers if limit is None else numbers[:limit]
 
 
-def place_ids(seconds: Ints, low: int, high: int, table: int) -> Ints:
-    """Three ids of each token's second: from the span's first token, to its last, signed to the center.
+def time_ids(seconds: Ints, low: int, high: int, table: int) -> Ints:
+    """Ids (I, 3) of each token's second: from the span's first token, to its last, signed to the center.
 
     Args:
         seconds: (I,) of the tokens.
         low: the span's earliest token second.
         high: its latest.
         table: size of the embedding tables; the center's id is table // 2 + 4, larger ids are cut.
-
-    Returns:
-        (I, 3).
     """
     return _three(seconds, low, high, (high + low) // 2, table)
 
@@ -93,10 +87,7 @@ def _three(values: Ints, low: int, high: int, center: int, table: int) -> Ints:
 
 
 def track_ids(tracks: Ints, rng: np.random.Generator | None) -> Ints:
-    """An id for each track of a span, permuted at random, or by first appearance without a generator.
-
-    (I,) -> (I,); equal tracks have equal ids, 4 … 3 + number of tracks.
-    """
+    """An id (I,) for each track of a span, from 4 on: permuted at random, or by first appearance without generator."""
     names, first, inverse = np.unique(tracks, return_index=True, return_inverse=True)
     order = rng.permutation(len(names)) if rng is not None else np.argsort(np.argsort(first))
     return order[inverse.reshape(-1)].astype(np.int64) + FIRST

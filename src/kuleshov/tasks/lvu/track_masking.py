@@ -5,47 +5,34 @@ the chosen tracks' tokens 80 % become the mask vector, 10 % another token's feat
 code replaces twice in pretraining (`draws=2`), the second time over the first: 88 % masked, 1 % unchanged.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 KEEP, MASK, OTHER = 0, 1, 2
 
 
-@dataclass(frozen=True)
-class Masking:
-    """What happens to the T tokens of a span.
-
-    Attributes:
-        chosen: (T,) bool, tokens whose content is to be told.
-        action: (T,) int64, KEEP, MASK or OTHER.
-        other: (T,) int64, the token whose feature is taken where `action` is OTHER, else the token itself.
-    """
-
-    chosen: NDArray[np.bool_]
-    action: NDArray[np.int64]
-    other: NDArray[np.int64]
-
-
-def mask_tracks(tracks: NDArray[np.integer], rng: np.random.Generator, share: float = 0.15, draws: int = 1) -> Masking:
-    """Draw the masking of one span.
+def mask_tracks(
+    tracks: NDArray[np.integer], rng: np.random.Generator | None, share: float = 0.15, draws: int = 1
+) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
+    """Draw the masking of one span; nothing is masked without a generator, a share or tokens.
 
     Args:
         tracks: (T,) the track of each token.
         rng: the sample's generator.
         share: probability that a track is chosen.
         draws: how often the replacement is drawn; later draws act on the outcome of earlier ones.
+
+    Returns:
+        Of each token, (T,): whether its content is to be predicted; KEEP, MASK or OTHER; and the token whose feature
+        is taken where that is OTHER, else the token itself.
     """
     count = len(tracks)
-    action, other = np.zeros(count, dtype=np.int64), np.arange(count)
+    chosen, action, other = np.zeros(count, dtype=bool), np.zeros(count, dtype=np.int64), np.arange(count)
+    if rng is None or share == 0 or not count:
+        return chosen, action, other
     names, inverse = np.unique(tracks, return_inverse=True)
-    if not count:
-        return Masking(np.zeros(0, dtype=bool), action, other)
-    picked = np.zeros(len(names), dtype=bool)
-    while not picked.any():
-        picked = rng.random(len(names)) < share
-    chosen = picked[inverse.reshape(-1)]
+    while not chosen.any():
+        chosen = (rng.random(len(names)) < share)[inverse.reshape(-1)]
     for _ in range(draws):
         lot = rng.random(count)
         masked, swapped = chosen & (lot < 0.8), chosen & (lot >= 0.8) & (lot < 0.9)
@@ -55,4 +42,4 @@ def mask_tracks(tracks: NDArray[np.integer], rng: np.random.Generator, share: fl
         if len(pool):
             action[swapped] = OTHER
             other[swapped] = pool[rng.integers(0, len(pool), size=int(swapped.sum()))]
-    return Masking(chosen, action, other)
+    return chosen, action, other

@@ -1,0 +1,237 @@
+"""`kuleshov instances`: a store of boxes on tracks, each with its region feature. Importing it does not import torch.
+
+Instances come from a CSV of boxes and the videos, or from LVU's own files; the CSV can be made of videos alone.
+"""
+
+import csv
+import io
+import math
+import zipfile
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.lib import format as npy_format
+from numpy.typing import NDArray
+
+from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, UsageError, VideoError
+from kuleshov.core.files import sha256_file
+from kuleshov.core.unpickle import restricted_load
+from kuleshov.features.extract import Accelerator, backbone_facts, device_of
+from kuleshov.features.store_index import Summary
+from kuleshov.video.video_file import Video, videos_by_stem
+
+if TYPE_CHECKING:
+    from kuleshov.features.instance_store import Instances
+
+BOX_COLUMNS = ("video", "second", "x1", "y1", "x2", "y2", "track")
+InstanceDtype = Literal["fp32", "fp16"]
+Pool = Literal["max", "mean"]
+Boxes = dict[str, NDArray]
+# ids of the movies, width of a feature, a movie's instances or why it has none, settings of the store
+Source = tuple[Iterable[str], int, Callable[[str], "Instances | str"], dict[str, Any]]
+
+
+def instances_command(
+    output: Path,
+    boxes: Path | None = None,
+    weights: Path | None = None,
+    videos: Path | None = None,
+    official_meta: Path | None = None,
+    official_features: Path | None = None,
+    detector: Path | None = None,
+    min_score: float = 0.0,
+    pool: Pool = "max",
+    dtype: InstanceDtype = "fp16",
+    batch_size: int = 8,
+    accelerator: Accelerator = "auto",
+) -> Summary:
+    """Write an instance store from boxes and videos, or from LVU's own files; or boxes from videos.
+
+    Run again, it goes on after the last whole movie. Nothing in LVU's files is run.
+
+    Args:
+        output: folder of the instance store; with a detector, the CSV of boxes.
+        boxes: CSV video,second,x1,y1,x2,y2,track[,score] in pixels.
+        weights: a backbone's weights (.safetensors), for the region features of the boxes.
+        videos: folder of the videos, named <video>.<any container>.
+        official_meta: LVU's instance_meta_<task>.pkl.
+        official_features: LVU's folder of <video>.npz.
+        detector: a detector's weights for ultralytics (an extra), to find and track people in the videos.
+        min_score: leave out boxes below.
+        pool: over a region.
+        dtype: precision on disk.
+        batch_size: clips in a forward pass.
+        accelerator: where the backbone runs.
+
+    Raises:
+        UsageError: no source is given whole, or several are.
+        KuleshovError: the backbone has no `forward_map`, or no video gives instances.
+        FormatError: a file of another form, or a wrong line, by its number.
+    """
+    sources = {"boxes": boxes, "weights": weights, "videos": videos, "detector": detector}
+    sources |= {"official_meta": official_meta, "official_features": official_features}
+    given = {name for name, value in sources.items() if value is not None}
+    if given == {"detector", "videos"}:
+        from kuleshov.features.person_tracker import Tracker, write_boxes
+
+        return write_boxes([Video(*item) for item in sorted(videos_in(videos).items())], Tracker(detector), output)
+    if given == {"boxes", "weights", "videos"}:
+        source = _from_boxes(boxes, weights, videos_in(videos), min_score, pool, batch_size, accelerator)
+    elif given == {"official_meta", "official_features"}:
+        source = _from_official(official_meta, official_features)
+    else:
+        options = "--boxes, --weights and --videos, or --official_meta and --official_features"
+        raise UsageError(f"give {options}, or --detector and --videos")
+    from kuleshov.features.store_writer import StoreWriter
+
+    movie_ids, width, read, settings = source
+    with StoreWriter(output, width, dtype=dtype, settings=settings, kind="instances") as writer:
+        for movie_id in writer.begin(sorted(movie_ids)):
+            found = read(movie_id)
+            writer.record(movie_id, **({"features": found} if isinstance(found, str) else vars(found)))
+        return Summary.of_store(output, writer.finish())
+
+
+def videos_in(folder: Path) -> dict[str, Path]:
+    """The videos of a folder by their names without ending.
+
+    Raises:
+        KuleshovError: it is no folder.
+    """
+    if not Path(folder).is_dir():
+        raise KuleshovError(f"no folder of videos at {Path(folder).absolute()}: check --videos")
+    return videos_by_stem(folder)
+
+
+def read_boxes(path: str | Path, min_score: float = 0.0) -> dict[str, Boxes]:
+    """Read `video,second,x1,y1,x2,y2,track[,score]` in pixels: video -> seconds, boxes, tracks, scores.
+
+    Raises:
+        KuleshovError: no such file, or a wrong header or line, by its number.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingDataError("boxes", path.absolute(), f"name a CSV with the columns {','.join(BOX_COLUMNS)}[,score]")
+    rows: dict[str, list[list[float]]] = defaultdict(list)
+    with path.open(newline="", encoding="utf-8") as file:
+        lines = csv.reader(file)
+        header = tuple(cell.strip() for cell in next(lines, []))
+        if header not in (BOX_COLUMNS, (*BOX_COLUMNS, "score")):
+            raise FormatError(path, f"the header must be '{','.join(BOX_COLUMNS)}[,score]', found {header}", 1)
+        for number, cells in enumerate(lines, 2):
+            if cells:
+                row = _box_row(path, number, cells, len(header))
+                if row[6] >= min_score:
+                    rows[cells[0].strip()].append(row)
+    tables = {name: np.array(sorted(found, key=lambda row: row[0])) for name, found in rows.items()}
+    return {
+        name: {
+            "seconds": table[:, 0].astype(np.int64),
+            "boxes": table[:, 1:5],
+            "tracks": table[:, 5],
+            "scores": table[:, 6],
+        }
+        for name, table in tables.items()
+    }
+
+
+def _box_row(path: Path, number: int, cells: list[str], width: int) -> list[float]:
+    if len(cells) != width:
+        raise FormatError(path, f"{width} columns expected, found {len(cells)}", number)
+    try:
+        values = [float(cell) for cell in cells[1:]]
+    except ValueError as error:
+        raise FormatError(path, f"numbers expected after the video ({error})", number) from error
+    second, x1, y1, x2, y2, track = values[:6]
+    if not all(map(math.isfinite, values)) or second < 0 or not second.is_integer() or not track.is_integer():
+        raise FormatError(path, "second and track must be whole numbers, second not negative, all finite", number)
+    if x2 <= x1 or y2 <= y1:
+        raise FormatError(path, f"a box needs x1 < x2 and y1 < y2, found {x1:g},{y1:g},{x2:g},{y2:g}", number)
+    return [*values[:6], values[6] if len(values) > 6 else 1.0]
+
+
+def _from_boxes(
+    boxes: Path,
+    weights: Path,
+    videos: dict[str, Path],
+    min_score: float,
+    pool: Pool,
+    batch_size: int,
+    accelerator: Accelerator,
+) -> Source:
+    """Instances of a CSV of boxes, with region features from the clip around each second."""
+    from kuleshov.backbones import resolve_backbone
+    from kuleshov.features.region_features import RegionExtractor
+
+    found, network = read_boxes(boxes, min_score), resolve_backbone(weights)
+    extractor = RegionExtractor(network, pool, batch_size=batch_size, device=device_of(accelerator))
+
+    def read(movie_id: str) -> "Instances | str":
+        if movie_id not in videos:
+            return "no video file of this id"
+        try:
+            return extractor(videos[movie_id], found[movie_id])
+        except VideoError as error:
+            return error.reason
+
+    settings = {"source": "boxes", "source_sha256": sha256_file(boxes), "pool": pool, "min_score": min_score}
+    return found, network.feature_width, read, {**settings, "backbone": backbone_facts(network)}
+
+
+def _from_official(meta: Path, features: Path) -> Source:
+    """Instances of LVU's own files; nothing in them is run: both are read by the restricted unpickler."""
+    movies = restricted_load(meta)
+    if not isinstance(movies, dict) or not movies:
+        raise FormatError(meta, "not a dict of videos to seconds to boxes")
+    files = {movie_id: Path(features) / f"{movie_id}.npz" for movie_id in sorted(movies)}
+
+    def read(movie_id: str) -> "Instances | str":
+        file = files[movie_id]
+        return official_movie(meta, movie_id, movies[movie_id], file) if file.is_file() else f"no {file.name}"
+
+    first = next((movie_id for movie_id, file in files.items() if file.is_file()), None)
+    if first is None:
+        raise MissingDataError("region features", Path(features).absolute(), "check --official_features")
+    width = read(first).features.shape[1]
+    return movies, width, read, {"source": "lvu", "source_sha256": sha256_file(meta), "backbone": None}
+
+
+def official_movie(meta: str | Path, movie_id: str, seconds: dict, path: Path) -> "Instances":
+    """One movie: {second: {"x1,y1,x2,y2": [shot, track]}} and the same keys with features in the .npz.
+
+    Raises:
+        FormatError: an entry of another form, or a box without feature.
+    """
+    features = read_object_npz(path)
+    rows, vectors = [], []
+    try:
+        for second, boxes in sorted(seconds.items()):
+            for box, (shot, track, *_) in boxes.items():
+                corners = [float(value) for value in box.split(",")]
+                vectors.append(np.asarray(features[second][box], dtype=np.float32))
+                rows.append([int(second), int(shot), int(track), *corners])
+        table, stacked = np.array(rows, dtype=np.float64), np.stack(vectors)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FormatError(meta, f"not as LVU's files are ({type(error).__name__}: {error})", movie_id) from error
+    from kuleshov.features.instance_store import instances
+
+    return instances(stacked, table[:, 3:7], table[:, 0], table[:, 2], table[:, 1])
+
+
+def read_object_npz(path: Path) -> Any:
+    """The object that `np.savez(path, a=object)` wrote, read without running anything, or a FormatError."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            raw = io.BytesIO(archive.read("a.npy"))
+        version = npy_format.read_magic(raw)
+        header = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
+        shape, _, dtype = header(raw)
+    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise FormatError(path, f"not an .npz with an array 'a' ({error})") from error
+    if shape != () or dtype != np.dtype(object):
+        raise FormatError(path, f"array 'a' is {dtype} {shape}, one object was expected")
+    loaded = restricted_load(raw.read())
+    return loaded.item() if isinstance(loaded, np.ndarray) else loaded

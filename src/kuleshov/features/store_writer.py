@@ -1,0 +1,236 @@
+"""Writing features movie by movie, so that a kill at any moment costs one movie."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from numpy.typing import ArrayLike
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from kuleshov.core.errors import StoreError
+from kuleshov.core.files import code_version, read_json, sha256_file, write_atomic, write_json
+from kuleshov.features import store_index
+from kuleshov.features.feature_store import TORCH
+from kuleshov.features.store_index import Dtype, Index, Part, StoredMovie
+
+PART_BYTES = 256_000_000
+Column = Tensor | ArrayLike
+
+
+class StoreWriter:
+    """Writes a store: `add` commits a movie by an atomic rename, `finish` packs all movies into parts.
+
+    One process owns the store; further ones may add their own movies with `lock=False` until the owner finishes it.
+    The finished store does not depend on how many they were, nor on interruptions: movies are packed in the order
+    of their ids. A finished store can be opened again to add movies.
+
+    Args:
+        folder: the store; made where it is not there.
+        width: D.
+        window: seconds of an event; None for instances.
+        stride: seconds between the beginnings of two events; None for instances.
+        dtype: precision of the features on disk.
+        settings: what else must be the same whenever movies are added (backbone, clip, trim).
+        part_bytes: most bytes of features in a part.
+        kind: events or instances.
+        lock: own the store, until `close` or `finish`.
+
+    Raises:
+        StoreError: the folder holds a store with other settings or foreign files, or another process is writing it.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        width: int,
+        window: float | None = None,
+        stride: float | None = None,
+        dtype: Dtype = "fp16",
+        settings: dict[str, Any] | None = None,
+        part_bytes: int = PART_BYTES,
+        kind: str = "events",
+        lock: bool = True,
+    ) -> None:
+        self.folder, self.pending = Path(folder), Path(folder) / store_index.PENDING
+        self._manifest_path = self.folder / store_index.MANIFEST
+        grid = [value if value is None else float(value) for value in (window, stride)]
+        self._index, self._part_bytes = Index(kind, width, dtype, *grid), part_bytes
+        fixed = {name: getattr(self._index, name) for name in ("kind", "width", "dtype", "window", "stride")}
+        # as they come back from the manifest
+        self._settings = json.loads(json.dumps({"format": store_index.FORMAT, **fixed, **(settings or {})}))
+        self._asked: set[str] = set()
+        if not self._manifest_path.is_file() and any(path != self.pending for path in self.folder.glob("[!.]*")):
+            raise StoreError(f"{self.folder} has files that are no store of features: name an empty folder")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(self.folder / ".lock")
+        try:
+            if lock:
+                self._lock.acquire(timeout=0)
+            self._open()
+        except Timeout as error:
+            raise StoreError(f"{self.folder} is being written by another process: wait until it is done") from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self) -> None:
+        if not self._manifest_path.is_file():
+            write_json(self._manifest_path, {**self._settings, "complete": False})
+        found = store_index.read_manifest(self.folder)
+        for key, value in self._settings.items():
+            if found.get(key) != value:
+                raise StoreError(
+                    f"{self.folder} was written with {key}={found.get(key)}, now it is {value}: name another folder"
+                )
+        self.pending.mkdir(exist_ok=True)
+        if (self.folder / store_index.INDEX).is_file():
+            self._index = store_index.read_index(self.folder, self._index.kind)
+        self.done: set[str] = set(self._index.movies) | {name for name, _ in self._committed()}
+
+    def __enter__(self) -> "StoreWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let other processes write the store."""
+        self._lock.release()
+
+    def _committed(self) -> list[tuple[str, Path]]:
+        """The pending movies that are whole, by id; damaged ones (a power cut) are removed."""
+        found = []
+        for path in self.pending.glob("*.safetensors"):
+            try:
+                with safe_open(path, "pt") as file:
+                    found.append((file.metadata()["id"], path))
+            except (SafetensorError, KeyError, TypeError):
+                path.unlink()
+        return sorted(found)
+
+    def begin(self, movie_ids: Iterable[str]) -> list[str]:
+        """Which of the movies asked for are still to do; failures of earlier attempts are forgotten."""
+        asked = list(movie_ids)
+        self._asked.update(asked)
+        for path in self.pending.glob("*.failure.json"):
+            path.unlink()
+        waiting = [name for name in asked if name not in self.done]
+        if waiting:
+            write_json(self._manifest_path, {**store_index.read_manifest(self.folder), "complete": False})
+        return waiting
+
+    def add(self, movie_id: str, features: Column, start: float = 0.0, **columns: Column) -> None:
+        """Commit a movie's features (n, D), n >= 1, its first event's second, and the other columns (n, ...) by name.
+
+        Raises:
+            StoreError: wrong shape, features that are not finite in the store's precision, or no space left.
+        """
+        kind, dtype, width = self._index.kind, self._index.dtype, self._index.width
+        rows = torch.as_tensor(features).detach().to("cpu", TORCH[dtype]).contiguous()
+        if rows.ndim != 2 or rows.shape[1] != width or not len(rows):
+            raise StoreError(f"features of {movie_id} have shape {tuple(rows.shape)}, the store needs (n, {width})")
+        if not rows.isfinite().all():
+            raise StoreError(f"features of {movie_id} are not finite in {dtype}: not written")
+        tensors = {name: torch.as_tensor(column).contiguous() for name, column in columns.items()}
+        lengths = {name: len(column) for name, column in tensors.items()}
+        if lengths != dict.fromkeys(store_index.COLUMNS[kind], len(rows)):
+            raise StoreError(f"columns of {movie_id} are {lengths} for {len(rows)} {kind}: not written")
+        metadata = {"id": movie_id, "start": repr(float(start))}
+        self._commit(movie_id, "safetensors", save({"features": rows, **tensors}, metadata))
+        self.done.add(movie_id)
+
+    def record(self, movie_id: str, features: Column | str, **columns: Column) -> None:
+        """Add a movie, or note why it has no rows: a reason instead of features, or ones that are not finite."""
+        dtype = self._index.dtype
+        if not isinstance(features, str) and not torch.as_tensor(features).to(TORCH[dtype]).isfinite().all():
+            features = f"its features are not finite in {dtype}"
+        if isinstance(features, str):
+            self._commit(movie_id, "failure.json", json.dumps({"id": movie_id, "reason": features}))
+        else:
+            self.add(movie_id, features, **columns)
+
+    def _commit(self, movie_id: str, ending: str, content: str | bytes) -> None:
+        name = hashlib.sha256(movie_id.encode("utf-8")).hexdigest()[:24]
+        try:
+            write_atomic(self.pending / f"{name}.{ending}", content)
+        except OSError as error:
+            raise self._no_space(error) from error
+
+    def finish(self, facts: dict[str, Any] | None = None, missing: Sequence[dict[str, str]] = ()) -> dict[str, Any]:
+        """Pack the pending movies into parts, write index and manifest, close, and return the manifest.
+
+        Args:
+            facts: added to the manifest.
+            missing: {"id", "reason"} of movies asked for that cannot be there, beside those that `record` noted.
+
+        Raises:
+            StoreError: there is not a single movie, or no space left.
+        """
+        try:
+            index = self._packed()
+            failed = [*missing, *map(read_json, self.pending.glob("*.failure.json"))]
+            reasons = {one["id"]: one["reason"] for one in failed if one["id"] not in index.movies}
+            asked = self._asked | index.movies.keys() | reasons.keys()
+            if not index.movies:
+                first = f" (first: {reasons[min(reasons)]})" if reasons else ""
+                raise StoreError(f"{self.folder}: none of {len(asked)} movies gave features{first}: check the files")
+            counts = {"movies": len(index.movies), "of": len(asked), "rows": sum(m.rows for m in index.movies.values())}
+            manifest = {
+                **self._settings,
+                **(facts or {}),
+                **counts,
+                "missing": [{"id": name, "reason": reasons[name]} for name in sorted(reasons)],
+                "complete": asked <= index.movies.keys() | reasons.keys(),
+                "code_version": code_version(),
+            }
+            store_index.write_index(self.folder, index)
+            write_json(self._manifest_path, manifest)
+        except OSError as error:
+            raise self._no_space(error) from error
+        shutil.rmtree(self.pending)
+        self.close()
+        return manifest
+
+    def _packed(self) -> Index:
+        """Write parts of the pending movies; killed before the index names them, they are written again."""
+        parts, movies = dict(self._index.parts), dict(self._index.movies)
+        for group in self._groups():
+            name, row = f"part-{len(parts):05d}.safetensors", 0
+            for movie_id, start, columns in group:
+                movies[movie_id] = StoredMovie(name, row, len(columns["features"]), start)
+                row += movies[movie_id].rows
+            write_atomic(
+                self.folder / name, save({key: torch.cat([one[2][key] for one in group]) for key in group[0][2]})
+            )
+            parts[name] = Part(row, sha256_file(self.folder / name))
+        return replace(self._index, parts=parts, movies=movies)
+
+    def _groups(self) -> Iterator[list[tuple[str, float, dict[str, Tensor]]]]:
+        """Pending movies by id, (id, start, columns), as many as a part may hold."""
+        group, size = [], 0
+        for name, path in self._committed():
+            if name not in self._index.movies:
+                with safe_open(path, "pt") as file:
+                    columns = {key: file.get_tensor(key).clone() for key in file.keys()}
+                    start = float(file.metadata()["start"])
+                if group and size + columns["features"].nbytes > self._part_bytes:
+                    yield group
+                    group, size = [], 0
+                group.append((name, start, columns))
+                size += columns["features"].nbytes
+        if group:
+            yield group
+
+    def _no_space(self, error: OSError) -> StoreError:
+        return StoreError(
+            f"cannot write to {self.folder} ({error.strerror or error}): {len(self.done)} movies are kept, "
+            "make room and run the same command again"
+        )

@@ -1,1 +1,0 @@
-"""What the jobs need, imported once in the server that they are forked from."""

@@ -1,0 +1,119 @@
+"""`kuleshov run`: plans a stage, shows the plan, or does it."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Literal
+
+from rich.table import Table
+
+from kuleshov.core.errors import KuleshovError
+from kuleshov.pipeline.launch import detect
+from kuleshov.pipeline.plan import Planned, Request, make_plan
+from kuleshov.pipeline.runner import Runner, console
+from kuleshov.pipeline.stages import CHECKOUT, find_project, stage_names
+
+
+def run_command(
+    stage: str,
+    data: str = "",
+    scale: Literal["demo", "gpu", "paper"] = "paper",
+    method: str = "",
+    task: str = "",
+    seeds: int = 1,
+    devices: int | None = None,
+    num_nodes: int = 1,
+    root: Path | None = None,
+    weights: Path | None = None,
+    runs: Path = Path("runs"),
+    project: Path | None = None,
+    world_seed: int = 0,
+    jobs: int = 0,
+    set: list[str] | None = None,
+    dry_run: bool = False,
+    force: bool = False,
+) -> str:
+    """Run a stage of the pipeline and whatever it needs that is not done yet.
+
+    Stages are the files of stages/ in the working directory and in the checkout. Where --root is not given, the demo
+    and gpu scales run on the generated world, which is written first, and the paper scale looks for the data sets
+    under data/. A stage that is done is skipped; a stage that was interrupted goes on. Under torchrun or SLURM every
+    rank runs this same command.
+
+    Args:
+        stage: a stage's name, the path of a stage file, or `list`
+        data: data set: k400, vidsitu, lvu, folder (empty: the stage's first)
+        scale: sizes and schedules
+        method: method, where a stage has several (empty: its first)
+        task: task or comma-separated tasks, where a stage has several; `all`
+        seeds: repeat the stages that depend on the seed
+        devices: processes a node that train together (DDP); null: as the configuration says
+        num_nodes: number of nodes
+        root: folder that holds the data sets
+        weights: backbone weights, in place of pretraining the backbone; pretrain-backbone itself starts from them
+        runs: folder of the runs
+        project: folder with stages/ and configs/ of your own (null: the working directory)
+        world_seed: seed of the generated world
+        jobs: jobs side by side; 0: one a core, one on a GPU
+        set: NAME=VALUE: another argument for the stage itself
+        dry_run: show the plan and do nothing
+        force: do the stage again from the beginning
+
+    Returns:
+        The stage's run folder, to be printed; names of stages for `list`.
+
+    Raises:
+        KuleshovError: the request cannot be met, or a job failed.
+    """
+    name, folder = find_project(stage, project)
+    if name == "list":
+        return "\n".join(stage_names(folder))
+    request = Request(
+        stage=name,
+        project=folder,
+        data=data,
+        scale=scale,
+        method=method,
+        tasks=tuple(one for one in task.split(",") if one),
+        seeds=seeds,
+        root=root,
+        weights=weights,
+        runs=runs,
+        world_seed=world_seed,
+        overrides=tuple(_override(text) for text in set or ()),
+    )
+    plan = make_plan(request)
+    if dry_run:
+        _show(plan)
+        return ""
+    _make_importable(folder)
+    launch = detect(devices, num_nodes)
+    Runner(launch, jobs, console()).run(plan, force=force)
+    return str(plan.folder) if launch.rank == 0 else ""
+
+
+def _override(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise KuleshovError(f"--set takes NAME=VALUE, got {text!r}")
+    return name, value
+
+
+def _make_importable(project: Path) -> None:
+    """Let jobs, forked and fresh ones, import the modules of a project outside this checkout."""
+    if project != CHECKOUT:
+        sys.path.insert(0, str(project))
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(project), *filter(None, [os.environ.get("PYTHONPATH")])])
+
+
+def _show(plan: Planned) -> None:
+    table = Table("stage", "data", "folder", "jobs", "state")
+    for planned in plan.order():
+        left = sum(not job.done for job in planned.jobs)
+        state = "done" if planned.done else "goes on" if planned.folder.exists() else "to run"
+        table.add_row(planned.stage.name, planned.data, str(planned.folder), f"{left}/{len(planned.jobs)}", state)
+    out = console()
+    out.print(table)
+    for planned in plan.order():
+        if planned.stale and not planned.done:
+            out.print(f"stale: {planned.stale}")

@@ -1,0 +1,286 @@
+"""From lines of results to the one table: rows x (task, metric), mean ± standard error over seeds.
+
+Nothing here reads or writes a file, so that a table can be made of any results.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from kuleshov.core.results import TRIVIAL, Result
+from kuleshov.datasets.lvu import LVU_TASKS
+from kuleshov.metrics.ranking import Standing, standings
+from kuleshov.metrics.statistics import mean_and_error, paired_difference
+from kuleshov.report.columns import REFERENCES, ResultColumn, headline, row_order
+from kuleshov.report.lineage import ResultSource
+from kuleshov.report.paper_values import PaperValue, paper_value
+
+MARKS = "†‡§¶‖"
+Lines = list[tuple[ResultSource, Result]]
+
+
+@dataclass(frozen=True)
+class SampleSet:
+    """A set of samples: how many of how many, and the sha256 of their ids."""
+
+    n: int
+    of: int
+    sha256: str
+
+    def __str__(self) -> str:
+        return f"{self.n} of {self.of} samples (ids {self.sha256[:8]})"
+
+
+@dataclass(frozen=True)
+class ResultCell:
+    """One number of the table.
+
+    Attributes:
+        value: mean over seeds.
+        error: standard error of that mean; None for a single seed.
+        seeds: seed -> value.
+        samples: what it was measured on.
+        mark: empty where the samples are the column's own, else one of `MARKS`.
+        selection: the rule by which the epoch was chosen.
+        beats_trivial: whether it is better than the trivial row by more than two standard errors; None for
+            rows that learn nothing, and without a trivial row over the same samples.
+        paper: the paper's number beside it.
+    """
+
+    value: float
+    error: float | None
+    seeds: dict[int | None, float]
+    samples: SampleSet
+    mark: str = ""
+    selection: str = ""
+    beats_trivial: bool | None = None
+    paper: PaperValue | None = None
+
+
+@dataclass(frozen=True)
+class RowDifference:
+    """The difference `better - base` between two rows in one column, paired over `seeds` seeds.
+
+    Attributes:
+        error: its standard error; None for a single pair.
+        clear: whether it is beyond two standard errors.
+        gain: whether it goes into the metric's direction.
+    """
+
+    column: ResultColumn
+    better: str
+    base: str
+    difference: float
+    error: float | None
+    seeds: int
+    clear: bool
+    gain: bool
+
+
+@dataclass
+class ResultsTable:
+    """Rows of cells over columns, with notes on them.
+
+    Attributes:
+        columns: in the order shown.
+        samples: column -> the samples that most of its rows were measured on.
+        rows: row's name -> column -> cell, in the order shown.
+        comparisons: differences between rows with pretrained context and those without.
+        ranks: row -> its standing among the rows that have all nine of LVU's tasks, where two have.
+        notes: sentences below the table.
+    """
+
+    columns: list[ResultColumn] = field(default_factory=list)
+    samples: dict[ResultColumn, SampleSet] = field(default_factory=dict)
+    rows: dict[str, dict[ResultColumn, ResultCell]] = field(default_factory=dict)
+    comparisons: list[RowDifference] = field(default_factory=list)
+    ranks: dict[str, Standing] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def differences(self) -> dict[str, dict[ResultColumn, RowDifference]]:
+        """The comparisons as rows: `pretrained - scratch` -> column -> comparison."""
+        rows: dict[str, dict[ResultColumn, RowDifference]] = {}
+        for one in self.comparisons:
+            rows.setdefault(f"{one.better} - {one.base}", {})[one.column] = one
+        return rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """The table as plain values: columns, rows of cells by `task/metric/split`, comparisons, ranks, notes."""
+        plain = {
+            "columns": [asdict(one) | {"key": one.key, "samples": asdict(self.samples[one])} for one in self.columns],
+            "rows": {
+                row: {column.key: asdict(cells[column]) for column in self.columns if column in cells}
+                for row, cells in self.rows.items()
+            },
+            "comparisons": [asdict(one) | {"column": one.column.key} for one in self.comparisons],
+            "ranks": {row: asdict(one) for row, one in self.ranks.items()},
+            "notes": self.notes,
+        }
+        return finite(plain)
+
+    def __str__(self) -> str:
+        from kuleshov.report.table_view import as_text
+
+        return as_text(self)
+
+
+def finite(value: Any) -> Any:
+    """Plain values for JSON: no number that is not finite, no key that is no text."""
+    if isinstance(value, dict):
+        return {str(key): finite(one) for key, one in value.items() if key is not None}
+    if isinstance(value, list):
+        return [finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def build_table(measured: Iterable[tuple[ResultSource, Result]], all_metrics: bool = False) -> ResultsTable:
+    """Make the table of some results, given in the order in which they were written.
+
+    Args:
+        measured: results with the runs they come from.
+        all_metrics: every metric; otherwise those that a task is judged by.
+    """
+    table, groups = ResultsTable(), _group(list(measured))
+    columns = sorted({column for _, column in groups}, key=lambda column: column.order)
+    table.columns = columns if all_metrics else headline(columns)
+    for (row, column), lines in groups.items():
+        if column in table.columns:
+            table.rows.setdefault(row, {})[column] = _cell(row, column, lines, table.notes)
+    table.rows = {name: table.rows[name] for name in sorted(table.rows, key=row_order)}
+    for column in table.columns:
+        _mark(table, column)
+        _judge(table, column)
+        table.comparisons += _compare(table, column)
+    table.ranks = _ranks(table)
+    table.notes += _remarks(table)
+    return table
+
+
+def _group(measured: Lines) -> dict[tuple[str, ResultColumn], Lines]:
+    """Lines by row and column; rows that several runs filled are named with the run."""
+    filled: dict[tuple[str, str, str], set[str]] = {}
+    for source, result in measured:
+        filled.setdefault((result.task, result.row, source.variant), set()).add(source.name)
+    groups: dict[tuple[str, ResultColumn], Lines] = {}
+    for source, result in measured:
+        row = result.row or source.name
+        if row not in REFERENCES:
+            row = f"{row} · {source.variant}" if source.variant else row
+            if result.row and len(filled[result.task, result.row, source.variant]) > 1:
+                row = f"{row} [{source.name}]"
+        column = ResultColumn(result.task, result.metric, result.split)
+        groups.setdefault((row, column), []).append((source, result))
+    return groups
+
+
+def _cell(row: str, column: ResultColumn, lines: Lines, notes: list[str]) -> ResultCell:
+    measured_on = [SampleSet(result.n, result.of, result.sample_ids_sha256) for _, result in lines]
+    samples = Counter(measured_on).most_common(1)[0][0]
+    chosen = [line for line, own in zip(lines, measured_on, strict=True) if own == samples]
+    title = f"{row}, {column.title}"
+    if len(chosen) < len(lines):
+        notes.append(f"{title}: {len(lines) - len(chosen)} results over other samples are left out of the mean")
+    seeds: dict[int | None, float] = {}
+    replaced = set()
+    for _, result in chosen:
+        if seeds.get(result.seed, result.value) != result.value:
+            replaced.add(str(result.seed))
+        seeds[result.seed] = result.value
+    if replaced:
+        notes.append(f"{title}: seed {', '.join(sorted(replaced))} has several values, the last one counts")
+    source, last = chosen[-1]
+    paper = paper_value(column.task, column.metric, last.row, source.method, source.txe_data)
+    found = mean_and_error(list(seeds.values()))
+    error = found.standard_error if found.n > 1 else None
+    return ResultCell(found.mean, error, seeds, samples, selection=last.selection, paper=paper)
+
+
+def _mark(table: ResultsTable, column: ResultColumn) -> None:
+    """Find the column's own samples, and mark the cells over others."""
+    counts = Counter(cells[column].samples for cells in table.rows.values() if column in cells)
+    common = table.samples[column] = counts.most_common(1)[0][0]
+    marks = {samples: MARKS[i % len(MARKS)] for i, samples in enumerate(s for s in counts if s != common)}
+    for cells in table.rows.values():
+        if column in cells:
+            cells[column] = replace(cells[column], mark=marks.get(cells[column].samples, ""))
+    for samples, mark in marks.items():
+        table.notes.append(f"{mark} {column.title}: over {samples}, not comparable with the column's {common}")
+
+
+def _judge(table: ResultsTable, column: ResultColumn) -> None:
+    """Find out of every cell whether it beats the trivial row over the same samples."""
+    trivial = table.rows.get(TRIVIAL, {}).get(column)
+    for row, cells in table.rows.items():
+        cell = cells.get(column)
+        if cell is not None and trivial is not None and row not in REFERENCES and cell.samples == trivial.samples:
+            gain = (cell.value - trivial.value) * (1 if column.higher_is_better else -1)
+            cells[column] = replace(cell, beats_trivial=gain > 2 * (cell.error or 0.0))
+
+
+def _compare(table: ResultsTable, column: ResultColumn) -> list[RowDifference]:
+    """Every row with pretrained context against its partner of the same variant, over the same samples and seeds."""
+    found = []
+    for better in (row for row in table.rows if column in table.rows[row]):
+        base = next((base for base in partners(better) if column in table.rows.get(base, {})), "")
+        if not base:
+            continue
+        first, second = table.rows[better][column], table.rows[base][column]
+        if first.samples == second.samples and first.seeds.keys() & second.seeds.keys():
+            one = paired_difference(first.seeds, second.seeds)
+            error = one.standard_error if one.n > 1 else None
+            clear = error is not None and abs(one.mean) > 2 * error
+            gain = one.mean > 0 if column.higher_is_better else one.mean < 0
+            found.append(RowDifference(column, better, base, one.mean, error, one.n, clear, gain))
+    return found
+
+
+def partners(row: str) -> tuple[str, ...]:
+    """Rows that a row is to be compared with, the first that is there: its setting from scratch, else the plain one."""
+    name, space, variant = row.partition(" ")
+    if name == "scene-pretrained":
+        return (f"scene-backbone{space}{variant}",)
+    if not name.startswith("pretrained"):
+        return ()
+    return f"scratch{name.removeprefix('pretrained')}{space}{variant}", f"scratch{space}{variant}"
+
+
+def _ranks(table: ResultsTable) -> dict[str, Standing]:
+    """Ranks as in the paper's Table 5; rows that lack a task, or have it over other samples, have none."""
+    columns = [column for column in table.columns if column.ranked]
+    if sorted(column.task for column in columns) != sorted(LVU_TASKS):
+        return {}
+    values = {
+        row: {column.task: cells[column].value for column in columns}
+        for row, cells in table.rows.items()
+        if row not in REFERENCES
+        and all(c in cells and not cells[c].mark and math.isfinite(cells[c].value) for c in columns)
+    }
+    return standings(values, {column.task: column.higher_is_better for column in columns}) if len(values) > 1 else {}
+
+
+def _remarks(table: ResultsTable) -> list[str]:
+    """What the numbers do not say by themselves."""
+    remarks = []
+    clear = [one for one in table.comparisons if one.clear]
+    if clear:
+        ways = sorted({f"paired over {one.seeds} seeds" for one in clear})
+        remarks.append(f"* a difference beyond two standard errors ({', '.join(ways)})")
+    remarks += [f"{one.column.title}: {one.better} is worse than {one.base}" for one in clear if not one.gain]
+    for column in table.columns:
+        weak = [row for row, cells in table.rows.items() if column in cells and cells[column].beats_trivial is False]
+        if weak:
+            remarks.append(f"{column.title}: not clearly better than the trivial row: {', '.join(weak)}")
+    return remarks
+
+
+def incomplete(measured: Iterable[tuple[ResultSource, Result]]) -> list[str]:
+    """A sentence for each run and task that was scored on fewer samples than its split has."""
+    found = [
+        f"{source.name}: {result.task} {result.split} is scored on {result.n} of {result.of} samples, "
+        f"{result.of - result.n} are missing"
+        for source, result in measured
+        if result.n < result.of and not result.metric.startswith("acc1_")
+    ]
+    return list(dict.fromkeys(found))

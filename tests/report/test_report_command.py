@@ -1,0 +1,58 @@
+import json
+
+import pytest
+
+from kuleshov.core.errors import KuleshovError, UsageError
+from kuleshov.core.results import read_results
+from kuleshov.report.ceiling import ceiling_command
+from kuleshov.report.report_command import report_command
+
+
+def test_the_table_as_text_and_the_page_on_disk(runs, tmp_path, capsys):
+    page = tmp_path / "deep" / "page.html"
+    text = str(report_command([str(runs)], output=page))
+    assert capsys.readouterr().err == f"{page}\n"
+    assert "41.00 ± 0.58" in text and "60.34 ± 0.75" in text and "+10.00 ± 0.00*" in text
+    assert "generated world" in text and "LEA" not in text
+    assert "LEA" in page.read_text()
+
+
+def test_json_is_the_same_table(runs):
+    found = json.loads(json.dumps(report_command([str(runs)]).to_dict()))
+    assert [column["key"] for column in found["columns"]] == ["verbs/Acc@1/valid", "roles/CIDEr/valid"]
+    cell = found["rows"]["pretrained"]["verbs/Acc@1/valid"]
+    assert cell["value"] == 41.0 and cell["seeds"] == {"0": 40.0, "1": 41.0, "2": 42.0}
+    assert found["comparisons"][0]["clear"] and cell["samples"]["n"] == 240
+    assert found["rows"]["backbone"]["verbs/Acc@1/valid"]["paper"]["value"] == 32.84
+    every = report_command([str(runs)], all=True).to_dict()
+    assert "roles/LEA/valid" in [column["key"] for column in every["columns"]]
+
+
+def test_named_runs_and_the_option_make_the_same_table(runs):
+    assert "pretrained · cvrl" in report_command([f"cvrl={runs}"]).rows
+    words = [str(path) for path in sorted(runs.parent.glob("train-*"))]
+    assert set(report_command([], run=words).rows) == {"trivial", "backbone", "scratch", "pretrained"}
+
+
+def test_mistakes_are_one_line(tmp_path):
+    with pytest.raises(UsageError, match="at least one run folder"):
+        report_command([])
+    with pytest.raises(KuleshovError, match="run folder not found at"):
+        report_command([str(tmp_path / "none")])
+
+
+def test_the_ceiling_is_scored_under_the_tasks_names(tiny_world, tmp_path):
+    out = tmp_path / "results.jsonl"
+    text = str(ceiling_command(tiny_world, out, predictions=tmp_path / "kept"))
+    found = {(one.task, one.metric): one for one in read_results(out)}
+    assert {("verbs", name) for name in ("Acc@1", "Acc@5", "Recall@5", "acc1_offscreen", "acc1_onscreen")} <= set(found)
+    assert {("relations", "Top1-Acc"), ("relations", "Mean-Acc")} <= set(found)
+    assert {one.row for one in found.values()} == {"ceiling"}
+    assert found["verbs", "acc1_offscreen"].value < found["verbs", "Acc@1"].value
+    assert found["verbs", "acc1_onscreen"].value > 90
+    assert "verbs Acc@1: " in text and (tmp_path / "kept" / "relations.json").is_file()
+
+
+def test_the_ceiling_needs_a_generated_world(tmp_path):
+    with pytest.raises(KuleshovError):
+        ceiling_command(tmp_path, tmp_path / "r.jsonl")
