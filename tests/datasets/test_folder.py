@@ -65,14 +65,18 @@ def movies(tmp_path, write_clip):
     return tmp_path / "movies"
 
 
+def checked(path, **options):
+    return folder.check(path, **options)["splits"]["files"]
+
+
 def test_check_tells_readable_short_and_doubled_files(movies):
-    report = folder.check(movies, least_seconds=2.0)
-    assert (report.listed, report.there, report.readable) == (4, 4, 3)
-    assert list(report.unreadable) == [str(movies / "bad.mp4")]
-    assert report.unreadable[str(movies / "bad.mp4")].startswith("it cannot be opened")
-    assert report.short == {str(movies / "short.mp4"): 1.0}
-    assert report.duplicates == [[str(movies / "copy.mp4"), str(movies / "good.mp4")]]
-    assert report.seconds == pytest.approx(7.0)
+    report = checked(movies, least_seconds=2.0)
+    assert (report["listed"], report["there"], report["readable"]) == (4, 4, 3)
+    assert list(report["unreadable"]) == [str(movies / "bad.mp4")]
+    assert report["unreadable"][str(movies / "bad.mp4")].startswith("it cannot be opened")
+    assert report["short"] == {str(movies / "short.mp4"): 1.0}
+    assert report["duplicates"] == [[str(movies / "copy.mp4"), str(movies / "good.mp4")]]
+    assert report["seconds"] == pytest.approx(7.0)
 
 
 def stand_in(monkeypatch, tmp_path, on_bad):
@@ -84,15 +88,15 @@ def stand_in(monkeypatch, tmp_path, on_bad):
         f"    if 'bad' in path: {on_bad}\n"
         "    print(json.dumps(dict(path=path, reason=None, seconds=3.0, sha256=path)), flush=True)\n"
     )
-    monkeypatch.setattr("kuleshov.datasets.examine._COMMAND", (sys.executable, str(script)))
+    monkeypatch.setattr("kuleshov.datasets.file_check._COMMAND", (sys.executable, str(script)))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_file_that_kills_its_process_is_only_one_more_bad_file(movies, monkeypatch, tmp_path, workers):
     stand_in(monkeypatch, tmp_path, "os.kill(os.getpid(), signal.SIGKILL)")
-    report = folder.check(movies, workers=workers)
-    assert report.unreadable == {str(movies / "bad.mp4"): "it crashes the decoder"}
-    assert report.readable == 3
+    report = checked(movies, workers=workers)
+    assert report["unreadable"] == {str(movies / "bad.mp4"): "it crashes the decoder"}
+    assert report["readable"] == 3
 
 
 def test_a_process_that_fails_for_itself_is_not_blamed_on_files(movies, monkeypatch, tmp_path):
@@ -102,9 +106,9 @@ def test_a_process_that_fails_for_itself_is_not_blamed_on_files(movies, monkeypa
 
 
 def test_real_videos_are_told_apart(real_data):
-    report = folder.check(real_data / "videos")
-    assert (report.listed, report.readable) == (8, 7)
-    assert [path.split("/")[-1] for path in report.unreadable] == ["corrupted.mp4"]
+    report = checked(real_data / "videos")
+    assert (report["listed"], report["readable"]) == (8, 7)
+    assert [path.split("/")[-1] for path in report["unreadable"]] == ["corrupted.mp4"]
     # 10, 9.5, 10.381, 1.067, 10.01, 0.125 and 0.1
-    assert report.seconds == pytest.approx(41.183, abs=0.01)
-    assert [path.split("/")[-1] for path in report.short] == ["part_0.mp4", "unordered.mov", "video_90.mov"]
+    assert report["seconds"] == pytest.approx(41.183, abs=0.01)
+    assert [path.split("/")[-1] for path in report["short"]] == ["part_0.mp4", "unordered.mov", "video_90.mov"]

@@ -4,8 +4,7 @@ from pathlib import Path
 import pytest
 
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError
-from kuleshov.datasets.lvu import TASKS, Lvu, read_rows, task_named
-from kuleshov.datasets.lvu_check import check, table
+from kuleshov.datasets.lvu import LVU_TASKS, Lvu, check, find_lvu_task, read_rows
 
 # methods' table: classes that occur, train/val/test rows, trivial score, best constant, films apart
 PUBLISHED = {
@@ -24,7 +23,7 @@ PUBLISHED = {
 def write(root: Path, task: str, split: str, lines: list[str], header: str | None = None) -> Path:
     path = root / "lvu_1.0" / task / f"{split}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join([header or " ".join(TASKS[task].columns), *lines]) + "\n")
+    path.write_text("\n".join([header or " ".join(LVU_TASKS[task].columns), *lines]) + "\n")
     return path
 
 
@@ -37,11 +36,11 @@ def small(tmp_path):
 
 
 def test_nine_tasks_with_their_kinds_and_directions():
-    assert len(TASKS) == 9
-    assert [t.classes for t in TASKS.values()] == [4, 5, 6, 10, 10, 9, 4, 0, 0]
-    assert [t.metric for t in TASKS.values()] == ["top1"] * 7 + ["mse"] * 2
-    assert TASKS["genre"].higher_is_better and not TASKS["view_count"].higher_is_better
-    assert TASKS["view_count"].outputs == 1
+    assert len(LVU_TASKS) == 9
+    assert [t.classes for t in LVU_TASKS.values()] == [4, 5, 6, 10, 10, 9, 4, 0, 0]
+    assert [t.metric for t in LVU_TASKS.values()] == ["top1"] * 7 + ["mse"] * 2
+    assert LVU_TASKS["genre"].higher_is_better and not LVU_TASKS["view_count"].higher_is_better
+    assert LVU_TASKS["view_count"].outputs == 1
 
 
 def test_rows_keep_sparse_ids_and_the_null_class(small):
@@ -89,12 +88,12 @@ def test_videos_are_found_in_any_container_and_missing_ones_are_named(small):
 )
 def test_a_misspelt_task_is_answered_with_the_nearest(typed, meant):
     with pytest.raises(KuleshovError, match=f"no LVU task is called '{typed}': did you mean {meant}\\?"):
-        task_named(typed)
+        find_lvu_task(typed)
 
 
 def test_a_nonsense_task_is_answered_with_the_list():
     with pytest.raises(KuleshovError, match="no LVU task is called 'zzz': The tasks are relationship, way_speaking"):
-        task_named("zzz")
+        find_lvu_task("zzz")
 
 
 @pytest.mark.parametrize(
@@ -120,7 +119,7 @@ def test_a_nonsense_task_is_answered_with_the_list():
 def test_a_broken_line_is_named(tmp_path, task, lines, header, said):
     path = write(tmp_path, task, "train", lines, header)
     with pytest.raises(FormatError, match=said):
-        read_rows(path, TASKS[task])
+        read_rows(path, LVU_TASKS[task])
 
 
 def test_missing_annotations_say_how_to_get_them(tmp_path):
@@ -145,8 +144,8 @@ def test_the_real_files_give_the_published_figures(real_data):
         assert round(task["trivial"]["best_constant_score"], 2 if classes else 3) == best, name
         assert task["movie_disjoint"] is disjoint, name
     assert report["movies"] == 9996
-    header, rows = table(report)
-    assert len(rows) == 9 and all(len(row) == len(header) for row in rows)
+    assert [record["task"] for record in report["table"]] == list(PUBLISHED)
+    assert report["table"][0]["trivial (test)"] == "52.38"
 
 
 def test_the_real_labels_are_centered(real_data):

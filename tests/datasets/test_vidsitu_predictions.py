@@ -65,8 +65,8 @@ def test_verbs_beyond_the_fifth_are_not_read(tmp_path):
 @pytest.mark.parametrize(
     ("task", "value", "message"),
     [
-        ("verbs", {"0": VERBS}, "a list of records expected, found dict"),
-        ("verbs", [[0]], "record 0: an object expected, found list"),
+        ("verbs", {"0": VERBS}, "a list of records expected, found an object"),
+        ("verbs", [[0]], "record 0: an object expected, found a list"),
         ("verbs", [{"pred_vbs_ev": VERBS}], "record 0, field ann_idx: the field is missing"),
         ("verbs", [verbs("0")], "field ann_idx: a whole number expected, found '0'"),
         ("verbs", [verbs(True)], "field ann_idx: a whole number expected, found True"),
@@ -80,9 +80,9 @@ def test_verbs_beyond_the_fifth_are_not_read(tmp_path):
         ("relations", [relations(0, ["Causes"] * 4)], "Ev1: a list expected, found 'Causes'"),
         ("roles", [{"ann_idx": 0, "vb_output": []}], "field vb_output: an object expected, found []"),
         ("roles", [roles(0, Ev6={})], "field vb_output: unknown event 'Ev6', expected Ev1 to Ev5"),
-        ("roles", [roles(0, Ev2="man")], "field vb_output.Ev2: an object expected, found 'man'"),
-        ("roles", [roles(0, Ev2={"Arg9": "man"})], "field vb_output.Ev2: unknown role 'Arg9', expected Arg0, Arg1"),
-        ("roles", [roles(0, Ev2={"Arg0": None})], "field vb_output.Ev2.Arg0: a text expected, found None"),
+        ("roles", [roles(0, Ev2="man")], "field vb_output: Ev2: an object expected, found 'man'"),
+        ("roles", [roles(0, Ev2={"Arg9": "man"})], "field vb_output: Ev2: unknown role 'Arg9', expected Arg0, Arg1"),
+        ("roles", [roles(0, Ev2={"Arg0": None})], "field vb_output: Ev2.Arg0: a text expected, found None"),
     ],
 )
 def test_what_is_wrong_is_named_in_one_line(tmp_path, task, value, message):

@@ -3,7 +3,7 @@ import math
 
 import pytest
 
-from kuleshov.datasets.lvu import TASKS
+from kuleshov.datasets.lvu import LVU_TASKS
 from kuleshov.report.columns import ResultColumn
 from kuleshov.report.lineage import ResultSource
 from kuleshov.report.paper_values import PAPER_TABLES, paper_value
@@ -24,9 +24,11 @@ def movies(rows: dict[str, tuple[float, ...]], seed: int | None = 0):
     """Lines of LVU's tasks: row -> a value a task."""
     return of(
         *(
-            result(TASKS[task].metric, value, task, row, None if row == "trivial" else seed, split="test", n=78, of=80)
+            result(
+                LVU_TASKS[task].metric, value, task, row, None if row == "trivial" else seed, split="test", n=78, of=80
+            )
             for row, values in rows.items()
-            for task, value in zip(TASKS, values, strict=False)
+            for task, value in zip(LVU_TASKS, values, strict=False)
         )
     )
 
@@ -162,11 +164,11 @@ def test_movie_tasks_are_ranked_where_they_are_complete():
     assert build_table(movies({row: values[:8] for row, values in whole.items()})).ranks == {}
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", LVU_TASKS)
 def test_every_movie_task_has_its_direction(name):
-    rows = {row: tuple(value if task == name else 0.0 for task in TASKS) for row, value in (("a", 1.0), ("b", 2.0))}
+    rows = {row: tuple(value if task == name else 0.0 for task in LVU_TASKS) for row, value in (("a", 1.0), ("b", 2.0))}
     ranks = build_table(movies(rows)).ranks
-    assert ranks["b" if TASKS[name].higher_is_better else "a"].top1 == 9
+    assert ranks["b" if LVU_TASKS[name].higher_is_better else "a"].top1 == 9
 
 
 def test_nine_movie_tasks_fit_a_terminal_in_several_blocks(monkeypatch):

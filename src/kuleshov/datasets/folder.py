@@ -1,16 +1,26 @@
-"""Plain videos: files, folders, patterns and lists of them; and what of a set of files can be read."""
+"""Plain videos: files, folders, patterns and lists of them."""
 
 import glob
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError
-from kuleshov.datasets.examine import examine_all
+from kuleshov.datasets.file_check import check_files
 from kuleshov.video.video_file import VIDEO_SUFFIXES, Video, is_video
 
 LIST_SUFFIXES = frozenset({".csv", ".lst", ".txt"})
+
+
+def find(root: str | Path, split: str = "all", video_root: Path | None = None) -> tuple[list[Video], list[str]]:
+    """What `find_videos` finds; nothing is missing. Plain videos have no splits."""
+    return find_videos(root), []
+
+
+def check(root: str | Path, least_seconds: float = 2.0, workers: int = 2) -> dict[str, Any]:
+    """Which of a folder's videos can be read; see `check_files`."""
+    return check_files({"files": find(root)}, least_seconds, workers)
 
 
 def find_videos(sources: str | Path | Iterable[str | Path]) -> list[Video]:
@@ -101,62 +111,3 @@ def _unique_ids(named: list[tuple[str, Path]]) -> dict[str, Path]:
             raise KuleshovError(f"two videos have the id {name}: {result[name]} and {path}; rename one")
         result[name] = path
     return result
-
-
-@dataclass(frozen=True)
-class FilesReport:
-    """What of a set of files is there and can be read.
-
-    Attributes:
-        listed: files that should be there.
-        there: files that are.
-        readable: files whose first, middle and last frame can be decoded.
-        missing: names of those that are not there.
-        unreadable: path -> reason.
-        short: path -> seconds, of readable files shorter than was asked for.
-        duplicates: groups of paths with the same content.
-        seconds: total length of the readable files.
-    """
-
-    listed: int
-    there: int
-    readable: int
-    missing: list[str] = field(default_factory=list)
-    unreadable: dict[str, str] = field(default_factory=dict)
-    short: dict[str, float] = field(default_factory=dict)
-    duplicates: list[list[str]] = field(default_factory=list)
-    seconds: float = 0.0
-
-
-def check_files(
-    videos: Sequence[Video], missing: Sequence[str] = (), least_seconds: float = 2.0, workers: int = 2
-) -> FilesReport:
-    """Open every file in processes of their own: one that crashes its decoder is only one more bad file.
-
-    Args:
-        videos: what is there.
-        missing: names of what is not.
-        least_seconds: files below this are told as short.
-        workers: processes.
-    """
-    paths = sorted({str(video.path) for video in videos})
-    found = examine_all(paths, workers)
-    seconds = {one.path: one.seconds for one in found if one.reason is None}
-    groups: dict[str, list[str]] = defaultdict(list)
-    for one in found:
-        groups[one.sha256].append(one.path)
-    return FilesReport(
-        listed=len(paths) + len(missing),
-        there=len(paths),
-        readable=len(seconds),
-        missing=sorted(missing),
-        unreadable={one.path: one.reason for one in found if one.reason is not None},
-        short={path: seconds[path] for path in sorted(seconds) if seconds[path] < least_seconds - 1e-3},
-        duplicates=sorted(group for group in groups.values() if len(group) > 1),
-        seconds=sum(seconds.values()),
-    )
-
-
-def check(root: str | Path, least_seconds: float = 2.0, workers: int = 2) -> FilesReport:
-    """What of a folder's videos can be read; see `check_files`."""
-    return check_files(find_videos(root), (), least_seconds, workers)

@@ -2,7 +2,7 @@
 
 Three layouts are recognized, for each split:
 
-* a list `<root>/<split>.csv` or `.txt` in PySlowFast's dialect: `path label` a line, without header, separated
+* a list `<root>/<split>.csv` or `.txt` as PySlowFast reads it: `path label` a line, without header, separated
   by a blank, tab or comma; or with paths alone;
 * the original `<root>/<split>.csv` with the header label,youtube_id,time_start,time_end,split; the files are
   found below the root by their names `<id>_<start>_<end>`;
@@ -11,15 +11,18 @@ Three layouts are recognized, for each split:
 
 import csv
 import logging
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from kuleshov.core.errors import FormatError, MissingDataError
-from kuleshov.datasets.folder import FilesReport, check_files, is_video, list_lines, videos_below
-from kuleshov.video.video_file import Video
+from kuleshov.datasets.file_check import check_files
+from kuleshov.datasets.folder import list_lines, videos_below
+from kuleshov.video.video_file import Video, is_video
 
 log = logging.getLogger(__name__)
-SPLITS = ("train", "val", "test")
+KINETICS_SPLITS = ("train", "val", "test")
 _HEADER = ("label", "youtube_id", "time_start", "time_end", "split")
 _EXPECTED = "expected 'path label', separated by a blank or comma, label a whole number, or paths alone"
 _NAMED = 5
@@ -27,23 +30,49 @@ _NAMED = 5
 
 @dataclass(frozen=True)
 class KineticsSplit:
-    """One split as it lies on disk.
+    """One split as it is on disk.
 
     Attributes:
         videos: the files that are there, in the list's order; ids are unique.
         missing: the names of those that are not.
         classes: class names by label; empty where only numbers are known.
-        source: the list or folder that was read.
     """
 
     videos: list[Video]
     missing: list[str]
     classes: list[str]
-    source: Path
+
+
+def find(root: str | Path, split: str = "train", video_root: Path | None = None) -> tuple[list[Video], list[str]]:
+    """The videos of a split that are on disk, and the names of the others; `root` may also be a list."""
+    found = read_kinetics(root, split, video_root) if Path(root).is_dir() else read_list(root, video_root)
+    return found.videos, found.missing
+
+
+def check(
+    root: str | Path, videos: str | Path | None = None, least_seconds: float = 2.0, workers: int = 2
+) -> dict[str, Any]:
+    """Per split: what is there, readable, too short and doubled by content; see `check_files`.
+
+    Raises:
+        MissingDataError: none of the splits is there.
+        FormatError: a list is broken.
+    """
+    found, last = {}, None
+    for split in KINETICS_SPLITS:
+        try:
+            found[split] = find(root, split, videos)
+        except MissingDataError as error:
+            last = error
+        if Path(root).is_file():
+            break
+    if not found:
+        raise last
+    return check_files(found, least_seconds, workers)
 
 
 def read_kinetics(root: str | Path, split: str = "train", prefix: str | Path | None = None) -> KineticsSplit:
-    """Read a split in whichever layout it lies there.
+    """Read a split in whichever layout it has there.
 
     Args:
         root: the data set's folder.
@@ -73,40 +102,17 @@ def read_list(path: str | Path, prefix: str | Path | None = None) -> KineticsSpl
     base = path.parent if prefix is None else Path(prefix)
     if "youtube_id" in lines[0][1]:
         return _read_original(path, base, lines)
+    labels: dict[str, int | None] = {}
     labeled = not is_video(lines[0][1])
-    entries = [(number, *_split_line(path, number, line, labeled)) for number, line in lines]
-    _refuse_repeated(path, entries)
-    videos, missing = [], []
-    for _, name, label in entries:
-        file = base / name
-        if file.is_file():
-            videos.append(Video(Path(name).with_suffix("").as_posix(), file, label=label))
-        else:
-            missing.append(name)
-    classes = _class_names(path.parent / "classes.txt", [label for _, _, label in entries])
-    return _told(KineticsSplit(_distinct_ids(videos), missing, classes, path), base)
-
-
-def check(
-    root: str | Path, prefix: str | Path | None = None, least_seconds: float = 2.0, workers: int = 2
-) -> dict[str, FilesReport]:
-    """Per split: what is there, readable, too short and doubled by content; see `check_files`.
-
-    Raises:
-        MissingDataError: none of the splits is there.
-        FormatError: a list is broken.
-    """
-    reports, last = {}, None
-    for split in SPLITS:
-        try:
-            found = read_kinetics(root, split, prefix)
-        except MissingDataError as error:
-            last = error
-            continue
-        reports[split] = check_files(found.videos, found.missing, least_seconds, workers)
-    if not reports:
-        raise last
-    return reports
+    for number, line in lines:
+        name, label = _split_line(path, number, line, labeled)
+        if name in labels:
+            raise FormatError(path, f"{name} is in an earlier line too: drop one", number, "path")
+        labels[name] = label
+    there = {name: base / name for name in labels if (base / name).is_file()}
+    videos = [Video(Path(name).with_suffix("").as_posix(), file, label=labels[name]) for name, file in there.items()]
+    missing = [name for name in labels if name not in there]
+    return _finished(videos, missing, _class_names(path.parent / "classes.txt", list(labels.values())), path, base)
 
 
 def _split_line(path: Path, number: int, line: str, labeled: bool) -> tuple[str, int | None]:
@@ -124,14 +130,6 @@ def _split_line(path: Path, number: int, line: str, labeled: bool) -> tuple[str,
     raise FormatError(path, f"{_EXPECTED}; got {line!r}", number, "label")
 
 
-def _refuse_repeated(path: Path, entries: list[tuple[int, str, int | None]]) -> None:
-    first: dict[str, int] = {}
-    for number, name, _ in entries:
-        if name in first:
-            raise FormatError(path, f"{name} stands here and in line {first[name]}: drop one", number, "path")
-        first[name] = number
-
-
 def _class_names(path: Path, labels: list[int | None]) -> list[str]:
     if not path.is_file():
         return []
@@ -144,9 +142,9 @@ def _class_names(path: Path, labels: list[int | None]) -> list[str]:
 
 def _read_original(path: Path, base: Path, lines: list[tuple[int, str]]) -> KineticsSplit:
     columns = next(csv.reader([lines[0][1]]))
-    needed = [name for name in _HEADER[:4] if name not in columns and name != "label"]
-    if needed:
-        raise FormatError(path, f"expected the columns {','.join(_HEADER)}; {needed[0]} is missing", 1)
+    absent = [name for name in _HEADER[1:4] if name not in columns]
+    if absent:
+        raise FormatError(path, f"expected the columns {','.join(_HEADER)}; {absent[0]} is missing", 1)
     rows = []
     for number, line in lines[1:]:
         row = dict(zip(columns, next(csv.reader([line])), strict=False))
@@ -155,7 +153,7 @@ def _read_original(path: Path, base: Path, lines: list[tuple[int, str]]) -> Kine
                 reason = f"expected {','.join(columns)}; seconds are whole, got {row.get(name)!r}"
                 raise FormatError(path, reason, number, name)
         rows.append((row["youtube_id"], int(row["time_start"]), int(row["time_end"]), row.get("label") or None))
-    # labels count the sorted names, as everywhere
+    # labels number the sorted names, as everywhere
     classes = sorted({label for *_, label in rows if label is not None})
     numbers = {name: number for number, name in enumerate(classes)}
     files = {file.stem: file for file in videos_below(base)}
@@ -167,7 +165,7 @@ def _read_original(path: Path, base: Path, lines: list[tuple[int, str]]) -> Kine
             missing.append(stems[0])
         else:
             videos.append(Video(stem, files[stem], label=numbers.get(label)))
-    return _told(KineticsSplit(_distinct_ids(videos), missing, classes, path), base)
+    return _finished(videos, missing, classes, path, base)
 
 
 def _read_class_folders(root: Path, split: str) -> KineticsSplit:
@@ -178,36 +176,29 @@ def _read_class_folders(root: Path, split: str) -> KineticsSplit:
     numbers = {name: number for number, name in enumerate(classes)}
     videos = []
     for file in videos_below(home):
-        name = file.relative_to(home).parts[0]
-        if name not in numbers:
-            reason = (
-                f"{file} is in no class folder that {named} has"
-                if file.parent != home
-                else (f"{file.name} lies beside the class folders")
-            )
-            raise FormatError(home, f"expected <class>/<video>: {reason}")
-        videos.append(Video(file.relative_to(home).with_suffix("").as_posix(), file, label=numbers[name]))
-    return _told(KineticsSplit(_distinct_ids(videos), [], classes, home), home)
+        name = file.relative_to(home)
+        if name.parts[0] not in numbers:
+            raise FormatError(home, f"expected <class>/<video>, the classes of {named}: {name} is in none of them")
+        videos.append(Video(name.with_suffix("").as_posix(), file, label=numbers[name.parts[0]]))
+    return _finished(videos, [], classes, home, home)
 
 
-def _distinct_ids(videos: list[Video]) -> list[Video]:
-    """Give videos that share an id (a.mp4 beside a.mkv, one file in two rows) the file's ending or a number."""
-    seen: dict[str, int] = {}
-    result = []
-    for video in videos:
-        count = seen[video.id] = seen.get(video.id, 0) + 1
-        name = video.id if count == 1 else f"{video.id}#{count}"
-        result.append(Video(name, video.path, video.start, video.end, video.label))
-    return result
+def _finished(videos: list[Video], missing: list[str], classes: list[str], source: Path, base: Path) -> KineticsSplit:
+    """Number repeated ids (a.mp4 beside a.mkv, one file in two rows), and name what is missing.
 
-
-def _told(split: KineticsSplit, base: Path) -> KineticsSplit:
-    """Name what is missing; refuse a split of which nothing is there."""
-    total = len(split.videos) + len(split.missing)
-    named = ", ".join(split.missing[:_NAMED]) + (" ..." if len(split.missing) > _NAMED else "")
-    if not split.videos:
-        what = f"any of the {total} videos of {split.source}"
-        raise MissingDataError(what, base.absolute(), f"check the paths or give the prefix; first: {named}")
-    if split.missing:
-        log.warning("%d of %d videos of %s are missing: %s", len(split.missing), total, split.source, named)
-    return split
+    Raises:
+        MissingDataError: all videos are missing.
+    """
+    total = len(videos) + len(missing)
+    named = ", ".join(missing[:_NAMED]) + (" ..." if len(missing) > _NAMED else "")
+    if not videos:
+        what, how = f"any of the {total} videos of {source}", f"check the paths or give the prefix; first: {named}"
+        raise MissingDataError(what, base.absolute(), how)
+    if missing:
+        log.warning("%d of %d videos of %s are missing: %s", len(missing), total, source, named)
+    seen: Counter[str] = Counter()
+    for place, video in enumerate(videos):
+        seen[video.id] += 1
+        if seen[video.id] > 1:
+            videos[place] = replace(video, id=f"{video.id}#{seen[video.id]}")
+    return KineticsSplit(videos, missing, classes)

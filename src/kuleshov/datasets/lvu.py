@@ -2,26 +2,34 @@
 
 `ROOT/lvu_1.0/<task>/{train,val,test}.csv`: white-space separated with a header; the label first (a class id
 and its name, or counts), YouTube id and IMDb id last. `\\N` is a real class name and class ids are sparse.
-Videos lie in `ROOT/videos/<YouTube id>.<any container>`.
+Videos are `ROOT/videos/<YouTube id>.<any container>`.
 
 Wu and Krahenbuhl, Towards Long-Form Video Understanding, CVPR 2021; label transforms as their code's.
 """
 
 import difflib
+import functools
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError
-from kuleshov.video.video_file import Video
+from kuleshov.video.video_file import Video, videos_by_stem
 
-SPLITS = ("train", "val", "test")
-CONTAINERS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".mpg", ".mpeg", ".ts", ".wmv")
+LVU_SPLITS = ("train", "val", "test")
+_IDS = ("youtube_id", "imdb_id")
+_HOW = (
+    "unpack https://chaoyuan.org/lvu/lvu_1.0.tar.gz there, or use the generated world's lvu folder (`kuleshov world`)"
+)
 
 
 @dataclass(frozen=True)
-class Task:
+class LvuTaskInfo:
     """One of the nine tasks.
 
     Attributes:
@@ -36,7 +44,7 @@ class Task:
     title: str
     classes: int
     center: float = 0.0
-    columns: tuple[str, ...] = ("class_id", "class_name", "youtube_id", "imdb_id")
+    columns: tuple[str, ...] = ("class_id", "class_name", *_IDS)
 
     @property
     def kind(self) -> str:
@@ -59,24 +67,26 @@ class Task:
         return self.classes or 1
 
 
-TASKS = {
+LVU_TASKS = {
     task.name: task
     for task in (
-        Task("relationship", "Relation", 4),
-        Task("way_speaking", "Speaking", 5),
-        Task("scene", "Scene", 6),
-        Task("director", "Director", 10),
-        Task("writer", "Writer", 10),
-        Task("year", "Year", 9),
-        Task("genre", "Genre", 4),
-        Task("like_ratio", "Like", 0, 9.138220535629456, ("like_count", "dislike_count", "youtube_id", "imdb_id")),
-        Task("view_count", "Views", 0, 11.76425435683139, ("view_count", "youtube_id", "imdb_id")),
+        LvuTaskInfo("relationship", "Relation", 4),
+        LvuTaskInfo("way_speaking", "Speaking", 5),
+        LvuTaskInfo("scene", "Scene", 6),
+        LvuTaskInfo("director", "Director", 10),
+        LvuTaskInfo("writer", "Writer", 10),
+        LvuTaskInfo("year", "Year", 9),
+        LvuTaskInfo("genre", "Genre", 4),
+        LvuTaskInfo(
+            "like_ratio", "Like", 0, 9.138220535629456, ("like_count", "dislike_count", "youtube_id", "imdb_id")
+        ),
+        LvuTaskInfo("view_count", "Views", 0, 11.76425435683139, ("view_count", "youtube_id", "imdb_id")),
     )
 }
 
 
 @dataclass(frozen=True)
-class Row:
+class LvuRow:
     """One labeled movie.
 
     Attributes:
@@ -92,21 +102,21 @@ class Row:
     class_name: str | None = None
 
 
-def task_named(name: str) -> Task:
+def find_lvu_task(name: str) -> LvuTaskInfo:
     """Find a task by name.
 
     Raises:
         KuleshovError: no such task; the nearest name is offered.
     """
-    if name in TASKS:
-        return TASKS[name]
-    titles = {task.title.lower(): task.name for task in TASKS.values()}
-    near = difflib.get_close_matches(str(name).lower(), [*TASKS, *titles], n=1, cutoff=0.5)
+    if name in LVU_TASKS:
+        return LVU_TASKS[name]
+    titles = {task.title.lower(): task.name for task in LVU_TASKS.values()}
+    near = difflib.get_close_matches(str(name).lower(), [*LVU_TASKS, *titles], n=1, cutoff=0.5)
     guess = f"did you mean {titles.get(near[0], near[0])}? " if near else ""
-    raise KuleshovError(f"no LVU task is called {name!r}: {guess}The tasks are {', '.join(TASKS)}")
+    raise KuleshovError(f"no LVU task is called {name!r}: {guess}The tasks are {', '.join(LVU_TASKS)}")
 
 
-def read_rows(path: str | Path, task: Task) -> list[Row]:
+def read_rows(path: str | Path, task: LvuTaskInfo) -> list[LvuRow]:
     """Read one official CSV file.
 
     Raises:
@@ -115,11 +125,7 @@ def read_rows(path: str | Path, task: Task) -> list[Row]:
     """
     path = Path(path)
     if not path.is_file():
-        raise MissingDataError(
-            f"LVU's {task.name} {path.stem} split",
-            path.absolute(),
-            "unpack https://chaoyuan.org/lvu/lvu_1.0.tar.gz, or use the generated world (`kuleshov world`)",
-        )
+        raise MissingDataError(f"LVU's {task.name} {path.stem} split", path.absolute(), _HOW)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
@@ -132,24 +138,19 @@ def read_rows(path: str | Path, task: Task) -> list[Row]:
     return rows
 
 
-def _row(path: Path, number: int, line: str, task: Task) -> Row:
-    items = line.split()
-    if len(items) < len(task.columns) or (not task.classes and len(items) > len(task.columns)):
-        raise FormatError(
-            path,
-            f"{len(task.columns)} columns expected ({', '.join(task.columns)}), found {len(items)}: {line!r}",
-            number,
-        )
-    video_id, imdb_id = items[-2], items[-1]
-    if task.classes:
-        label = _count(path, number, items[0], "class_id")
-        if label >= task.classes:
-            raise FormatError(
-                path, f"class id {label}, but {task.name} has ids 0 to {task.classes - 1}", number, "class_id"
-            )
-        return Row(video_id, imdb_id, label, " ".join(items[1:-2]))
-    counts = [_count(path, number, item, column) for item, column in zip(items, task.columns[:-2], strict=False)]
-    return Row(video_id, imdb_id, _regression_label(path, number, task, counts))
+def _row(path: Path, number: int, line: str, task: LvuTaskInfo) -> LvuRow:
+    items, columns = line.split(), task.columns
+    # class names may hold blanks
+    if len(items) < len(columns) or (not task.classes and len(items) > len(columns)):
+        reason = f"{len(columns)} columns expected ({', '.join(columns)}), found {len(items)}: {line!r}"
+        raise FormatError(path, reason, number)
+    counts = [_count(path, number, items[i], columns[i]) for i in range(1 if task.classes else len(columns) - 2)]
+    if not task.classes:
+        return LvuRow(*items[-2:], _regression_label(path, number, task, counts))
+    if counts[0] >= task.classes:
+        reason = f"class id {counts[0]}, but {task.name} has ids 0 to {task.classes - 1}"
+        raise FormatError(path, reason, number, "class_id")
+    return LvuRow(*items[-2:], counts[0], " ".join(items[1:-2]))
 
 
 def _count(path: Path, number: int, text: str, column: str) -> int:
@@ -158,7 +159,7 @@ def _count(path: Path, number: int, text: str, column: str) -> int:
     return int(text)
 
 
-def _regression_label(path: Path, number: int, task: Task, counts: list[int]) -> float:
+def _regression_label(path: Path, number: int, task: LvuTaskInfo, counts: list[int]) -> float:
     """Centered label: 10 * likes / (likes + dislikes), or the natural logarithm of the views."""
     if sum(counts) == 0:
         raise FormatError(path, f"{' + '.join(task.columns[:-2])} is 0: the label is undefined", number)
@@ -166,7 +167,7 @@ def _regression_label(path: Path, number: int, task: Task, counts: list[int]) ->
     return raw - task.center
 
 
-def _check_unique(path: Path, rows: list[Row]) -> None:
+def _check_unique(path: Path, rows: list[LvuRow]) -> None:
     seen: set[str] = set()
     names: dict[int | float, str | None] = {}
     for row in rows:
@@ -183,7 +184,7 @@ class Lvu:
 
     Args:
         root: folder that holds `lvu_1.0/` (or the task folders themselves) and `videos/`.
-        videos: folder of the videos, if they lie elsewhere.
+        videos: folder of the videos, if it is elsewhere.
 
     Raises:
         MissingDataError: no task folder is there.
@@ -194,56 +195,160 @@ class Lvu:
         inner = self.root / "lvu_1.0"
         self.annotations = inner if inner.is_dir() else self.root
         self.video_root = Path(videos) if videos is not None else self.root / "videos"
-        if not any((self.annotations / task).is_dir() for task in TASKS):
-            raise MissingDataError(
-                "LVU's annotations",
-                inner.absolute(),
-                "unpack https://chaoyuan.org/lvu/lvu_1.0.tar.gz there, or write the generated world with "
-                "`kuleshov world` and use its lvu folder",
-            )
-        self._rows: dict[tuple[str, str], list[Row]] = {}
-        self._files: dict[str, Path] | None = None
+        self.tasks = [name for name in LVU_TASKS if (self.annotations / name).is_dir()]
+        if not self.tasks:
+            raise MissingDataError("LVU's annotations", inner.absolute(), _HOW)
+        self._rows: dict[tuple[str, str], list[LvuRow]] = {}
 
-    def rows(self, task: str, split: str) -> list[Row]:
+    def rows(self, task: str, split: str) -> list[LvuRow]:
         """Rows of a task's split in file order.
 
         Raises:
             KuleshovError: an unknown task or split.
         """
-        if split not in SPLITS:
-            raise KuleshovError(f"LVU has the splits {', '.join(SPLITS)}, not {split!r}")
-        key = (task_named(task).name, split)
+        if split not in LVU_SPLITS:
+            raise KuleshovError(f"LVU has the splits {', '.join(LVU_SPLITS)}, not {split!r}")
+        key = (find_lvu_task(task).name, split)
         if key not in self._rows:
-            self._rows[key] = read_rows(self.annotations / key[0] / f"{split}.csv", TASKS[key[0]])
+            self._rows[key] = read_rows(self.annotations / key[0] / f"{split}.csv", LVU_TASKS[key[0]])
         return self._rows[key]
 
     def class_names(self, task: str) -> dict[int, str]:
         """Class id -> name, over all splits; ids that never occur are left out."""
-        names: dict[int, str] = {}
-        for split in SPLITS:
-            for row in self.rows(task, split):
-                if row.class_name is not None:
-                    names[int(row.label)] = row.class_name
-        return dict(sorted(names.items()))
+        rows = [row for split in LVU_SPLITS for row in self.rows(task, split)]
+        return dict(sorted({int(row.label): row.class_name for row in rows if row.class_name is not None}.items()))
 
-    def video_ids(self, tasks: Iterable[str] | None = None, splits: Iterable[str] = SPLITS) -> list[str]:
+    def video_ids(self, tasks: Iterable[str] | None = None, splits: Iterable[str] = LVU_SPLITS) -> list[str]:
         """Sorted ids of all movies of some tasks (all that are there) and splits."""
-        names = list(tasks) if tasks is not None else [t for t in TASKS if (self.annotations / t).is_dir()]
-        splits = tuple(splits)
+        splits, names = tuple(splits), self.tasks if tasks is None else tasks
         return sorted({row.video_id for name in names for split in splits for row in self.rows(name, split)})
+
+    @functools.cached_property
+    def _files(self) -> dict[str, Path]:
+        return videos_by_stem(self.video_root)
 
     def path(self, video_id: str) -> Path | None:
         """The video's file in any container, None where it is missing."""
-        if self._files is None:
-            found = sorted(self.video_root.iterdir()) if self.video_root.is_dir() else []
-            self._files = {file.stem: file for file in reversed(found) if file.suffix.lower() in CONTAINERS}
         return self._files.get(video_id)
 
     def videos(
-        self, tasks: Iterable[str] | None = None, splits: Iterable[str] = SPLITS
+        self, tasks: Iterable[str] | None = None, splits: Iterable[str] = LVU_SPLITS
     ) -> tuple[list[Video], list[str]]:
         """Videos that are on disk, and the ids of those that are not."""
-        ids = self.video_ids(tasks, splits)
-        files = {video_id: self.path(video_id) for video_id in ids}
+        files = {video_id: self.path(video_id) for video_id in self.video_ids(tasks, splits)}
         present = [Video(video_id, file) for video_id, file in files.items() if file is not None]
         return present, [video_id for video_id, file in files.items() if file is None]
+
+
+def find(root: str | Path, split: str = "train", video_root: Path | None = None) -> tuple[list[Video], list[str]]:
+    """The movies of all tasks' split that are on disk, sorted by id, and the ids of the others."""
+    return Lvu(root, video_root).videos(splits=(split,))
+
+
+def trivial_prediction(task: LvuTaskInfo, train: list[LvuRow]) -> int | float:
+    """The answer that looks at no movie: the most frequent training class (ties to the lowest id), or 0.
+
+    0 in centered units is the constant that the official centering makes the natural guess.
+    """
+    if not task.classes:
+        return 0.0
+    counts = Counter(int(row.label) for row in train)
+    return min(counts, key=lambda label: (-counts[label], label)) if counts else 0
+
+
+def constant_score(task: LvuTaskInfo, rows: list[LvuRow], prediction: float) -> float:
+    """Score of one answer for all rows: per cent right, or the mean squared error; nan without rows."""
+    if not rows:
+        return float("nan")
+    labels = np.array([row.label for row in rows], dtype=np.float64)
+    if task.classes:
+        return 100.0 * float(np.mean(labels == prediction))
+    return float(np.mean((labels - prediction) ** 2))
+
+
+def best_constant(task: LvuTaskInfo, rows: list[LvuRow]) -> tuple[int | float, float]:
+    """The constant that scores best on these very rows, and its score: what no constant can beat."""
+    if not rows:
+        return 0, float("nan")
+    answer = trivial_prediction(task, rows) if task.classes else float(np.mean([row.label for row in rows]))
+    return answer, constant_score(task, rows, answer)
+
+
+def check(root: str | Path, videos: str | Path | None = None) -> dict[str, Any]:
+    """Per task and split: rows, videos present, classes, and the trivial predictors' scores on test.
+
+    Args:
+        root: folder that holds `lvu_1.0/` and `videos/`.
+        videos: folder of the videos, if it is elsewhere.
+
+    Returns:
+        `tasks` (task -> kind, metric, higher_is_better, outputs, splits, trivial, movie_disjoint,
+        classes_without_training), `missing_tasks` without a folder, `movies`, `movies_present`; `table` and `notes`.
+
+    Raises:
+        MissingDataError: no task is there, or a split's file is missing.
+        FormatError: a broken line.
+    """
+    lvu = Lvu(root, videos)
+    tasks = {name: _check_task(lvu, LVU_TASKS[name]) for name in lvu.tasks}
+    absent = [name for name in LVU_TASKS if name not in tasks]
+    present, missing = lvu.videos()
+    found = {"videos": str(lvu.video_root), "tasks": tasks, "missing_tasks": absent, "movies_present": len(present)}
+    movies = len(present) + len(missing)
+    notes = [f"movies: {len(present)} of {movies} in {lvu.video_root}"]
+    notes += [f"tasks without a folder: {', '.join(absent)}"] if absent else []
+    return {**found, "movies": movies, "table": [_line(name, task) for name, task in tasks.items()], "notes": notes}
+
+
+def _check_task(lvu: Lvu, task: LvuTaskInfo) -> dict[str, Any]:
+    names = lvu.class_names(task.name)
+    rows = {split: lvu.rows(task.name, split) for split in LVU_SPLITS}
+    trained = {row.label for row in rows["train"]}
+    # a film (IMDb id) in two splits
+    films = Counter(film for split in LVU_SPLITS for film in {row.imdb_id for row in rows[split]})
+    return {
+        "kind": task.kind,
+        "metric": task.metric,
+        "higher_is_better": task.higher_is_better,
+        "outputs": task.outputs,
+        "splits": {split: _check_split(lvu, names, rows[split]) for split in LVU_SPLITS},
+        "trivial": _trivial(task, names, rows),
+        "movie_disjoint": max(films.values(), default=0) < 2,
+        "classes_without_training": [name for label, name in names.items() if label not in trained],
+    }
+
+
+def _check_split(lvu: Lvu, names: dict[int, str], rows: list[LvuRow]) -> dict[str, Any]:
+    present = sum(lvu.path(row.video_id) is not None for row in rows)
+    counts = Counter(row.label for row in rows)
+    classes = {name: counts[label] for label, name in names.items()}
+    return {"rows": len(rows), "present": present, "missing": len(rows) - present, "classes": classes}
+
+
+def _trivial(task: LvuTaskInfo, names: dict[int, str], rows: dict[str, list[LvuRow]]) -> dict[str, Any]:
+    answer = trivial_prediction(task, rows["train"])
+    best, best_score = best_constant(task, rows["test"])
+    found = {
+        "prediction": names.get(int(answer), str(answer)) if task.classes else answer,
+        "score": constant_score(task, rows["test"], answer),
+        "best_constant": names.get(int(best), str(best)) if task.classes else best,
+        "best_constant_score": best_score,
+    }
+    if not task.classes:
+        mean = float(np.mean([row.label for row in rows["train"]])) if rows["train"] else 0.0
+        found |= {"train_mean": mean, "train_mean_score": constant_score(task, rows["test"], mean)}
+    return found
+
+
+def _line(name: str, task: dict[str, Any]) -> dict[str, str]:
+    """A task's line of the table."""
+    classes, digits = ("-", 4) if task["kind"] == "regression" else (None, 2)
+    return {
+        "task": name,
+        "metric": task["metric"],
+        "classes": classes or f"{len(task['splits']['train']['classes'])} of {task['outputs']}",
+        **{split: f"{counts['present']} of {counts['rows']}" for split, counts in task["splits"].items()},
+        "trivial (test)": f"{task['trivial']['score']:.{digits}f}",
+        "best constant": f"{task['trivial']['best_constant_score']:.{digits}f}",
+        "films apart": "yes" if task["movie_disjoint"] else "no",
+    }

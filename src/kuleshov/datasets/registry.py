@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kuleshov.core.errors import KuleshovError, MissingDataError, nearest
+from kuleshov.datasets import folder, kinetics, lvu, vidsitu
 from kuleshov.video.video_file import Video
 
 Found = tuple[list[Video], list[str]]
@@ -22,9 +23,12 @@ class DataSet:
         world: its folder in the generated world.
         missing: what to do when it is not there.
         splits: names of its splits; a split that is not there is passed over.
-        read: (root, split, folder of the videos) -> the split's videos that are on disk, and the names of the others.
-        check: (root, **options) -> what is there, readable and shared, as plain values.
+        find: (root, split, folder of the videos) -> the split's videos that are on disk, and the names of the others.
+        check: (root, **options) -> what is there, readable and shared, as plain values: `table` (records) and
+            `notes` (lines) are printed, all is given as JSON. Options: against, videos, write_split, least_seconds,
+            workers, of which it declares those that it takes.
         aliases: other names for it.
+        by_id: whether the videos of several splits are given in the order of their ids, not split after split.
     """
 
     name: str
@@ -32,9 +36,10 @@ class DataSet:
     world: str
     missing: str
     splits: tuple[str, ...]
-    read: Callable[[Path, str, Path | None], Found]
+    find: Callable[[Path, str, Path | None], Found]
     check: Callable[..., dict[str, Any]]
     aliases: tuple[str, ...] = ()
+    by_id: bool = False
 
     def locate(self, root: Path | None, world: Path | None = None) -> Path:
         """The data set's folder: in the generated world, under the user's folder, or under `data/`.
@@ -50,10 +55,10 @@ class DataSet:
             return world / self.world
         base = root if root is not None else Path("data")
         places = [base / name for name in self.folders] or [base]
-        place = next((place for place in places if place.is_dir()), places[0])
-        if not place.is_dir():
+        place = next((place for place in places if place.is_dir()), None)
+        if place is None:
             how = f"{self.missing}, or add SCALE=demo (--scale demo) to run the same stage on the generated world"
-            raise MissingDataError(f"data set {self.name}", place.absolute(), how)
+            raise MissingDataError(f"data set {self.name}", places[0].absolute(), how)
         return place
 
     def videos(
@@ -65,62 +70,25 @@ class DataSet:
             MissingDataError: none of the splits, or none of the videos, is there.
         """
         found: dict[str, Video] = {}
-        missing: dict[str, None] = {}
-        wanted, last, read = tuple(splits or self.splits), None, 0
-        folder = Path(video_root) if video_root is not None else None
+        missing, last, read = set(), None, 0
+        # a list of videos is one split
+        wanted = splits or (self.splits[:1] if Path(root).is_file() else self.splits)
         for split in wanted:
             try:
-                present, absent = self.read(Path(root), split, folder)
+                present, absent = self.find(Path(root), split, Path(video_root) if video_root is not None else None)
             except MissingDataError as error:
                 last = error
                 continue
             read += 1
             found |= {video.id: video for video in present if video.id not in found}
-            missing |= dict.fromkeys(absent)
+            missing.update(absent)
         if not read and last is not None:
             raise last
-        absent = [name for name in missing if name not in found]
         if not found:
-            how = f"all {len(absent)} are missing: {self.missing}"
+            how = f"all {len(missing)} are missing: {self.missing}"
             raise MissingDataError(f"videos of {self.name}", Path(video_root or root).absolute(), how)
-        return list(found.values()), absent
-
-
-def _kinetics(root: Path, split: str, videos: Path | None) -> Found:
-    from kuleshov.datasets.kinetics import read_kinetics, read_list
-
-    found = read_kinetics(root, split, videos) if root.is_dir() else read_list(root, videos)
-    return found.videos, found.missing
-
-
-def _vidsitu(root: Path, split: str, videos: Path | None) -> Found:
-    from kuleshov.datasets.vidsitu import VidSitu
-
-    tree = VidSitu(root)
-    return tree.videos(split, videos), tree.missing(split, videos)
-
-
-def _lvu(root: Path, split: str, videos: Path | None) -> Found:
-    from kuleshov.datasets.lvu import Lvu
-
-    return Lvu(root, videos).videos(splits=(split,))
-
-
-def _folder(root: Path, split: str, videos: Path | None) -> Found:
-    from kuleshov.datasets.folder import find_videos
-
-    return find_videos(root), []
-
-
-def _check(home: str) -> Callable[..., dict[str, Any]]:
-    """The `check` of a module of this package, imported when it is called."""
-
-    def check(root: Path, **options: Any) -> dict[str, Any]:
-        from importlib import import_module
-
-        return import_module(f"kuleshov.datasets.{home}").check(root, **options)
-
-    return check
+        names = sorted(found) if self.by_id else found
+        return [found[name] for name in names], sorted(missing - found.keys())
 
 
 DATA_SETS = {
@@ -131,9 +99,9 @@ DATA_SETS = {
             folders=("k400", "kinetics"),
             world="kinetics",
             missing="put the Kinetics-400 lists (train.csv, val.csv: `path label`) and videos there",
-            splits=("train", "val", "test"),
-            read=_kinetics,
-            check=_check("kinetics"),
+            splits=kinetics.KINETICS_SPLITS,
+            find=kinetics.find,
+            check=kinetics.check,
             aliases=("kinetics",),
         ),
         DataSet(
@@ -141,18 +109,19 @@ DATA_SETS = {
             folders=("vidsitu",),
             world="vidsitu",
             missing="put VidSitu's split_files/, vinfo_files/, vseg_ann_files/ and videos/ there (see the README)",
-            splits=("train", "valid", "testvb", "testsrl", "testevrel"),
-            read=_vidsitu,
-            check=_check("vidsitu_check"),
+            splits=vidsitu.VIDSITU_SPLITS,
+            find=vidsitu.find,
+            check=vidsitu.check,
         ),
         DataSet(
             name="lvu",
             folders=("lvu",),
             world="lvu",
             missing="put LVU's lvu_1.0/ and videos/ there (see the README)",
-            splits=("train", "val", "test"),
-            read=_lvu,
-            check=_check("lvu_check"),
+            splits=lvu.LVU_SPLITS,
+            find=lvu.find,
+            check=lvu.check,
+            by_id=True,
         ),
         DataSet(
             name="folder",
@@ -160,8 +129,8 @@ DATA_SETS = {
             world="kinetics/clips",
             missing="name a folder of videos with --root",
             splits=("all",),
-            read=_folder,
-            check=_check("folder"),
+            find=folder.find,
+            check=folder.check,
         ),
     )
 }

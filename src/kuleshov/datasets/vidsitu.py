@@ -6,39 +6,32 @@ The official tree as published (`split_files/`, `vinfo_files/`, `vseg_ann_files/
 """
 
 from collections import Counter
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
-from kuleshov.core.errors import KuleshovError, MissingDataError
-from kuleshov.datasets.vidsitu_format import (
-    EVENTS,
-    NO_RELATION_GIVEN,
-    RELATED_EVENTS,
-    Annotation,
-    parse_segment,
-    read_annotations,
-    read_split,
-    read_verbs,
-    read_vocabulary,
-    require_fields,
-)
-from kuleshov.video.video_file import Video
+from kuleshov.core.errors import KuleshovError, MissingDataError, UsageError
+from kuleshov.core.files import sha256_ids, write_json
+from kuleshov.datasets import vidsitu_format as files
+from kuleshov.datasets.lvu import Lvu
+from kuleshov.datasets.vidsitu_format import Annotation, parse_segment
+from kuleshov.video.video_file import Video, videos_by_stem
 
-SPLITS = ("train", "valid", "testvb", "testsrl", "testevrel")
+VIDSITU_SPLITS = ("train", "valid", "testvb", "testsrl", "testevrel")
 _ALIASES = {"val": "valid", "test_verb": "testvb", "test_srl": "testsrl", "test_evrel": "testevrel"}
-CONTAINERS = (".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v", ".flv", ".mpg", ".mpeg", ".ts", ".wmv")
 _TREES = ("", "vidsitu_annotations", "data/vidsitu_annotations")
 _HOW = "see github.com/TheShadow29/VidSitu for the annotations, or write the generated world (`kuleshov world`)"
 
 
-def split_named(name: str) -> str:
-    """Canonical name of a split; `val`, `test_verb`, `test_srl` and `test_evrel` are understood.
+def canonical_split(name: str) -> str:
+    """Official name of a split; `val`, `test_verb`, `test_srl` and `test_evrel` are understood.
 
     Raises:
         KuleshovError: no such split.
     """
     split = _ALIASES.get(name, name)
-    if split not in SPLITS:
-        raise KuleshovError(f"VidSitu has the splits {', '.join(SPLITS)}, not {name!r}")
+    if split not in VIDSITU_SPLITS:
+        raise KuleshovError(f"VidSitu has the splits {', '.join(VIDSITU_SPLITS)}, not {name!r}")
     return split
 
 
@@ -48,7 +41,7 @@ class VidSitu:
     Args:
         root: folder that holds `split_files/`, `vinfo_files/` and `vseg_ann_files/` (or
             `vidsitu_annotations/` with these), or the files themselves.
-        vocabulary: the official verb vocabulary pickle, where it does not lie in `vocab/` or `vsitu_vocab/`.
+        vocabulary: the official verb vocabulary pickle, where it is not in `vocab/` or `vsitu_vocab/`.
 
     Raises:
         MissingDataError: the folder is not there.
@@ -70,37 +63,35 @@ class VidSitu:
             split_file: another list of segment ids to take instead.
         """
         if split_file is not None:
-            return read_split(split_file)
-        return read_split(self._file("split_files", [f"vseg_split_{split_named(split)}_lb.json"]))
+            return files.read_split(split_file)
+        return files.read_split(self._file("split_files", f"vseg_split_{canonical_split(split)}_lb.json"))
 
     def annotations(self, split: str) -> dict[str, list[Annotation]]:
         """Segment id -> annotations (five events each) in file order; it may hold other segments too."""
-        split = split_named(split)
+        split = canonical_split(split)
         if split not in self._annotations:
-            self._annotations[split] = read_annotations(self.annotation_file(split))
+            self._annotations[split] = files.read_annotations(self.annotation_file(split))
         return self._annotations[split]
 
     def annotation_file(self, split: str) -> Path:
         """The split's `vsann` file; the test splits' are called `..._noann_lb.json`."""
-        split = split_named(split)
-        return self._file("vseg_ann_files", [f"vsann_{split}_lb.json", f"vsann_{split}_noann_lb.json"])
+        split = canonical_split(split)
+        return self._file("vseg_ann_files", f"vsann_{split}_lb.json", f"vsann_{split}_noann_lb.json")
 
     def verb_file(self, split: str) -> Path:
         """The split's `vinfo` file."""
-        return self._file("vinfo_files", [f"vinfo_{split_named(split)}_lb.json"])
+        return self._file("vinfo_files", f"vinfo_{canonical_split(split)}_lb.json")
 
     def verbs(self, split: str) -> dict[str, list[list[str]]]:
         """Segment id -> five events -> verb ids, one per annotator: one on train, at least nine on valid."""
-        split = split_named(split)
+        split = canonical_split(split)
         if split not in self._verbs:
             if split == "train":
-                require_fields(self.annotation_file("train"), self.annotations("train"), verbs=True)
-                found = {
-                    segment: [[event.verb] for event in annotations[0]]
-                    for segment, annotations in self.annotations("train").items()
-                }
+                annotations = self.annotations("train")
+                files.require_verbs(self.annotation_file("train"), annotations)
+                found = {segment: [[event.verb] for event in many[0]] for segment, many in annotations.items()}
             else:
-                found = read_verbs(self.verb_file(split))
+                found = files.read_verbs(self.verb_file(split))
             self._verbs[split] = found
         return self._verbs[split]
 
@@ -110,11 +101,11 @@ class VidSitu:
         Raises:
             KuleshovError: the split's role texts are withheld.
         """
-        split = split_named(split)
+        split, path = canonical_split(split), self.annotation_file(split)
         found = self.annotations(split)
         if found and not any(event.arguments for many in found.values() for one in many for event in one):
-            raise KuleshovError(f"{self.annotation_file(split)}: {split} has no role texts (they are withheld)")
-        require_fields(self.annotation_file(split), found, verbs=True)
+            raise KuleshovError(f"{path}: {split} has no role texts (they are withheld)")
+        files.require_verbs(path, found)
         return {segment: many[:1] if split == "train" else many for segment, many in found.items()}
 
     def relations(self, split: str) -> dict[str, list[list[str]]]:
@@ -125,13 +116,13 @@ class VidSitu:
         Raises:
             KuleshovError: the split's relations are withheld.
         """
-        split = split_named(split)
-        places = [EVENTS.index(name) for name in RELATED_EVENTS]
+        split, absent = canonical_split(split), files.NO_RELATION_GIVEN
+        places = [files.EVENTS.index(name) for name in files.RELATED_EVENTS]
         found = {
-            segment: [[one[i].relation or NO_RELATION_GIVEN for i in places] for one in many]
+            segment: [[one[i].relation or absent for i in places] for one in many]
             for segment, many in self.annotations(split).items()
         }
-        if found and all(label == NO_RELATION_GIVEN for many in found.values() for one in many for label in one):
+        if found and all(label == absent for many in found.values() for one in many for label in one):
             raise KuleshovError(f"{self.annotation_file(split)}: {split} has no relations (they are withheld)")
         return {segment: many[:1] if split == "train" else many for segment, many in found.items()}
 
@@ -140,8 +131,8 @@ class VidSitu:
         if self._vocabulary_file is not None:
             return self._vocabulary_file
         folders = [base / sub for base in (self.root, self.root.parent) for sub in ("vocab", "vsitu_vocab")]
-        files = [folder / "verb_id_vocab.pkl" for folder in [self.root, *folders]]
-        return next((file for file in files if file.is_file()), None)
+        paths = [folder / "verb_id_vocab.pkl" for folder in [self.root, *folders]]
+        return next((path for path in paths if path.is_file()), None)
 
     def vocabulary(self) -> list[str]:
         """Verb ids by falling frequency: the official vocabulary, or the training annotations' verbs.
@@ -149,11 +140,10 @@ class VidSitu:
         Raises:
             MissingDataError: neither is there.
         """
-        file = self.vocabulary_file()
-        if file is not None:
-            return read_vocabulary(file)
-        annotations = self.annotations("train")
-        counts = Counter(event.verb for many in annotations.values() for event in many[0])
+        path = self.vocabulary_file()
+        if path is not None:
+            return files.read_vocabulary(path)
+        counts = Counter(event.verb for many in self.annotations("train").values() for event in many[0])
         return sorted(counts, key=lambda verb: (-counts[verb], verb))
 
     def known_verbs(self) -> set[str]:
@@ -185,29 +175,21 @@ class VidSitu:
             split: name of the split.
             video_root: folder of the videos; `videos/` under the root by default.
         """
-        found = (self._video(segment, self._files(video_root)) for segment in self.segments(split))
-        return [video for video in found if video is not None]
+        found = videos_by_stem(self.root / "videos" if video_root is None else video_root)
+        videos = []
+        for segment in map(parse_segment, self.segments(split)):
+            if segment.id in found:
+                videos.append(Video(segment.id, found[segment.id]))
+            elif segment.source in found:
+                videos.append(Video(segment.id, found[segment.source], float(segment.start), float(segment.end)))
+        return videos
 
     def missing(self, split: str, video_root: str | Path | None = None) -> list[str]:
         """Segments of the split whose video is not on disk."""
-        files = self._files(video_root)
-        return [segment for segment in self.segments(split) if self._video(segment, files) is None]
+        present = {video.id for video in self.videos(split, video_root)}
+        return [segment for segment in self.segments(split) if segment not in present]
 
-    def _files(self, video_root: str | Path | None) -> dict[str, Path]:
-        folder = Path(video_root) if video_root is not None else self.root / "videos"
-        found = sorted(folder.iterdir(), reverse=True) if folder.is_dir() else []
-        return {file.stem: file for file in found if file.suffix.lower() in CONTAINERS}
-
-    @staticmethod
-    def _video(segment: str, files: dict[str, Path]) -> Video | None:
-        if segment in files:
-            return Video(segment, files[segment])
-        parsed = parse_segment(segment)
-        if parsed.source not in files:
-            return None
-        return Video(segment, files[parsed.source], float(parsed.start), float(parsed.end))
-
-    def _file(self, folder: str, names: list[str]) -> Path:
+    def _file(self, folder: str, *names: str) -> Path:
         """The first file that exists among the layouts in which the official tree is found."""
         places = [self.root / tree / folder / name for name in names for tree in _TREES]
         places += [self.root / name for name in names]
@@ -219,7 +201,115 @@ class VidSitu:
     @staticmethod
     def _exists(find, split: str) -> bool:
         try:
-            find(split)
+            return find(split) is not None
         except MissingDataError:
             return False
-        return True
+
+
+def find(root: str | Path, split: str = "train", video_root: Path | None = None) -> tuple[list[Video], list[str]]:
+    """The videos of a split's segments that are on disk, and the segments of the others."""
+    tree = VidSitu(root)
+    return tree.videos(split, video_root), tree.missing(split, video_root)
+
+
+def check(
+    root: str | Path,
+    against: Mapping[str, str | Path] | None = None,
+    videos: str | Path | None = None,
+    write_split: str | Path | None = None,
+) -> dict[str, Any]:
+    """Count segments, annotations and videos, and what the valid split shares with other data sets.
+
+    A video that was seen in pretraining on LVU cannot be evaluated on fairly: the paper leaves out "241 videos",
+    which are the source videos that the valid split shares with LVU (441 of its 1,324 segments; 883 remain).
+
+    Args:
+        root: root of VidSitu's annotations.
+        against: data set name (`lvu`, `vidsitu`) -> its root.
+        videos: folder of the videos; `videos/` under the root by default.
+        write_split: where to write the segments of valid that no other data set holds, as a split file for
+            `kuleshov evaluate --split-file`.
+
+    Returns:
+        `splits` (name -> `segments`, `sources`, `annotated`, `with_verbs`, `videos`, `missing_videos`), `overlap`
+        (data set -> see `overlap`), `reduced_split` where one was written; `table` and `notes`.
+
+    Raises:
+        KuleshovError: no split is there, or a data set that cannot be compared.
+        UsageError: `write_split` without `against`.
+    """
+    if write_split and not against:
+        raise UsageError("--write-split needs --against: it writes what the other data set does not hold")
+    data, splits = VidSitu(root), {}
+    for name in VIDSITU_SPLITS:
+        if data._exists(data.segments, name):
+            splits[name] = _counts(data, name, videos)
+    if not splits:
+        raise MissingDataError("VidSitu's split files", Path(root).absolute(), "check --root")
+    report: dict[str, Any] = {"root": str(root), "splits": splits, "overlap": {}, "notes": []}
+    report["table"] = [{"split": name, **counts} for name, counts in splits.items()]
+    remaining = segments = data.segments("valid") if against else []
+    for name, other in (against or {}).items():
+        shared = report["overlap"][name] = overlap(segments, sources_of(name, other))
+        taken = set(shared["shared"])
+        remaining = [segment for segment in remaining if segment not in taken]
+        report["notes"].append(
+            f"valid shares {shared['videos']} videos ({shared['segments']} segments) with {name}; "
+            f"{shared['remaining_segments']} segments of {shared['remaining_videos']} videos remain"
+        )
+    if write_split is not None:
+        write_json(write_split, remaining)
+        digest = sha256_ids(remaining)
+        report["reduced_split"] = {"path": str(write_split), "segments": len(remaining), "sample_ids_sha256": digest}
+        report["notes"].append(f"wrote {len(remaining)} segments to {write_split} (ids {digest[:8]})")
+    return report
+
+
+def overlap(segments: Collection[str], sources: Collection[str]) -> dict[str, Any]:
+    """Segments whose source video is among `sources`.
+
+    Returns:
+        `videos` and `segments` that are shared, `remaining_videos` and `remaining_segments`, the shared segments
+        (`shared`), and `videos_sha256` of the shared sources' ids.
+    """
+    source_of = {segment: parse_segment(segment).source for segment in segments}
+    sources = set(sources)
+    shared = [segment for segment in segments if source_of[segment] in sources]
+    videos = {source_of[segment] for segment in shared}
+    return {
+        "videos": len(videos),
+        "segments": len(shared),
+        "remaining_videos": len(set(source_of.values()) - videos),
+        "remaining_segments": len(segments) - len(shared),
+        "videos_sha256": sha256_ids(videos),
+        "shared": shared,
+    }
+
+
+def sources_of(name: str, root: str | Path) -> set[str]:
+    """Ids of a data set's source videos.
+
+    Raises:
+        KuleshovError: a data set other than `lvu` and `vidsitu` (whose training split is meant).
+    """
+    if name == "lvu":
+        return set(Lvu(root).video_ids())
+    if name == "vidsitu":
+        return {parse_segment(segment).source for segment in VidSitu(root).segments("train")}
+    raise KuleshovError(f"VidSitu can be compared with lvu or vidsitu, not {name!r}")
+
+
+def _counts(data: VidSitu, split: str, video_root: str | Path | None) -> dict[str, int]:
+    segments = data.segments(split)
+    annotated = set(data.annotations(split)) if data.has(split) else set()
+    # only valid has verbs of many annotators; the test splits' are withheld
+    verbs = set(data.verbs(split)) if split == "valid" and data.has_verbs(split) else annotated
+    present = len(data.videos(split, video_root))
+    return {
+        "segments": len(segments),
+        "sources": len({parse_segment(segment).source for segment in segments}),
+        "annotated": len(annotated & set(segments)),
+        "with_verbs": len(verbs & set(segments)),
+        "videos": present,
+        "missing_videos": len(segments) - present,
+    }

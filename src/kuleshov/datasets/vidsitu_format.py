@@ -22,12 +22,13 @@ NO_RELATION_GIVEN = "Null"
 ROLES = ("Arg0", "Arg1", "Arg2", "Arg3", "Arg4", "Arg5", "ADir", "APrp", "AMnr", "ALoc", "AGol", "AScn")
 SPECIAL_SYMBOLS = ("<s>", "<pad>", "</s>", "<unk>")
 
+_KINDS = {dict: "an object", list: "a list", str: "a text", bool: "a truth value", type(None): "null"}
 _SEGMENT = re.compile(r"v_(.{11})_seg_(\d+)_(\d+)")
 _MODIFIERS = {"direction": "ADir", "purpose": "APrp", "manner": "AMnr", "location": "ALoc", "goal": "AGol"}
 
 
 @dataclass(frozen=True)
-class Segment:
+class VidSituSegment:
     """A segment id, taken apart: `v_<source>_seg_<start>_<end>`, seconds within the source video."""
 
     id: str
@@ -37,7 +38,7 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Event:
+class VidSituEvent:
     """What one annotator wrote about one event.
 
     Attributes:
@@ -61,10 +62,10 @@ class Event:
         return [(role_of(name), self.arguments[name]) for name in self.order if name in self.arguments]
 
 
-Annotation = tuple[Event, Event, Event, Event, Event]
+Annotation = tuple[VidSituEvent, VidSituEvent, VidSituEvent, VidSituEvent, VidSituEvent]
 
 
-def parse_segment(text: str) -> Segment:
+def parse_segment(text: str) -> VidSituSegment:
     """Take a segment id apart; source ids have 11 characters and may hold `_` and `-`.
 
     Raises:
@@ -76,7 +77,7 @@ def parse_segment(text: str) -> Segment:
     source, start, end = match.groups()
     if int(end) <= int(start):
         raise ValueError(f"segment {text} ends at {end} s, not after its start at {start} s")
-    return Segment(text, source, int(start), int(end))
+    return VidSituSegment(text, source, int(start), int(end))
 
 
 @functools.cache
@@ -106,12 +107,8 @@ def read_split(path: str | Path) -> list[str]:
         MissingDataError: the file is not there.
         FormatError: not a list of segment ids.
     """
-    entries = read_json(path)
-    if not isinstance(entries, list):
-        raise FormatError(path, f"a list of segment ids expected, found {_kind(entries)}")
+    entries = _list_of(path, str, "segment ids")
     for index, entry in enumerate(entries):
-        if not isinstance(entry, str):
-            raise FormatError(path, f"a segment id expected, found {_kind(entry)}", index)
         try:
             parse_segment(entry)
         except ValueError as error:
@@ -127,7 +124,7 @@ def read_annotations(path: str | Path) -> dict[str, list[Annotation]]:
         FormatError: a record that does not hold what the format promises.
     """
     annotations: dict[str, list[Annotation]] = {}
-    for index, record in enumerate(_records(path)):
+    for index, record in enumerate(_list_of(path, dict, "records")):
         first = _field(path, index, record, "Ev1", dict)
         segment = _field(path, index, first, "vid_seg_int", str, "Ev1.")
         where = f"{index} ({segment})"
@@ -136,28 +133,37 @@ def read_annotations(path: str | Path) -> dict[str, list[Annotation]]:
     return annotations
 
 
-def _event(path: str | Path, where: str, record: dict, name: str) -> Event:
+def _event(path: str | Path, where: str, record: dict, name: str) -> VidSituEvent:
     event = _field(path, where, record, name, dict)
-    prefix = f"{name}."
-    arguments = _field(path, where, event, "Args", dict, prefix) if "Args" in event else {}
-    positions = _field(path, where, event, "Arg_List", dict, prefix) if "Arg_List" in event else {}
+
+    def optional(field: str, kind: type, default: Any) -> Any:
+        return _field(path, where, event, field, kind, f"{name}.") if field in event else default
+
+    arguments, positions = optional("Args", dict, {}), optional("Arg_List", dict, {})
     for argument in [*arguments, *positions]:
         try:
             role_of(argument)
         except ValueError as error:
-            raise FormatError(path, str(error), where, f"{prefix}Args") from error
+            raise FormatError(path, str(error), where, f"{name}.Args") from error
     for argument in arguments:
-        _field(path, where, arguments, argument, str, f"{prefix}Args.")
-    relation = _field(path, where, event, "EvRel", str, prefix) if "EvRel" in event else None
-    verb = _field(path, where, event, "VerbID", str, prefix) if "VerbID" in event else ""
-    order = _order(path, where, name, arguments, positions)
-    return Event(verb, str(event.get("Verb", verb)), arguments, order, relation)
+        _field(path, where, arguments, argument, str, f"{name}.Args.")
+    order = _order(path, where, f"{name}.Arg_List", arguments, positions)
+    verb, relation = optional("VerbID", str, ""), optional("EvRel", str, None)
+    return VidSituEvent(verb, str(event.get("Verb", verb)), arguments, order, relation)
 
 
-def require_fields(
-    path: str | Path, annotations: Mapping[str, list[Annotation]], verbs: bool, arguments: bool = False
-) -> None:
-    """Refuse annotations in which an event lacks its verb id or all its arguments.
+def _order(path: str | Path, where: str, field: str, arguments: dict, positions: dict) -> tuple[str, ...]:
+    absent = [argument for argument in arguments if positions and argument not in positions]
+    if absent:
+        raise FormatError(path, f"argument {absent[0]!r} has no position", where, field)
+    try:
+        return tuple(sorted(positions, key=lambda argument: int(positions[argument])) or arguments)
+    except (TypeError, ValueError) as error:
+        raise FormatError(path, f"positions must be whole numbers ({error})", where, field) from error
+
+
+def require_verbs(path: str | Path, annotations: Mapping[str, list[Annotation]]) -> None:
+    """Refuse annotations in which an event lacks its verb id.
 
     Raises:
         FormatError: the first such event.
@@ -165,23 +171,9 @@ def require_fields(
     for segment, many in annotations.items():
         for number, annotation in enumerate(many):
             for name, event in zip(EVENTS, annotation, strict=True):
-                record = f"{segment} (annotator {number})"
-                if verbs and not event.verb:
+                if not event.verb:
+                    record = f"{segment} (annotator {number})"
                     raise FormatError(path, "the field is missing or empty", record, f"{name}.VerbID")
-                if arguments and not event.arguments:
-                    raise FormatError(path, "the field is missing or empty", record, f"{name}.Args")
-
-
-def _order(path: str | Path, where: str, name: str, arguments: dict, positions: dict) -> tuple[str, ...]:
-    if not positions:
-        return tuple(arguments)
-    absent = [argument for argument in arguments if argument not in positions]
-    if absent:
-        raise FormatError(path, f"argument {absent[0]!r} has no position", where, f"{name}.Arg_List")
-    try:
-        return tuple(sorted(positions, key=lambda argument: int(positions[argument])))
-    except (TypeError, ValueError) as error:
-        raise FormatError(path, f"positions must be whole numbers ({error})", where, f"{name}.Arg_List") from error
 
 
 def read_verbs(path: str | Path, least: int = 9) -> dict[str, list[list[str]]]:
@@ -196,7 +188,7 @@ def read_verbs(path: str | Path, least: int = 9) -> dict[str, list[list[str]]]:
         FormatError: a record without verbs, a segment that occurs twice, too few annotators.
     """
     verbs: dict[str, list[list[str]]] = {}
-    for index, record in enumerate(_records(path)):
+    for index, record in enumerate(_list_of(path, dict, "records")):
         segment = _field(path, index, record, "vid_seg_int", str)
         where = f"{index} ({segment})"
         if segment in verbs:
@@ -231,26 +223,25 @@ def read_vocabulary(path: str | Path) -> list[str]:
     return [symbol for symbol in symbols if symbol not in SPECIAL_SYMBOLS]
 
 
-def _records(path: str | Path) -> list[dict]:
-    records = read_json(path)
-    if not isinstance(records, list):
-        raise FormatError(path, f"a list of records expected, found {_kind(records)}")
-    for index, record in enumerate(records):
-        if not isinstance(record, dict):
-            raise FormatError(path, f"an object expected, found {_kind(record)}", index)
-    return records
+def _list_of(path: str | Path, kind: type, what: str) -> list:
+    entries = read_json(path)
+    if not isinstance(entries, list):
+        raise FormatError(path, f"a list of {what} expected, found {kind_of(entries)}")
+    for index, entry in enumerate(entries):
+        if not isinstance(entry, kind):
+            raise FormatError(path, f"{_KINDS[kind]} expected, found {kind_of(entry)}", index)
+    return entries
 
 
 def _field(path: str | Path, where: str | int, record: dict, name: str, kind: type, prefix: str = "") -> Any:
     if name not in record:
         raise FormatError(path, "the field is missing", where, f"{prefix}{name}")
     if not isinstance(record[name], kind):
-        names = {str: "a text", list: "a list", dict: "an object"}
-        reason = f"{names[kind]} expected, found {_kind(record[name])}"
+        reason = f"{_KINDS[kind]} expected, found {kind_of(record[name])}"
         raise FormatError(path, reason, where, f"{prefix}{name}")
     return record[name]
 
 
-def _kind(value: Any) -> str:
-    kinds = {dict: "an object", list: "a list", str: "a text", bool: "a truth value", type(None): "null"}
-    return kinds.get(type(value), f"{value!r}")
+def kind_of(value: Any) -> str:
+    """What a value is, in words for a message: its kind, or a short number itself."""
+    return _KINDS.get(type(value), f"{value!r:.60}")

@@ -14,9 +14,8 @@ from typing import Any
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError
 from kuleshov.core.files import read_json, write_atomic
 from kuleshov.core.unpickle import restricted_load
-from kuleshov.datasets.vidsitu_format import EVENTS, RELATED_EVENTS, ROLES
+from kuleshov.datasets.vidsitu_format import EVENTS, RELATED_EVENTS, ROLES, kind_of
 
-FIELDS = {"verbs": "pred_vbs_ev", "roles": "vb_output", "relations": "pred_evrels_ev"}
 RANKS = 5
 ANNOTATORS = 3
 # the official decoder writes "" for text before the first role tag, and knows a tag `Vb`
@@ -39,17 +38,20 @@ def read_predictions(path: str | Path, task: str, segments: int) -> dict[int, An
     """
     records = _load(Path(path))
     if not isinstance(records, list | tuple):
-        raise FormatError(path, f"a list of records expected, found {type(records).__name__}")
-    check = {"verbs": _verbs, "roles": _roles, "relations": _relations}[task]
+        raise FormatError(path, f"a list of records expected, found {kind_of(records)}")
+    field, check = _FIELDS[task]
     predictions: dict[int, Any] = {}
     for index, record in enumerate(records):
         number = _number(path, index, record, segments)
         if number in predictions:
             continue
-        field = FIELDS[task]
+        where = f"{index} (ann_idx {number})"
         if field not in record:
-            raise FormatError(path, "the field is missing", _name(index, number), field)
-        predictions[number] = check(path, _name(index, number), record[field])
+            raise FormatError(path, "the field is missing", where, field)
+        try:
+            predictions[number] = check(record[field])
+        except ValueError as error:
+            raise FormatError(path, str(error), where, field) from error
     return predictions
 
 
@@ -82,7 +84,7 @@ def write_predictions(
         value = predictions[segment]
         if task == "relations":
             value = [[label] * ANNOTATORS if isinstance(label, str) else list(label) for label in value]
-        record = {"ann_idx": places[segment], FIELDS[task]: value}
+        record = {"ann_idx": places[segment], _FIELDS[task][0]: value}
         if scores is not None:
             record["pred_scores_ev"] = scores[segment]
         records.append(record)
@@ -102,7 +104,7 @@ def _load(path: Path) -> Any:
 
 def _number(path: str | Path, index: int, record: Any, segments: int) -> int:
     if not isinstance(record, Mapping):
-        raise FormatError(path, f"an object expected, found {type(record).__name__}", index)
+        raise FormatError(path, f"an object expected, found {kind_of(record)}", index)
     if "ann_idx" not in record:
         raise FormatError(path, "the field is missing", index, "ann_idx")
     number = record["ann_idx"]
@@ -114,54 +116,50 @@ def _number(path: str | Path, index: int, record: Any, segments: int) -> int:
     return int(number)
 
 
-def _name(index: int, number: int) -> str:
-    return f"{index} (ann_idx {number})"
-
-
-def _events(path: str | Path, where: str, value: Any, names: Sequence[str], field: str) -> list[list[str]]:
-    """A list of one list of texts an event."""
+def _lists(value: Any, names: Sequence[str]) -> list[list[str]]:
+    """A list of one list of texts an event; raises a ValueError of what is wrong."""
     value = value.tolist() if hasattr(value, "tolist") else value
     if not isinstance(value, list | tuple):
-        raise FormatError(path, f"a list of {len(names)} lists expected, found {value!r:.60}", where, field)
+        raise ValueError(f"a list of {len(names)} lists expected, found {value!r:.60}")
     if len(value) != len(names):
-        reason = f"wrong number of events: {len(value)}, expected {len(names)} ({', '.join(names)})"
-        raise FormatError(path, reason, where, field)
-    events = []
-    for name, event in zip(names, value, strict=True):
-        event = event.tolist() if hasattr(event, "tolist") else event
+        raise ValueError(f"wrong number of events: {len(value)}, expected {len(names)} ({', '.join(names)})")
+    events = [event.tolist() if hasattr(event, "tolist") else event for event in value]
+    for name, event in zip(names, events, strict=True):
         if not isinstance(event, list | tuple):
-            raise FormatError(path, f"{name}: a list expected, found {event!r:.60}", where, field)
+            raise ValueError(f"{name}: a list expected, found {event!r:.60}")
         wrong = [entry for entry in event if not isinstance(entry, str)]
         if wrong:
-            raise FormatError(path, f"{name}: a text expected, found {wrong[0]!r:.60}", where, field)
-        events.append([str(entry) for entry in event])
-    return events
+            raise ValueError(f"{name}: a text expected, found {wrong[0]!r:.60}")
+    return [[str(entry) for entry in event] for event in events]
 
 
-def _verbs(path: str | Path, where: str, value: Any) -> list[list[str]]:
-    return [event[:RANKS] for event in _events(path, where, value, EVENTS, FIELDS["verbs"])]
+def _verbs(value: Any) -> list[list[str]]:
+    return [event[:RANKS] for event in _lists(value, EVENTS)]
 
 
-def _relations(path: str | Path, where: str, value: Any) -> list[list[str]]:
-    return _events(path, where, value, RELATED_EVENTS, FIELDS["relations"])
+def _relations(value: Any) -> list[list[str]]:
+    return _lists(value, RELATED_EVENTS)
 
 
-def _roles(path: str | Path, where: str, value: Any) -> dict[str, dict[str, str]]:
-    field = FIELDS["roles"]
+def _roles(value: Any) -> dict[str, dict[str, str]]:
     if not isinstance(value, Mapping):
-        raise FormatError(path, f"an object expected, found {value!r:.60}", where, field)
-    events: dict[str, dict[str, str]] = {}
+        raise ValueError(f"an object expected, found {value!r:.60}")
     for name, roles in value.items():
         if name not in EVENTS:
-            raise FormatError(path, f"unknown event {name!r}, expected Ev1 to Ev5", where, field)
+            raise ValueError(f"unknown event {name!r}, expected Ev1 to Ev5")
         if not isinstance(roles, Mapping):
-            raise FormatError(path, f"an object expected, found {roles!r:.60}", where, f"{field}.{name}")
+            raise ValueError(f"{name}: an object expected, found {roles!r:.60}")
         for role, text in roles.items():
             if role not in _ROLE_KEYS:
-                reason = f"unknown role {role!r}, expected {', '.join(ROLES)}"
-                raise FormatError(path, reason, where, f"{field}.{name}")
+                raise ValueError(f"{name}: unknown role {role!r}, expected {', '.join(ROLES)}")
             if not isinstance(text, str):
-                reason = f"a text expected, found {text!r:.60}"
-                raise FormatError(path, reason, where, f"{field}.{name}.{role}")
-        events[name] = {role: str(text) for role, text in roles.items()}
-    return events
+                raise ValueError(f"{name}.{role}: a text expected, found {text!r:.60}")
+    return {name: {role: str(text) for role, text in roles.items()} for name, roles in value.items()}
+
+
+# task -> the field of a record, and what checks its value
+_FIELDS = {
+    "verbs": ("pred_vbs_ev", _verbs),
+    "roles": ("vb_output", _roles),
+    "relations": ("pred_evrels_ev", _relations),
+}

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from kuleshov.datasets.lvu import TASKS as LVU_TASKS
+from kuleshov.datasets.lvu import LVU_TASKS
 
 # task -> the metrics that it is judged by; `probe` is a training's own control
 HEADLINE: dict[str, tuple[str, ...]] = {

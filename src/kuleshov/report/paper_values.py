@@ -6,7 +6,7 @@ CVPR 2022. Values are per cent (squared errors for Like and Views), with the sta
 
 from dataclasses import dataclass
 
-from kuleshov.datasets.lvu import TASKS as LVU_TASKS
+from kuleshov.datasets.lvu import LVU_TASKS
 
 
 @dataclass(frozen=True)

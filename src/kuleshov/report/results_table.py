@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from kuleshov.core.results import TRIVIAL, Result
-from kuleshov.datasets.lvu import TASKS as LVU_TASKS
+from kuleshov.datasets.lvu import LVU_TASKS
 from kuleshov.metrics.ranking import Standing, standings
 from kuleshov.metrics.statistics import mean_and_error, paired_difference
 from kuleshov.report.columns import REFERENCES, ResultColumn, headline, row_order

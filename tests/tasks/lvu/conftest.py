@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from kuleshov.datasets.lvu import TASKS
+from kuleshov.datasets.lvu import LVU_TASKS
 from kuleshov.features.instance_store import instances
 from kuleshov.features.store_writer import StoreWriter
 
@@ -19,7 +19,7 @@ def make_annotations(root: Path, task: str, sizes: dict[str, int], seed: int = 0
     rng = np.random.default_rng(seed)
     hidden = {}
     for split, size in sizes.items():
-        lines = [" ".join(TASKS[task].columns)]
+        lines = [" ".join(LVU_TASKS[task].columns)]
         for number in range(size):
             movie = f"{split}{number:07d}"
             hidden[movie] = int(rng.integers(2))

@@ -6,7 +6,7 @@ import pytest
 
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError
 from kuleshov.core.files import sha256_ids
-from kuleshov.datasets.lvu import TASKS, Lvu
+from kuleshov.datasets.lvu import LVU_TASKS, Lvu
 from kuleshov.tasks.lvu.evaluate_lvu import evaluate_lvu, write_csv
 
 LABELS = {
@@ -24,7 +24,7 @@ def root(tmp_path):
         for split in ("train", "val", "test"):
             path = tmp_path / "lvu_1.0" / task / f"{split}.csv"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("\n".join([" ".join(TASKS[task].columns), *splits.get(split, [])]) + "\n")
+            path.write_text("\n".join([" ".join(LVU_TASKS[task].columns), *splits.get(split, [])]) + "\n")
     return tmp_path
 
 
@@ -109,5 +109,5 @@ def test_constant_predictions_on_the_real_files(real_data, tmp_path):
         path = tmp_path / f"{task}.csv"
         write_csv(path, {row.video_id: 0 for row in rows})
         result = evaluate_lvu(task, path, root)
-        assert round(result.metrics[TASKS[task].metric], 2) == expected
+        assert round(result.metrics[LVU_TASKS[task].metric], 2) == expected
         assert result.metrics == result.trivial and not result.beats_trivial

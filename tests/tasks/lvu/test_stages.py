@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from kuleshov.cli import main
-from kuleshov.datasets.lvu import TASKS
+from kuleshov.datasets.lvu import LVU_TASKS
 from kuleshov.pipeline.plan import Request, make_plan
 
 ROOT = Path(__file__).parents[3]
@@ -26,7 +26,7 @@ def test_table_five_is_four_rows_of_nine_tasks_and_five_seeds(capsys, tmp_path):
     assert code == 0 and "180/180" in said and "extract-instances" in said
     request = Request("train-lvu", ROOT, scale="demo", method="ot-plus-plus", tasks=("all",), seeds=5, runs=tmp_path)
     names = {job.name for job in make_plan(request).jobs}
-    assert names == {f"{task}-{row}-seed{seed}" for task in TASKS for row in ROWS for seed in range(5)}
+    assert names == {f"{task}-{row}-seed{seed}" for task in LVU_TASKS for row in ROWS for seed in range(5)}
 
 
 @pytest.mark.parametrize("stage", ["train-lvu", "extract-instances", "pretrain-instances"])

@@ -13,8 +13,7 @@ import numpy as np
 
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError
 from kuleshov.core.files import sha256_ids, write_atomic
-from kuleshov.datasets.lvu import Lvu, Row, Task, task_named
-from kuleshov.datasets.lvu_check import constant_score, trivial_prediction
+from kuleshov.datasets.lvu import Lvu, LvuRow, LvuTaskInfo, constant_score, find_lvu_task, trivial_prediction
 from kuleshov.metrics import lvu_metrics
 
 HEADER = ("video_id", "prediction")
@@ -77,7 +76,7 @@ def evaluate_lvu(
         FormatError: a broken line, an unknown class, a video twice.
         KuleshovError: an unknown task; movies without a prediction.
     """
-    chosen, lvu = task_named(task), Lvu(annotations)
+    chosen, lvu = find_lvu_task(task), Lvu(annotations)
     rows = lvu.rows(chosen.name, split)
     predicted = read_csv(predictions, chosen, lvu.class_names(chosen.name))
     scored = [row for row in rows if row.video_id in predicted]
@@ -95,7 +94,7 @@ def evaluate_lvu(
 
 
 def score_movies(
-    task: Task, train: list[Row], scored: list[Row], of: int, predicted: Mapping[str, float], split: str
+    task: LvuTaskInfo, train: list[LvuRow], scored: list[LvuRow], of: int, predicted: Mapping[str, float], split: str
 ) -> LvuScores:
     """Scores of predictions for some rows of a split of `of` rows; the training rows decide the trivial prediction."""
     labels = np.array([row.label for row in scored])
@@ -117,14 +116,14 @@ def score_movies(
     )
 
 
-def _metrics(task: Task, predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def _metrics(task: LvuTaskInfo, predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     if task.classes:
         balanced = lvu_metrics.balanced_top1(predicted, labels)
         return {"top1": lvu_metrics.top1(predicted, labels), "balanced_top1": balanced}
     return {"mse": lvu_metrics.mean_squared_error(predicted, labels)}
 
 
-def read_csv(path: str | Path, task: Task, names: Mapping[int, str]) -> dict[str, float]:
+def read_csv(path: str | Path, task: LvuTaskInfo, names: Mapping[int, str]) -> dict[str, float]:
     """Read `video_id,prediction` lines; class names are turned to ids.
 
     Raises:
@@ -152,7 +151,7 @@ def read_csv(path: str | Path, task: Task, names: Mapping[int, str]) -> dict[str
     return predicted
 
 
-def _value(path: Path, number: int, text: str, task: Task, ids: Mapping[str, int]) -> float:
+def _value(path: Path, number: int, text: str, task: LvuTaskInfo, ids: Mapping[str, int]) -> float:
     if task.classes and text in ids:
         # years and other names that look like numbers are class names first, unless they are ids too
         return int(text) if text.isdigit() and int(text) < task.classes else ids[text]

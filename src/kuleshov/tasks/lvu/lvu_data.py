@@ -15,7 +15,7 @@ from kuleshov.core.distributed import rank, world_size
 from kuleshov.core.errors import KuleshovError, MissingDataError
 from kuleshov.core.random import numpy_generator
 from kuleshov.core.results import global_seed
-from kuleshov.datasets.lvu import SPLITS, Lvu, Row, Task, task_named
+from kuleshov.datasets.lvu import LVU_SPLITS, Lvu, LvuRow, LvuTaskInfo, find_lvu_task
 from kuleshov.features.event_store import EventStore
 from kuleshov.features.instance_store import InstanceStore
 from kuleshov.tasks.lvu.movie_samples import MovieTokens, Sample, SampleMaker, collate, open_movie, region_rows
@@ -146,7 +146,7 @@ class LvuData(SpanData):
         **shared,
     ) -> None:
         super().__init__(**shared)
-        self.task: Task = task_named(task)
+        self.task: LvuTaskInfo = find_lvu_task(task)
         if events is None and instances is None:
             raise KuleshovError("an LVU task needs events or instances: name a store for at least one of them")
         self.annotations, self.events_folder, self.instances_folder = annotations, events, instances
@@ -154,7 +154,7 @@ class LvuData(SpanData):
         self.mask_share = 0.15 if mask_end_task else 0.0
         self.margin = 0
         self.movies: dict[str, list[MovieTokens]] = {}
-        self.rows: dict[str, list[Row]] = {}
+        self.rows: dict[str, list[LvuRow]] = {}
         self.events: EventStore | None = None
         self.instances: InstanceStore | None = None
         self._encode: Callable[[Tensor], Tensor] | None = None
@@ -169,11 +169,11 @@ class LvuData(SpanData):
         if self.movies:
             return
         lvu = Lvu(self.annotations)
-        self.rows = {split: lvu.rows(self.task.name, split) for split in SPLITS}
+        self.rows = {split: lvu.rows(self.task.name, split) for split in LVU_SPLITS}
         self.events = EventStore(self.events_folder) if self.events_folder else None
         self.instances = InstanceStore(self.instances_folder) if self.instances_folder else None
         self._features = self.events.tensor()[0] if self.events is not None else None
-        opened = {split: self._open(split) for split in SPLITS}
+        opened = {split: self._open(split) for split in LVU_SPLITS}
         self._warn_of_empty_classes(opened["train"])
         self.movies = opened
 
@@ -236,7 +236,7 @@ class LvuData(SpanData):
     def _maker(self) -> SampleMaker:
         if self._encode is not None and self._features is None:
             encoded, row = [], 0
-            for movie in (movie for split in SPLITS for movie in self.movies[split]):
+            for movie in (movie for split in LVU_SPLITS for movie in self.movies[split]):
                 encoded.append(self._encode(self.events.events(movie.id)))
                 movie.event_rows = range(row, row + len(encoded[-1]))
                 row += len(encoded[-1])
