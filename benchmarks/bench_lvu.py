@@ -18,7 +18,6 @@ from torch import Tensor
 
 from kuleshov.tasks.lvu.movie_samples import MovieTokens, SampleMaker, collate
 from kuleshov.tasks.lvu.object_transformer import ObjectTransformerEncoder
-from kuleshov.tasks.lvu.scene_context import contextualize_padded
 from kuleshov.tasks.lvu.scene_head import SpanPool
 from kuleshov.tasks.lvu.spans import span_ends
 from kuleshov.txe.contextualizer import Contextualizer
@@ -50,7 +49,7 @@ def evaluation(
 
     def once() -> Tensor:
         batch = collate([maker(movie, movie.ends, None, False) for movie in movies])
-        events = contextualize_padded(contextualizer, batch["events"], batch["length"], step=2)
+        events = contextualizer.contextualize_padded(batch["events"], batch["length"], step=2)
         return pool(events, batch)
 
     def naive() -> Tensor:
@@ -58,7 +57,7 @@ def evaluation(
         for movie in movies:
             for end in movie.ends[::every]:
                 batch = collate([maker(movie, np.array([end]), None, False)])
-                events = contextualize_padded(contextualizer, batch["events"], batch["length"], step=2)
+                events = contextualizer.contextualize_padded(batch["events"], batch["length"], step=2)
                 pooled.append(pool(events, batch))
         return torch.cat(pooled)
 
@@ -74,7 +73,7 @@ def training(movies: list[MovieTokens], maker: SampleMaker, contextualizer: Cont
     batch = collate([maker(movie, movie.ends[:1], None, False) for movie in chosen])
 
     def step() -> Tensor:
-        events = contextualize_padded(contextualizer, batch["events"], batch["length"], step=2)
+        events = contextualizer.contextualize_padded(batch["events"], batch["length"], step=2)
         pooled = pool(events, batch)
         pooled.square().mean().backward()
         return pooled

@@ -9,8 +9,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from kuleshov.core.errors import KuleshovError
+from kuleshov.core.files import is_whole_archive as is_whole
 from kuleshov.training.callbacks import LastCheckpoint
-from kuleshov.training.guards import AtomicCheckpointIO, StopAtNonFinite, is_whole
+from kuleshov.training.guards import AtomicCheckpointIO, StopAtNonFinite
 
 
 class Runaway(pl.LightningModule):

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,15 @@ def sha256_json(value: Any) -> str:
     """SHA-256 of a value's canonical JSON (sorted keys, no blanks)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def is_whole_archive(path: str | Path) -> bool:
+    """Whether a zip file, such as a checkpoint, is whole: every entry has its checksum."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, OSError, EOFError):
+        return False
 
 
 @functools.cache

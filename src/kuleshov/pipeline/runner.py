@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from kuleshov.core.errors import KuleshovError
-from kuleshov.core.files import code_version, read_json, sha256_json, write_atomic, write_json
+from kuleshov.core.files import code_version, is_whole_archive, read_json, sha256_json, write_atomic, write_json
 from kuleshov.core.results import Result, append_results, read_results
 from kuleshov.pipeline.jobs import Running, start_forked, start_interpreter
 from kuleshov.pipeline.launch import Launch, cores, has_gpu
@@ -118,8 +118,17 @@ class Runner:
             words += [f"--trainer.num_nodes={nodes}"]
         if devices is not None or nodes > 1:
             words += [f"--trainer.strategy={'ddp' if self.launch.ranks(planned.devices) > 1 else 'auto'}"]
-        last = job.folder / "checkpoints" / "last.ckpt"
-        return words + ([f"--ckpt_path={last}"] if last.is_file() else []), number
+        last = self._checkpoint(job.folder / "checkpoints")
+        return words + ([f"--ckpt_path={last}"] if last is not None else []), number
+
+    def _checkpoint(self, folder: Path) -> Path | None:
+        """The checkpoint to go on from: the last one, the best one where the last is damaged, or none."""
+        for path in (folder / "last.ckpt", folder / "best.ckpt"):
+            if path.is_file():
+                if is_whole_archive(path):
+                    return path
+                self.console.print(f"[yellow]damaged[/] {path}: the training goes on from an earlier state")
+        return None
 
     def _follow(self, planned: Planned) -> None:
         """On ranks that an outer launcher started beside rank 0: join its fits, wait for the rest."""

@@ -1,6 +1,5 @@
 """What keeps a training's last good state: numbers that are not finite stop it, checkpoints are written whole."""
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +65,3 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 f"cannot write {path} ({reason}): make room and give the same command again; it goes on from the "
                 "checkpoint before"
             ) from error
-
-
-def is_whole(path: str | Path) -> bool:
-    """Whether a checkpoint is a whole archive whose entries have their checksums."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except (zipfile.BadZipFile, OSError, EOFError):
-        return False

@@ -19,6 +19,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from kuleshov.core.errors import KuleshovError, UsageError
 from kuleshov.training import callbacks
+from kuleshov.training.guards import AtomicCheckpointIO
 
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
 
@@ -45,6 +46,7 @@ class KuleshovCLI(LightningCLI):
         if config.get("logger") is None:
             folder = config.get("default_root_dir") or os.getcwd()
             options["logger"] = TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
+        options["plugins"] = [*(config.get("plugins") or []), AtomicCheckpointIO()]
         trainer = super().instantiate_trainer(**options)
         if trainer.loggers:
             trainer.callbacks.append(LearningRateMonitor("step"))

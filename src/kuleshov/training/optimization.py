@@ -128,8 +128,3 @@ def lr_schedule(
         return final_factor + (1 - final_factor) * 0.5 * (1 + math.cos(math.pi * progress))
 
     return LambdaLR(optimizer, factor)
-
-
-def warmup_cosine(optimizer: Optimizer, warmup_steps: int, total_steps: int, final_factor: float = 0.0) -> LambdaLR:
-    """To be removed when every module is an `OptimizedModule`."""
-    return lr_schedule(optimizer, "cosine", warmup_steps, total_steps, final_factor)

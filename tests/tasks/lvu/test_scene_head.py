@@ -10,7 +10,6 @@ from kuleshov.core.results import read_results
 from kuleshov.tasks.event_task import load_task
 from kuleshov.tasks.lvu.evaluate_lvu import evaluate_lvu
 from kuleshov.tasks.lvu.lvu_data import LvuData
-from kuleshov.tasks.lvu.scene_context import contextualize_padded, in_blocks
 from kuleshov.tasks.lvu.scene_head import SpanPool
 from kuleshov.training.lightning_cli import main
 from kuleshov.txe.contextualizer import Contextualizer
@@ -148,11 +147,11 @@ def test_a_slice_with_its_margin_has_the_context_of_the_whole_movie(tmp_path, ki
     whole = data._maker()(movie, movie.ends, None, False)
     assert len(movie.ends) == 91 and len(whole["events"]) == 150
     with torch.no_grad():
-        full = contextualize_padded(contextualizer, whole["events"][None], torch.tensor([150]), step=2)[0]
+        full = contextualizer.contextualize_padded(whole["events"][None], torch.tensor([150]), step=2)[0]
         for end in (movie.ends[0], movie.ends[40], movie.ends[-1]):
             part = data._maker()(movie, np.array([end]), None, False)
             length = torch.tensor([len(part["events"])])
-            got = contextualize_padded(contextualizer, part["events"][None], length, step=2)[0]
+            got = contextualizer.contextualize_padded(part["events"][None], length, step=2)[0]
             first, count = int(part["event_first"][0]), int(part["event_count"][0])
             assert count == 60 or end == movie.ends[-1]
             start = movie.event_seconds.tolist().index(end - 59)
@@ -165,10 +164,10 @@ def test_padding_does_not_change_the_context(kit):
     length = torch.tensor([11, 4, 7])
     for windows in ("sliding", "blocks"):
         with torch.no_grad():
-            batch = contextualize_padded(contextualizer, events, length, windows)
+            batch = contextualizer.contextualize_padded(events, length, windows)
             for b in range(3):
                 size = int(length[b])
-                alone = contextualize_padded(contextualizer, events[b : b + 1, :size], length[b : b + 1], windows)
+                alone = contextualizer.contextualize_padded(events[b : b + 1, :size], length[b : b + 1], windows)
                 torch.testing.assert_close(batch[b, :size], alone[0])
                 assert not batch[b, size:].any()
 
@@ -177,8 +176,8 @@ def test_blocks_are_the_contextualizer_on_neighbors():
     contextualizer = Contextualizer("scratch", 6, hidden=8, layers=1, heads=2, feedforward=8).eval()
     events = torch.randn(1, 12, 6)
     with torch.no_grad():
-        out = in_blocks(contextualizer, events, 1)
+        out = contextualizer.contextualize_long(events, 1, "blocks")
         torch.testing.assert_close(out[:, :5], contextualizer(events[:, :5]))
         torch.testing.assert_close(out[:, 7:], contextualizer(events[:, 7:]))
-        paced = in_blocks(contextualizer, events[:, :10], 2)
+        paced = contextualizer.contextualize_long(events[:, :10], 2, "blocks")
         torch.testing.assert_close(paced[:, 1::2], contextualizer(events[:, 1:10:2]))

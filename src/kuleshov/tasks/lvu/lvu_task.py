@@ -17,7 +17,6 @@ from kuleshov.metrics.statistics import bootstrap_interval
 from kuleshov.tasks.event_task import EventTask, Stage
 from kuleshov.tasks.lvu.evaluate_lvu import score_movies, write_csv
 from kuleshov.tasks.lvu.lvu_data import SPLIT_OF
-from kuleshov.tasks.lvu.scene_context import contextualize_padded
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +70,7 @@ class LvuTask(EventTask):
 
     def _contextualize(self, events: Tensor, length: Tensor) -> Tensor:
         windows, step = self.hparams.txe_windows, self.facts["step"]
-        return contextualize_padded(self.contextualizer, events, length, windows, step)
+        return self.contextualizer.contextualize_padded(events, length, windows, step)
 
     def scene(self, batch: dict[str, Tensor]) -> Tensor:
         """The batch's contextualized events, (B, L, D) -> (B, L, W)."""
