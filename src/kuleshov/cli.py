@@ -116,6 +116,9 @@ def _run(words: list[str]) -> int:
             trust([value if equals else next(given, "")])
         else:
             kept.append(word)
+    if os.getcwd() not in sys.path:
+        # as with `python -m`: modules of the user's own lie in the working directory
+        sys.path.append(os.getcwd())
     if kept[0] in LIGHTNING:
         return lightning(kept, own=kept == sys.argv[1:])
     for length in (2, 1):
@@ -236,9 +239,6 @@ def lightning(words: list[str], own: bool) -> int:
     from kuleshov.training.lightning_cli import main as run_lightning
 
     watch_runner()
-    if os.getcwd() not in sys.path:
-        # as with `python -m`: modules of the user's own lie in the working directory
-        sys.path.append(os.getcwd())
     asks = any(word in ("-h", "--help") or word.startswith(("--print_config", "--print-config")) for word in words)
     with nullcontext() if asks else redirect_stdout(sys.stderr):
         # LightningCLI warns of arguments given twice
