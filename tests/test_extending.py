@@ -97,14 +97,12 @@ def three_levels(kuleshov: Callable[..., int], world: Path, backbone: dict) -> N
     assert load_task("verbs/weights/verbs.safetensors").facts["width"] == EventStore("store").width
 
 
-@pytest.mark.slow
 def test_a_backbone_of_ones_own_goes_through_all_levels(kuleshov, tiny_world):
     three_levels(kuleshov, tiny_world, TINY)
     manifest = json.loads(Path("store/manifest.json").read_text())
     assert manifest["backbone"]["class_path"] == "tiny_nets.Tiny" and manifest["width"] == 6
 
 
-@pytest.mark.slow
 def test_a_hugging_face_model_goes_through_all_levels(kuleshov, tiny_world):
     transformers = pytest.importorskip("transformers", reason="pip install 'kuleshov[hf]'")
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
@@ -116,7 +114,6 @@ def test_a_hugging_face_model_goes_through_all_levels(kuleshov, tiny_world):
     assert json.loads(Path("store/manifest.json").read_text())["backbone"]["clip"]["std"] == [0.25] * 3
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_a_backbone_of_ones_own_is_pretrained_and_used_once_it_is_trusted(kuleshov, tiny_world, capfd, method):
     lists = tiny_world / "kinetics"

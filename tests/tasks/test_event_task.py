@@ -78,11 +78,11 @@ def test_roles_are_written_as_in_the_run(trained, stored):
 
 
 @pytest.mark.parametrize("task", UNLABELED)
-def test_predict_writes_the_official_file(trained, pretrained, tmp_path, task):
+def test_predict_writes_the_official_file(trained, tmp_path, task):
     run = shutil.copytree(trained[task], tmp_path / task)
     official = (run / "predictions/valid.json").read_bytes()
     shutil.rmtree(run / "predictions")
-    main(pretrained(task, run, command="predict"))
+    main(["predict", "-c", f"{run}/config.yaml", f"--trainer.default_root_dir={run}"])
     assert (run / "predictions/valid.json").read_bytes() == official
 
 

@@ -1,6 +1,7 @@
 """The backbone fine-tuned on verbs: clips, the weights handed on, and the YAML files through the command line."""
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -66,7 +67,8 @@ def test_a_tuned_backbone_is_scored_and_handed_on(clip_words, tmp_path):
     assert {"acc1_offscreen", "acc1_onscreen"} <= {metric for _, metric in lines}
 
     official = (tmp_path / "predictions/valid.json").read_bytes()
-    main(clip_words(tmp_path, *more, command="predict"))
+    shutil.rmtree(tmp_path / "predictions")
+    main(["predict", "-c", f"{tmp_path}/config.yaml"])
     assert (tmp_path / "predictions/valid.json").read_bytes() == official
 
 

@@ -31,14 +31,14 @@ TINY = {
 
 
 def fit(
-    run: Path, store: Path, *words: str, overlay: str = "demo", command: str = "fit", **changes: object
+    run: Path, store: Path, *words: str, overlay: str = "demo", **changes: object
 ) -> MaskedEventPretraining:
     options = {
         **TINY,
         "trainer.default_root_dir": run,
         **{k.replace("__", ".init_args."): v for k, v in changes.items()},
     }
-    arguments = [command, "-c", str(BASE)]
+    arguments = ["fit", "-c", str(BASE)]
     arguments += ["-c", str(CONFIGS / f"masked-event.{overlay}.yaml")] if overlay else []
     arguments += [f"--data.init_args.stores=['{store}']"]
     arguments += [f"--{name}={value}" for name, value in options.items()]
@@ -112,7 +112,7 @@ def test_prediction_writes_the_contextualized_features_of_every_movie(tmp_path: 
     store, run = make_store(counts=[9, 3, 12] * 5, stride=1.0), tmp_path / "run"
     model = fit(run, store, "--trainer.max_epochs=1")
     for _ in range(2):  # a second prediction takes the place of the first
-        fit(run, store, command="predict")
+        main(["predict", "-c", str(run / "config.yaml")])
     found, before = EventStore(run / "predictions" / "txe_features"), EventStore(store)
     assert sorted(found) == sorted(before) and found.width == 8 and found.stride == 1.0
     context = Contextualizer("pretrained", 6, str(run / "weights" / "txe.safetensors"), frozen=True)

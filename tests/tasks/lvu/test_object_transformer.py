@@ -154,8 +154,8 @@ def run(configs, name, folder, *extra):
 def test_pretraining_then_the_task_then_ot_plus_plus(tmp_path, kit, configs, stores):
     instances = ["--data.init_args.instances", str(stores[1])]
     short = ["--trainer.max_epochs", "1"]
-    cli = run(configs, "instance-pretraining", tmp_path / "pretrained", *instances, *short)
-    cli.trainer.predict(cli.model, datamodule=cli.datamodule)
+    run(configs, "instance-pretraining", tmp_path / "pretrained", *instances, *short)
+    main(["predict", "-c", str(tmp_path / "pretrained" / "config.yaml")])
     spans = load_file(tmp_path / "pretrained" / "predictions" / "spans.safetensors")
     # 62 seconds have three spans
     assert len(spans) == sum(SIZES.values()) and {part.shape for part in spans.values()} == {(3, 16)}
@@ -172,6 +172,11 @@ def test_pretraining_then_the_task_then_ot_plus_plus(tmp_path, kit, configs, sto
     found = {(line.row, line.metric): line for line in read_results(tmp_path / "ot" / "results.jsonl")}
     assert found["instances", "top1"].value > found["trivial", "top1"].value
     assert found["instances", "top1"].weights_sha256 is not None
+    answers = tmp_path / "ot" / "predictions" / "test.csv"
+    text = answers.read_text()
+    answers.unlink()
+    main(["predict", "-c", str(tmp_path / "ot" / "config.yaml")])
+    assert answers.read_text() == text
     events = ["--data.init_args.events", str(stores[0]), "--model.init_args.context", "scratch"]
     sizes = {"txe_hidden": 8, "txe_layers": 1, "txe_heads": 2, "txe_feedforward": 8}
     events += [word for name, value in sizes.items() for word in (f"--model.init_args.{name}", str(value))]

@@ -18,8 +18,8 @@ SIZES = {"train": 24, "val": 10, "test": 12}
 SMALL = {"txe_hidden": 8, "txe_layers": 1, "txe_heads": 2, "txe_feedforward": 8}
 
 
-def run(configs, root, store, run_folder, task, *extra, subcommand="fit"):
-    words = [subcommand, "-c", str(configs / "scene-head.yaml"), "-c", str(configs / "scene-head.demo.yaml")]
+def run(configs, root, store, run_folder, task, *extra):
+    words = ["fit", "-c", str(configs / "scene-head.yaml"), "-c", str(configs / "scene-head.demo.yaml")]
     words += ["--data.init_args.annotations", str(root), "--data.init_args.events", str(store)]
     words += ["--data.init_args.task", task, "--trainer.default_root_dir", str(run_folder), "--trainer.logger", "false"]
     for name, value in SMALL.items():
@@ -54,7 +54,7 @@ def test_a_run_learns_reports_and_is_used_again(tmp_path, kit, configs, context,
     cli.trainer.predict(loaded, datamodule=cli.datamodule)
     assert csv_file.read_text() == text
     csv_file.unlink()
-    run(configs, tmp_path, store, tmp_path / "run", task, *extra, subcommand="predict")
+    main(["predict", "-c", str(tmp_path / "run" / "config.yaml")])
     assert csv_file.read_text() == text
 
 
