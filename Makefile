@@ -82,12 +82,12 @@ test-slow: $(VENV)/installed ## the slow tests
 
 lint: $(VENV)/installed ## ruff: lint and format; mypy: types
 	@echo "lint: VENV=$(VENV)"
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/ruff format --check src tests benchmarks examples
 	$(BIN)/mypy
 
 format: $(VENV)/installed ## let ruff format the sources
-	$(BIN)/ruff format src tests benchmarks
+	$(BIN)/ruff format src tests benchmarks examples
 
 bench: $(VENV)/installed ## benchmarks: ratios against what a user would pick instead
 	@echo "bench: VENV=$(VENV)"

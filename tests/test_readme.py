@@ -10,7 +10,7 @@ from kuleshov.cli import COMMANDS, LIGHTNING, main
 from kuleshov.pipeline.stages import stage_names
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("examples/*/README.md"))]
 
 
 def commands() -> list[str]:
@@ -37,10 +37,12 @@ def test_subcommands_and_options_are_there(words: list[str], capsys: pytest.Capt
     name = " ".join(words[: 2 if words[0] == "evaluate" else 1])
     assert name in COMMANDS or name in LIGHTNING
     if name == "run":
-        assert words[1] in stage_names(ROOT) or (ROOT / words[1]).is_file()
+        known = {name for project in (ROOT, *ROOT.glob("examples/*")) for name in stage_names(project)}
+        assert words[1] in known or (ROOT / words[1]).is_file()
     assert main([*name.split(), "--help"]) == 0
     text = capsys.readouterr().out.replace("-", "_")
-    for option in (word.split("=")[0] for word in words if word.startswith("--")):
+    # a class's arguments are in its own help, `kuleshov fit --data.help CLASS`
+    for option in (word.split("=")[0] for word in words if word.startswith("--") and ".init_args." not in word):
         assert option.replace("-", "_") in text, f"{option} is no option of kuleshov {name}"
 
 

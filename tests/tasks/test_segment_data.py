@@ -11,7 +11,10 @@ import torch
 
 from kuleshov.core.errors import KuleshovError, StoreError
 from kuleshov.core.results import read_results
+from kuleshov.tasks.relations import RelationData
+from kuleshov.tasks.roles import RoleData
 from kuleshov.tasks.segment_data import EpochOrder, spread
+from kuleshov.tasks.verb_finetuning import VerbClipData
 from kuleshov.tasks.verbs import VerbData, VerbTask
 from kuleshov.training.lightning_cli import main
 
@@ -63,6 +66,21 @@ def test_every_sample_is_evaluated(monkeypatch):
 def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):
     with pytest.raises(KuleshovError, match="batch of 6 cannot be shared by 4 processes"):
         orders(monkeypatch, 4, 10, 3, 6)
+
+
+@pytest.mark.parametrize("kind", [VerbData, RelationData, RoleData, VerbClipData])
+def test_every_task_shares_a_global_batch(small_vidsitu, small_videos, monkeypatch, kind):
+    """Batch sizes are over all processes: two of them learn from half of each."""
+    clips = {"num_workers": 0, "num_frames": 2, "frame_rate": 4.0, "crop_size": 32}
+    more = clips if kind is VerbClipData else {"events": f"{small_vidsitu}/store"}
+    data = kind(annotations=f"{small_vidsitu}/vidsitu", batch_size=8, **more)
+    data.setup("fit")
+    assert (data.train_dataloader().batch_size, len(data.train_dataloader())) == (8, 3)
+    monkeypatch.setattr("kuleshov.tasks.segment_data.world_size", lambda: 2)
+    assert (data.train_dataloader().batch_size, len(data.train_dataloader())) == (4, 3)
+    data.batch_size = 9
+    with pytest.raises(KuleshovError, match="global batch of 9 cannot be shared by 2 processes"):
+        data.train_dataloader()
 
 
 def measured(rank: int, root: str) -> tuple[list[torch.Tensor], str, dict[str, float]]:

@@ -13,6 +13,7 @@ from kuleshov.tasks.lvu.lvu_data import LvuData
 from kuleshov.tasks.lvu.scene_head import SpanPool
 from kuleshov.training.lightning_cli import main
 from kuleshov.txe.contextualizer import Contextualizer
+from kuleshov.txe.encoder import TxE, save
 
 SIZES = {"train": 24, "val": 10, "test": 12}
 SMALL = {"txe_hidden": 8, "txe_layers": 1, "txe_heads": 2, "txe_feedforward": 8}
@@ -74,6 +75,15 @@ def test_fast_dev_run_through_the_paper_values(tmp_path, kit, configs):
     words += ["--data.init_args.annotations", str(tmp_path), "--data.init_args.events", str(store)]
     words += ["--trainer.accelerator", "cpu", "--trainer.default_root_dir", str(tmp_path / "run")]
     assert main(words).trainer.state.finished
+
+
+def test_features_of_another_backbone_are_refused(tmp_path, kit, configs):
+    store = kit.events(tmp_path / "events", kit.annotations(tmp_path, "genre", SIZES))
+    weights = tmp_path / "txe.safetensors"
+    save(weights, TxE(kit.width, hidden=8, layers=1, heads=2, feedforward=8), {"data": {"backbone_sha256": "ab" * 32}})
+    extra = ["--model.init_args.context", "pretrained", "--model.init_args.txe_weights", str(weights)]
+    with pytest.raises(KuleshovError, match="txe.safetensors .*backbone abababab, these are of backbone unknown: "):
+        run(configs, tmp_path, store, tmp_path / "run", "genre", *extra)
 
 
 def test_missing_movies_are_counted_and_stamped(tmp_path, kit, configs, caplog):
