@@ -30,9 +30,7 @@ TINY = {
 }
 
 
-def fit(
-    run: Path, store: Path, *words: str, overlay: str = "demo", **changes: object
-) -> MaskedEventPretraining:
+def fit(run: Path, store: Path, *words: str, overlay: str = "demo", **changes: object) -> MaskedEventPretraining:
     options = {
         **TINY,
         "trainer.default_root_dir": run,
