@@ -1,6 +1,7 @@
 """Instances from boxes and videos, and from LVU's own files."""
 
 import pickle
+import shutil
 
 import av
 import numpy as np
@@ -88,6 +89,18 @@ def test_the_command(tmp_path, film, weights, command):
             instances_command(tmp_path / "t", **given)
     with pytest.raises(KuleshovError, match="no folder of videos at .*nowhere"):
         instances_command(tmp_path / "t", boxes=path, weights=weights, videos=tmp_path / "nowhere")
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_same_store(tmp_path, film, weights):
+    shutil.copy(film / "film.mp4", film / "other.mp4")
+    path = boxes(tmp_path, ["film,0,0,0,32,48,1", "other,1,10,10,30,30,1", "lost,0,0,0,5,5,1"])
+    made = [tmp_path / "one", tmp_path / "two"]
+    for devices, folder in enumerate(made, 1):
+        options = {"weights": weights, "videos": film, "accelerator": "cpu", "devices": devices}
+        assert instances_command(folder, boxes=path, **options).movies == 2
+    first, second = ({file.name: file.read_bytes() for file in folder.glob("[!.]*")} for folder in made)
+    assert first == second
 
 
 def test_a_backbone_without_maps_is_refused():

@@ -333,6 +333,12 @@ def test_what_the_user_says_about_devices_wins(project: Path, devices: int | Non
     words, number = Runner(launch, 0, console())._words(plan, plan.jobs[0])
     assert number == 0 and words[len(plan.jobs[0].words) :] == expected
     assert modules_of(plan) == ("kuleshov.training.lightning_cli",)
+    # the stages that run a backbone over videos share them between the devices
+    for command in ("extract", "instances"):
+        (project / "stages" / "videos.yaml").write_text(f"summary: x\ncommand: {command}\n")
+        plan = make_plan(request(project, stage="videos"))
+        words, _ = Runner(launch, 0, console())._words(plan, plan.jobs[0])
+        assert words[1:] == ([] if devices is None else ["--devices", str(devices)])
 
 
 def test_jobs_beside_the_fits_see_no_ranks(monkeypatch: pytest.MonkeyPatch):

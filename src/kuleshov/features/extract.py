@@ -90,7 +90,7 @@ def extract_command(
     if world > 1:
         summary = _under_torchrun(lead, share, rank, world)
     else:
-        summary = lead(lambda waiting: _on_devices(share, devices, waiting))
+        summary = lead(lambda waiting: on_devices(share, devices, waiting))
     if npy is not None and rank == 0:
         from kuleshov.features.npy import export_features
 
@@ -158,7 +158,7 @@ def _extract_share(
             advance()
 
 
-def _on_devices(share: Callable[..., None], devices: int, waiting: list[Video]) -> None:
+def on_devices(share: Callable[..., None], devices: int, waiting: list[Any]) -> None:
     """Work in one process, or in one for each device."""
     if devices == 1 and waiting:
         share(0, 1, waiting)
@@ -174,7 +174,7 @@ def _on_devices(share: Callable[..., None], devices: int, waiting: list[Video]) 
             raise
 
 
-def _spawned(rank: int, share: Callable[..., None], world: int, waiting: list[Video]) -> None:
+def _spawned(rank: int, share: Callable[..., None], world: int, waiting: list[Any]) -> None:
     share(rank, world, waiting)
 
 

@@ -9,6 +9,7 @@ import math
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,19 +20,21 @@ from numpy.typing import NDArray
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, UsageError, VideoError
 from kuleshov.core.files import sha256_file
 from kuleshov.core.unpickle import restricted_load
-from kuleshov.features.extract import Accelerator, backbone_facts, device_of
+from kuleshov.features.extract import Accelerator, backbone_facts, device_of, on_devices
 from kuleshov.features.store_index import Summary
 from kuleshov.video.video_file import Video, videos_by_stem
 
 if TYPE_CHECKING:
     from kuleshov.features.instance_store import Instances
+    from kuleshov.features.store_writer import StoreWriter
 
 BOX_COLUMNS = ("video", "second", "x1", "y1", "x2", "y2", "track")
 InstanceDtype = Literal["fp32", "fp16"]
 Pool = Literal["max", "mean"]
 Boxes = dict[str, NDArray]
-# ids of the movies, width of a feature, a movie's instances or why it has none, settings of the store
-Source = tuple[Iterable[str], int, Callable[[str], "Instances | str"], dict[str, Any]]
+Reader = Callable[[str], "Instances | str"]  # a movie's instances or why it has none
+# ids of the movies, width of a feature, the reader of a process, settings of the store
+Source = tuple[Iterable[str], int, Callable[[int], Reader], dict[str, Any]]
 
 
 def instances_command(
@@ -46,6 +49,7 @@ def instances_command(
     pool: Pool = "max",
     dtype: InstanceDtype = "fp16",
     batch_size: int = 8,
+    devices: int = 1,
     accelerator: Accelerator = "auto",
 ) -> Summary:
     """Write an instance store from boxes and videos, or from LVU's own files; or boxes from videos.
@@ -64,6 +68,7 @@ def instances_command(
         pool: over a region.
         dtype: precision on disk.
         batch_size: clips in a forward pass.
+        devices: processes, each with its own device.
         accelerator: where the backbone runs.
 
     Raises:
@@ -87,12 +92,21 @@ def instances_command(
         raise UsageError(f"give {options}, or --detector and --videos")
     from kuleshov.features.store_writer import StoreWriter
 
-    movie_ids, width, read, settings = source
-    with StoreWriter(output, width, dtype=dtype, settings=settings, kind="instances") as writer:
-        for movie_id in writer.begin(sorted(movie_ids)):
-            found = read(movie_id)
-            writer.record(movie_id, **({"features": found} if isinstance(found, str) else vars(found)))
+    movie_ids, width, reader, settings = source
+    open_store = partial(StoreWriter, output, width, dtype=dtype, settings=settings, kind="instances")
+    with open_store() as writer:
+        on_devices(partial(_record_share, open_store, reader), devices, writer.begin(sorted(movie_ids)))
         return Summary.of_store(output, writer.finish())
+
+
+def _record_share(
+    open_store: Callable[..., "StoreWriter"], reader: Callable[[int], Reader], rank: int, world: int, waiting: list[str]
+) -> None:
+    """Do every world-th of the movies that are still to do, in one process."""
+    writer, read = open_store(lock=False), reader(rank)
+    for movie_id in waiting[rank::world]:
+        found = read(movie_id)
+        writer.record(movie_id, **({"features": found} if isinstance(found, str) else vars(found)))
 
 
 def videos_in(folder: Path) -> dict[str, Path]:
@@ -164,21 +178,37 @@ def _from_boxes(
 ) -> Source:
     """Instances of a CSV of boxes, with region features from the clip around each second."""
     from kuleshov.backbones import resolve_backbone
-    from kuleshov.features.region_features import RegionExtractor
+    from kuleshov.features.region_features import require_maps
 
     found, network = read_boxes(boxes, min_score), resolve_backbone(weights)
-    extractor = RegionExtractor(network, pool, batch_size=batch_size, device=device_of(accelerator))
+    require_maps(network)
+    reader = partial(_region_reader, network, found, videos, pool, batch_size, accelerator)
+    settings = {"source": "boxes", "source_sha256": sha256_file(boxes), "pool": pool, "min_score": min_score}
+    return found, network.feature_width, reader, {**settings, "backbone": backbone_facts(network)}
+
+
+def _region_reader(
+    network: Any,
+    boxes: dict[str, Boxes],
+    videos: dict[str, Path],
+    pool: Pool,
+    batch_size: int,
+    accelerator: Accelerator,
+    rank: int,
+) -> Reader:
+    from kuleshov.features.region_features import RegionExtractor
+
+    extractor = RegionExtractor(network, pool, batch_size=batch_size, device=device_of(accelerator, rank))
 
     def read(movie_id: str) -> "Instances | str":
         if movie_id not in videos:
             return "no video file of this id"
         try:
-            return extractor(videos[movie_id], found[movie_id])
+            return extractor(videos[movie_id], boxes[movie_id])
         except VideoError as error:
             return error.reason
 
-    settings = {"source": "boxes", "source_sha256": sha256_file(boxes), "pool": pool, "min_score": min_score}
-    return found, network.feature_width, read, {**settings, "backbone": backbone_facts(network)}
+    return read
 
 
 def _from_official(meta: Path, features: Path) -> Source:
@@ -188,15 +218,20 @@ def _from_official(meta: Path, features: Path) -> Source:
         raise FormatError(meta, "not a dict of videos to seconds to boxes")
     files = {movie_id: Path(features) / f"{movie_id}.npz" for movie_id in sorted(movies)}
 
+    first = next((movie_id for movie_id, file in files.items() if file.is_file()), None)
+    if first is None:
+        raise MissingDataError("region features", Path(features).absolute(), "check --official_features")
+    width = official_movie(meta, first, movies[first], files[first]).features.shape[1]
+    reader = partial(_official_reader, meta, movies, files)
+    return movies, width, reader, {"source": "lvu", "source_sha256": sha256_file(meta), "backbone": None}
+
+
+def _official_reader(meta: Path, movies: dict[str, dict], files: dict[str, Path], rank: int) -> Reader:
     def read(movie_id: str) -> "Instances | str":
         file = files[movie_id]
         return official_movie(meta, movie_id, movies[movie_id], file) if file.is_file() else f"no {file.name}"
 
-    first = next((movie_id for movie_id, file in files.items() if file.is_file()), None)
-    if first is None:
-        raise MissingDataError("region features", Path(features).absolute(), "check --official_features")
-    width = read(first).features.shape[1]
-    return movies, width, read, {"source": "lvu", "source_sha256": sha256_file(meta), "backbone": None}
+    return read
 
 
 def official_movie(meta: str | Path, movie_id: str, seconds: dict, path: Path) -> "Instances":

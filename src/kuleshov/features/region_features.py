@@ -96,6 +96,18 @@ def region_features(maps: Tensor, boxes: Tensor, owner: Tensor, size: int = 7, p
     return cells.amax((2, 3)) if pool == "max" else cells.mean((2, 3))
 
 
+def require_maps(network: nn.Module) -> None:
+    """Refuse a backbone without `forward_map`.
+
+    Raises:
+        KuleshovError: its class is named.
+    """
+    if not callable(getattr(network, "forward_map", None)):
+        raise KuleshovError(
+            f"backbone {type(network).__name__} has no forward_map, which region features need: name another one"
+        )
+
+
 class RegionExtractor:
     """Region features of one video's boxes from a backbone's last map.
 
@@ -118,10 +130,7 @@ class RegionExtractor:
         device: torch.device | str = "cpu",
         backend: Backend = "auto",
     ) -> None:
-        if not callable(getattr(network, "forward_map", None)):
-            raise KuleshovError(
-                f"backbone {type(network).__name__} has no forward_map, which region features need: name another one"
-            )
+        require_maps(network)
         self.device = torch.device(device)
         self.network = ready_for_clips(network, self.device)
         self.pool, self.batch_size, self.reader = pool, batch_size, VideoReader(backend)

@@ -21,7 +21,7 @@ from kuleshov.pipeline.plan import DONE, JOB_DONE, Job, Planned
 
 POLL_SECONDS = 0.1
 UNTRAINED = ("trivial", "ceiling", "human")  # rows that no job learned
-WITH_DEVICES = ("extract",)  # commands that take --devices
+WITH_DEVICES = ("extract", "instances")  # commands that take --devices
 
 
 @dataclass
