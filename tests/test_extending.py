@@ -1,6 +1,7 @@
 """Extending from outside: a backbone, a Hugging Face model and a task of one's own, by the command line alone."""
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from kuleshov.cli import main
@@ -208,6 +210,24 @@ def test_the_hierarchy_on_a_backbone_of_ones_own_describes_a_movie(kuleshov, pro
     assert "--trust tiny_nets" in capfd.readouterr().err
     assert not kuleshov("describe", movie, "--run", run, "--trust", "tiny_nets", "--json")
     assert len(json.loads(capfd.readouterr().out)["events"]) == 30
+
+
+def test_the_examples_loss_and_answers(kuleshov, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    from scene_boundaries import SceneBoundaryTask, boundary_loss
+
+    logits, labels = torch.randn(3, 4), torch.randint(2, (3, 4))
+    chance = logits.sigmoid()
+    pairs = torch.where(labels == 1, -5.0 * chance.log(), -(1 - chance).log())
+    torch.testing.assert_close(boundary_loss(logits, labels, 5.0), pairs.mean())
+    assert float(boundary_loss(torch.zeros(1, 2), torch.tensor([[0, 1]]), 3.0)) == pytest.approx(2 * math.log(2))
+    task = SceneBoundaryTask(context="none", head_width=4)
+    task.assemble({"width": 6, "weight": 5.0})
+    events = torch.randn(2, 5, 6)
+    answers = task.eval().answer({"events": events})
+    assert answers.shape == (2, 4)
+    # a pair's answer depends on its two events alone
+    torch.testing.assert_close(task.answer({"events": events[:, 2:4]}), answers[:, 2:3])
 
 
 @pytest.mark.parametrize("scale", ["demo", "gpu"])

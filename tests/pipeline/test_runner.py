@@ -144,6 +144,10 @@ def test_wrong_stage_files(project: Path):
     (project / "stages" / "first.yaml").write_text("like: first\n")
     with pytest.raises(KuleshovError, match="like each other in a circle: first -> first"):
         load_stage("first", project)
+    for value in ("{world}/world", "[{world.world}]"):
+        (project / "stages" / "first.yaml").write_text(f"summary: x\ncommand: fit\narguments: {{a: '{value}'}}\n")
+        with pytest.raises(KuleshovError, match="stage first: .*world.* names something that the stage does not have"):
+            make_plan(request(project, stage="first"))
     (project / "stages" / "first.yaml").write_text(FIRST + "scales: {demo: {}}\n")
     with pytest.raises(KuleshovError, match=r"stage first has no scale paper \(known: demo\)"):
         make_plan(request(project, stage="first"))

@@ -1,6 +1,7 @@
 """From a stage's name to a plan: what runs, in which folder, from which files, and what is done already."""
 
 import json
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -289,7 +290,7 @@ def _words(stage: Stage, configs: list[Path], pairs: dict[str, str], place: Path
 def _fill(stage: Stage, value: str, values: dict[str, str]) -> str:
     for key, replacement in values.items():
         value = value.replace("{" + key + "}", replacement)
-    if "{" in value and "}" in value and not value.startswith(("{", "[")):
+    if re.search(r"\{[\w.-]+\}", value):
         raise KuleshovError(f"stage {stage.name}: {value!r} names something that the stage does not have")
     return value
 
