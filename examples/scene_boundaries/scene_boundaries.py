@@ -98,7 +98,7 @@ class SceneBoundaryData(pl.LightningDataModule):
         self.labels: dict[str, Tensor] = {}
 
     def setup(self, stage: str) -> None:
-        """Cut the movies into windows, once; neighboring windows share an event, so that no pair is lost between them."""
+        """Cut the movies into windows, once; neighboring windows share an event, so that no pair is lost."""
         if self.ids:
             return
         self.store = EventStore(self.folder)
