@@ -85,9 +85,13 @@ class StepTimes(pl.Callback):
     Both are of the steps since they were last logged in the epoch.
     """
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin here too: a training that goes on within an epoch starts none."""
+        self.on_train_epoch_start(trainer, pl_module)
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget the time between epochs."""
-        self._ended, self._throughput = time.perf_counter(), Throughput(window_size=2)
+        self._ended, self._throughput, self._steps = time.perf_counter(), Throughput(window_size=2), 0
         self._waits: list[float] = []
         self._throughput.update(time=self._ended, batches=0, samples=0)
 
@@ -97,14 +101,14 @@ class StepTimes(pl.Callback):
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
         """Log every few steps, and at the epoch's end."""
-        self._ended, steps = time.perf_counter(), batch_idx + 1
+        self._ended, self._steps, steps = time.perf_counter(), self._steps + 1, batch_idx + 1
         if steps != trainer.num_training_batches and steps % trainer.log_every_n_steps:
             return
         pl_module.log("data/wait_s", sum(self._waits) / len(self._waits))
         self._waits = []
-        samples = steps * getattr(trainer.datamodule, "batch_size", 0)
+        samples = self._steps * getattr(trainer.datamodule, "batch_size", 0)
         if samples:
-            self._throughput.update(time=self._ended, batches=steps, samples=samples)
+            self._throughput.update(time=self._ended, batches=self._steps, samples=samples)
             pl_module.log("perf/samples_per_s", self._throughput.compute()["device/samples_per_sec"])
 
 
