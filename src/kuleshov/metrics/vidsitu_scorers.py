@@ -64,11 +64,7 @@ class Scorer(ABC):
         """What a reader of the figures should know; a line each."""
 
     def check(self, predictions: Mapping[int, Any]) -> None:
-        """Refuse predictions that have another form than the annotations.
-
-        Raises:
-            KuleshovError: the first such prediction.
-        """
+        """Refuse predictions that have another form than the annotations."""
         return
 
     def _of_segment(self, found: Mapping[str, Any], number: int) -> Any:
