@@ -185,11 +185,7 @@ def spelled_out(words: list[str], types: dict[str, Any], positional: tuple[str, 
         elif name not in types and name != "config":
             raise UsageError(f"no option {option}{nearest(option, known)}")
         elif has(list, types.get(name)):
-            given = (
-                [value]
-                if equals
-                else [rest.pop(0) for _ in itertools.takewhile(lambda word: not word.startswith("--"), list(rest))]
-            )
+            given = [value] if equals else [rest.pop(0) for _ in itertools.takewhile(is_value, list(rest))]
             lists.setdefault(name, []).extend(given)
         elif has(bool, types.get(name)) and not equals:
             done.append(f"--{name}={rest.pop(0) if rest[:1] in (['true'], ['false']) else 'true'}")
@@ -199,6 +195,11 @@ def spelled_out(words: list[str], types: dict[str, Any], positional: tuple[str, 
     if positional and has(list, types[positional[-1]]) and len(free) >= first:
         free[first:] = [json.dumps(free[first:] + lists.pop(positional[-1], []))]
     return [*free, *done, *(f"--{name}={json.dumps(values)}" for name, values in lists.items())]
+
+
+def is_value(word: str) -> bool:
+    """Whether a word is no option."""
+    return not word.startswith("--")
 
 
 def has(kind: type, hint: Any) -> bool:

@@ -7,8 +7,8 @@ import torch
 
 from kuleshov.core.errors import KuleshovError, StoreError
 from kuleshov.features.event_store import EventStore
+from kuleshov.txe import TxE, save
 from kuleshov.txe.contextualizer import Contextualizer, SegmentFeatures
-from kuleshov.txe.encoder import TxE, save
 
 SIZES = {"hidden": 8, "layers": 1, "heads": 2, "feedforward": 12}
 
@@ -62,7 +62,7 @@ def test_none_passes_features_on(weights: str):
 
 
 def test_pretrained_brings_its_weights_and_statistics(weights: str):
-    from kuleshov.txe.encoder import load
+    from kuleshov.txe import load
 
     context, events = make("pretrained", weights), torch.rand(2, 5, 6)
     context.fit_statistics(torch.rand(9, 6) + 50)

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from kuleshov.core.errors import KuleshovError, WeightsError
 from kuleshov.core.weights import save_weights
-from kuleshov.txe.encoder import TxE, load, save
+from kuleshov.txe import TxE, load, save
 from kuleshov.txe.feature_normalizer import FeatureNormalizer, whitening
 
 

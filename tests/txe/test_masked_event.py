@@ -7,8 +7,8 @@ import torch
 
 from kuleshov.features.event_store import EventStore
 from kuleshov.training.lightning_cli import main
+from kuleshov.txe import load
 from kuleshov.txe.contextualizer import Contextualizer
-from kuleshov.txe.encoder import load
 from kuleshov.txe.masked_event import MaskedEventPretraining
 from kuleshov.txe.window_data import EventWindows
 

@@ -51,6 +51,10 @@ class Report:
     """What a module found on a split, from which lines of results are made.
 
     Attributes:
+        task: verbs, relations, roles, an LVU task, or a task of somebody else's.
+        split: the split.
+        row: the table's row.
+        metrics: name -> value.
         trivial: name -> value of a predictor that looks at nothing.
         sample_ids: the samples measured.
         of: samples that the split has.

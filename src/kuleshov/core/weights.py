@@ -13,6 +13,11 @@ from kuleshov.core.errors import MissingDataError, WeightsError
 from kuleshov.core.files import code_version, read_json, sha256_file, write_json, write_through
 
 
+def manifest_path(path: str | Path) -> Path:
+    """The manifest's path for weights at `path`."""
+    return Path(path).with_suffix(".json")
+
+
 def save_weights(path: str | Path, tensors: Mapping[str, torch.Tensor], manifest: Mapping[str, Any]) -> dict:
     """Write tensors and their manifest, each by an atomic rename, the manifest last.
 
@@ -30,7 +35,7 @@ def save_weights(path: str | Path, tensors: Mapping[str, torch.Tensor], manifest
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     write_through(path, lambda temporary: save_file(plain, temporary))
     whole = {**manifest, "sha256": sha256_file(path), "code_version": code_version()}
-    write_json(path.with_suffix(".json"), whole)
+    write_json(manifest_path(path), whole)
     return whole
 
 
@@ -49,9 +54,9 @@ def load_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
         )
     if not path.is_file():
         raise MissingDataError("weights", path.absolute(), "name a .safetensors file that a stage wrote")
-    manifest = read_json(path.with_suffix(".json"))
+    manifest = read_json(manifest_path(path))
     if manifest.get("sha256") != sha256_file(path):
-        raise WeightsError(f"{path} is not the file that its {path.with_suffix('.json').name} describes: remake it")
+        raise WeightsError(f"{path} is not the file that its {manifest_path(path).name} describes: remake it")
     try:
         return load_file(path), manifest
     except SafetensorError as error:

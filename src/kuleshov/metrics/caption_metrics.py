@@ -25,6 +25,9 @@ class Captions:
     Args:
         hypotheses: a text an item.
         references: the item's reference texts, at least one.
+
+    Raises:
+        ValueError: lists of different lengths, an item without a reference.
     """
 
     def __init__(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> None:
@@ -47,7 +50,11 @@ class Captions:
         return len(self._pairs)
 
     def cider(self, items: Sequence[int]) -> np.ndarray:
-        """CIDEr-D of each of some items, float64 (len(items),), times ten as coco-caption gives it."""
+        """CIDEr-D of each of some items, float64 (len(items),), times ten as coco-caption gives it.
+
+        Raises:
+            KuleshovError: no reference of these items holds a word, where coco-caption stops.
+        """
         scorer = CiderScorer()
         scorer.ctest, scorer.crefs = ([of[i] for i in items] for of in (self._counted.ctest, self._counted.crefs))
         if not any(any(texts) for texts in scorer.crefs):

@@ -22,7 +22,12 @@ class Standing:
 
 
 def standings(table: Mapping[str, Mapping[str, float]], higher_is_better: Mapping[str, bool]) -> dict[str, Standing]:
-    """Rank the rows of a table, row -> task -> value, on every task of `higher_is_better`."""
+    """Rank the rows of a table, row -> task -> value, on every task of `higher_is_better`.
+
+    Raises:
+        KuleshovError: a row lacks a task or its value is not a number: ranks over different sets of tasks
+            are not comparable.
+    """
     placed = {}
     for row, values in table.items():
         lacking = [task for task in higher_is_better if not math.isfinite(values.get(task, math.nan))]

@@ -34,6 +34,9 @@ def score_relations(
     Args:
         predictions: per segment four events of one label per annotator place.
         annotations: per segment one list of four labels per annotator; those beyond the third are not read.
+
+    Raises:
+        KuleshovError: no event has a majority label.
     """
     by_label: dict[str, list[int]] = defaultdict(list)
     for predicted, annotated in zip(predictions, annotations, strict=True):

@@ -54,7 +54,11 @@ class Item:
 
 
 def choose_references(segments: Sequence[str], annotations: Mapping[str, Sequence[Annotation]]) -> list[References]:
-    """The official choice of references; the permutations depend on all segments of the split and their order."""
+    """The official choice of references; the permutations depend on all segments of the split and their order.
+
+    Raises:
+        KuleshovError: a segment has no annotation.
+    """
     generator = np.random.RandomState(SEED)  # the official numbers are defined by this legacy generator
     chosen = []
     for segment in segments:
@@ -69,7 +73,11 @@ def choose_references(segments: Sequence[str], annotations: Mapping[str, Sequenc
 
 
 def role_items(references: Sequence[References]) -> list[Item]:
-    """The items that are scored, in the official order."""
+    """The items that are scored, in the official order.
+
+    Raises:
+        KuleshovError: annotators without the same argument names, a segment without any scored role.
+    """
     items = []
     for number, one in enumerate(references):
         before = len(items)
@@ -100,6 +108,9 @@ def score_roles(
         predictions: a segment's roles by event; other roles than the five scored ones are not read.
         references: the same segments, from `choose_references`.
         headline: give cider, rouge, lea and lea_soft alone, in less than half the time: for validation.
+
+    Raises:
+        KuleshovError: annotations or predictions at which the official scorer stops.
     """
     if not references:
         raise KuleshovError("no segment to score")
@@ -164,7 +175,11 @@ def reference_mentions(annotation: Annotation) -> list[tuple[str, str]]:
 def predicted_mentions(
     prediction: Prediction, one: References, number: int, known: Collection[str]
 ) -> list[tuple[str, str]]:
-    """(mention, text) of the predicted roles that reference `number` has too."""
+    """(mention, text) of the predicted roles that reference `number` has too.
+
+    Raises:
+        KuleshovError: an event that is not predicted, a mention that reference 0 (`known`) has not.
+    """
     mentions = []
     for mention, _ in reference_mentions(one.annotations[number]):
         event, _, role = mention.partition("_")

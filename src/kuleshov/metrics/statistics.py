@@ -38,7 +38,11 @@ class Difference(Estimate):
 
 
 def mean_and_error(values: Sequence[float]) -> Estimate:
-    """Mean and standard error (sample standard deviation over the root of n) of values, one a seed."""
+    """Mean and standard error (sample standard deviation over the root of n) of values, one a seed.
+
+    Raises:
+        KuleshovError: no value.
+    """
     array = np.asarray(values, float)
     if array.size == 0:
         raise KuleshovError("no value to average")
@@ -49,7 +53,11 @@ def mean_and_error(values: Sequence[float]) -> Estimate:
 def bootstrap_interval(
     samples: Sequence[float], level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
-    """Percentile interval of the mean of samples (n,) drawn again `resamples` times; the same for the same seed."""
+    """Percentile interval of the mean of samples (n,) drawn again `resamples` times; the same for the same seed.
+
+    Raises:
+        KuleshovError: no sample, or a level outside (0, 1).
+    """
     from scipy import stats  # slow to import
 
     samples = np.asarray(samples, float)
@@ -63,7 +71,11 @@ def bootstrap_interval(
 
 
 def paired_difference(a: Mapping[Hashable, float], b: Mapping[Hashable, float]) -> Difference:
-    """Compare two rows, seed (or sample) -> value, over what both have, by a sign-flip test (exact up to 16 pairs)."""
+    """Compare two rows, seed (or sample) -> value, over what both have, by a sign-flip test (exact up to 16 pairs).
+
+    Raises:
+        KuleshovError: no common seed.
+    """
     from scipy import stats  # slow to import
 
     common = sorted(set(a) & set(b), key=str)

@@ -64,7 +64,11 @@ class Scorer(ABC):
         """What a reader of the figures should know; a line each."""
 
     def check(self, predictions: Mapping[int, Any]) -> None:
-        """Refuse predictions that have another form than the annotations."""
+        """Refuse predictions that have another form than the annotations.
+
+        Raises:
+            KuleshovError: the first such prediction.
+        """
         return
 
     def _of_segment(self, found: Mapping[str, Any], number: int) -> Any:

@@ -108,7 +108,12 @@ class Planned:
 
 
 def make_plan(request: Request) -> Planned:
-    """Resolve a request into a plan; nothing is written."""
+    """Resolve a request into a plan; nothing is written.
+
+    Raises:
+        KuleshovError: an unknown stage, data set, method, task or scale; the nearest known name is offered.
+        MissingDataError: the data set, or the weights given, are not on disk.
+    """
     if request.scale not in SCALES:
         raise KuleshovError(f"no scale {request.scale!r}{nearest(request.scale, SCALES)}")
     if request.seeds < 1:
@@ -211,7 +216,11 @@ def _resolve(request: Request, stage: Stage, data: str, method: str, needs: dict
 
 
 def config_files(stage: Stage, project: Path, method: str, data: str, scale: str) -> list[Path]:
-    """The stage's YAML files in order, those that depend on the data set where they are there."""
+    """The stage's YAML files in order, those that depend on the data set where they are there.
+
+    Raises:
+        KuleshovError: another one is not there, such as the one of this scale.
+    """
     found = []
     for name in stage.configs:
         relative = name.format(method=method, data=data, scale=scale)

@@ -61,6 +61,9 @@ def run_command(
 
     Returns:
         The stage's run folder, to be printed; names of stages for `list`.
+
+    Raises:
+        KuleshovError: the request cannot be met, or a job failed.
     """
     name, folder = find_project(stage, project)
     if name == "list":

@@ -46,6 +46,9 @@ class Runner:
         Args:
             plan: from `make_plan`.
             force: do the last stage again, from the beginning.
+
+        Raises:
+            KuleshovError: a stage failed, or another runner works in its folder.
         """
         self._preload = modules_of(plan)
         for planned in plan.order():
@@ -227,7 +230,11 @@ def clear(folder: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a run folder against a second runner; the lock goes with the process, however it ends."""
+    """Hold a run folder against a second runner; the lock goes with the process, however it ends.
+
+    Raises:
+        KuleshovError: another runner holds it.
+    """
     try:
         with FileLock(folder / ".lock", timeout=0):
             yield

@@ -88,6 +88,9 @@ def find_project(stage: str, project: Path | None = None) -> tuple[str, Path]:
     Args:
         stage: a name, or the path of `FOLDER/stages/NAME.yaml`.
         project: the folder, where the user names it; otherwise the working directory.
+
+    Raises:
+        KuleshovError: the path is no file in a folder `stages`, or the folder has no stages/.
     """
     path = Path(stage)
     if path.suffix == ".yaml":
@@ -113,7 +116,12 @@ def stage_names(project: Path) -> list[str]:
 
 
 def load_stage(name: str, project: Path) -> Stage:
-    """Read `stages/NAME.yaml` of a project, or else of this checkout."""
+    """Read `stages/NAME.yaml` of a project, or else of this checkout.
+
+    Raises:
+        KuleshovError: no such stage; the nearest names are offered. Or stages that are `like` each other.
+        FormatError: a field that a stage does not have, or one that it lacks.
+    """
     path, raw = _read(name, project, ())
     for key in ("summary", "command"):
         if key not in raw:

@@ -29,7 +29,11 @@ class StopAtNonFinite(pl.Callback):
             self._check(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at the losses that are left, and at every weight."""
+        """Look at the losses that are left, and at every weight.
+
+        Raises:
+            KuleshovError: which weight is not finite.
+        """
         self._check(trainer)
         for name, value in pl_module.named_parameters():
             if not bool(value.isfinite().all()):
@@ -48,7 +52,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint into a temporary file beside its place, and renames it when it is whole."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write it."""
+        """Write it.
+
+        Raises:
+            KuleshovError: there is no room for it; the checkpoint before stays.
+        """
         try:
             write_through(path, lambda temporary: torch.save(checkpoint, temporary))
         except (OSError, RuntimeError) as error:

@@ -65,7 +65,11 @@ class KuleshovCLI(LightningCLI):
 
 
 def trained_checkpoint(folder: str | Path) -> str:
-    """The checkpoint of a run folder: the best epoch's, else the last one's."""
+    """The checkpoint of a run folder: the best epoch's, else the last one's.
+
+    Raises:
+        KuleshovError: the folder has none: weights at random are not worth a score.
+    """
     for name in ("best.ckpt", "last.ckpt"):
         path = Path(folder) / callbacks.CHECKPOINTS / name
         if path.is_file():
@@ -78,7 +82,11 @@ def trained_checkpoint(folder: str | Path) -> str:
 
 
 def guard_checkpoint(path: str | Path, class_path: str) -> None:
-    """Refuse to resume a checkpoint that another class wrote."""
+    """Refuse to resume a checkpoint that another class wrote.
+
+    Raises:
+        KuleshovError: the file is not there, or it holds another class than the configured one.
+    """
     if str(path) in ("best", "last", "hpc", "registry"):
         return
     if not Path(path).is_file():
@@ -131,6 +139,9 @@ def main(arguments: list[str] | None = None) -> KuleshovCLI:
 
     Args:
         arguments: command-line words after `kuleshov`; None takes them from the command line.
+
+    Raises:
+        KuleshovError: a mistake that a user can mend, in one line.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     options = {"prog": "kuleshov", "exit_on_error": False}

@@ -64,7 +64,11 @@ class OptimizedModule(pl.LightningModule):
         ]
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """The optimizer, and its schedule by the step."""
+        """The optimizer, and its schedule by the step.
+
+        Raises:
+            KuleshovError: a training without end, for which a schedule has no length.
+        """
         given, trainer = self.hparams, self.trainer
         groups, scale = self.parameter_groups(), 1.0
         if given.lr_batch is not None:
@@ -105,6 +109,9 @@ def lr_schedule(
         warmup_steps: steps of the warm-up.
         total_steps: step at which the final rate is reached.
         final_factor: share of the base rate at the end of a cosine.
+
+    Raises:
+        KuleshovError: the warm-up is longer than the training.
     """
     if warmup_steps > total_steps:
         raise KuleshovError(f"warm-up of {warmup_steps} steps exceeds the {total_steps} of training: shorten it")

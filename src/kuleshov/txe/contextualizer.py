@@ -26,6 +26,9 @@ class SegmentFeatures:
         n: N, events of a segment.
         stride_s: seconds between the beginnings of two events.
         allow_missing: leave out what the store does not have and list it in `missing`; otherwise an error.
+
+    Raises:
+        StoreError: segments are missing (how many, and the first), or the store's grid does not fit.
     """
 
     def __init__(
@@ -76,6 +79,9 @@ class Contextualizer(nn.Module):
         feature_normalization: feature statistics for `none` and `scratch`, taken by `fit_statistics`.
         frozen: keep the contextualizer as it is; only what follows it learns.
         layer_norm: for `none`: normalize every event feature over its width, as TxE's output is.
+
+    Raises:
+        KuleshovError: weights without `pretrained`, `pretrained` without weights, or sizes that disagree.
     """
 
     def __init__(

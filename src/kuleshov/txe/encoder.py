@@ -32,6 +32,9 @@ class TxE(nn.Module):
         max_events: longest window it can be run on.
         positions: `learned` (the paper: better) or `sinusoidal`.
         feature_normalization: statistics applied to its input, see `FeatureNormalizer`.
+
+    Raises:
+        KuleshovError: heads that do not divide H, an unknown kind of positions.
     """
 
     position: Tensor
@@ -134,6 +137,9 @@ def load(path: str | Path, dropout: float | None = None) -> TxE:
     Args:
         path: a `.safetensors` file written by masked-event pretraining.
         dropout: replaces the dropout it was trained with.
+
+    Raises:
+        WeightsError: the file holds something else, or a TxE of another version.
     """
     tensors, manifest = load_weights(path)
     if manifest.get("architecture") != "txe":

@@ -18,6 +18,9 @@ def allowed_sizes(events: int, ratio: float = 0.6, sizes: Sequence[int] | None =
         events: N, events of a window.
         ratio: alpha: sizes 1 .. floor(alpha N), the paper's law; unused where `sizes` is given.
         sizes: an explicit set, such as {1, 2} of the paper's Table 2.
+
+    Raises:
+        KuleshovError: no size is left, or one hides the whole window.
     """
     # 0.7 * 10 is a little more than 7 and 0.29 * 100 a little less than 29 in floating point
     chosen = tuple(sorted(set(sizes))) if sizes is not None else tuple(range(1, math.floor(ratio * events + 1e-9) + 1))

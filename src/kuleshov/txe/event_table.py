@@ -53,6 +53,9 @@ class EventTable:
         folders: event stores; a movie that is in several counts once, from the first.
         placement: `device` keeps all rows on the training's device, `host` in memory, `mmap` on disk;
             `auto` takes the device if the rows fill at most half of its free memory, else the host.
+
+    Raises:
+        StoreError: no store, or stores that differ in width, window, stride or backbone.
     """
 
     def __init__(self, folders: Sequence[str], placement: Placement = "auto") -> None:

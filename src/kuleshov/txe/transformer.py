@@ -24,6 +24,9 @@ class TransformerLayer(nn.Module):
         activation: of the feed-forward part.
         memory: whether the layer also attends to a memory (a decoder's layer).
         feedforward_dropout: inside the feed-forward part; the same as `dropout` where it is None (BERT has none).
+
+    Raises:
+        KuleshovError: the width is no multiple of the heads.
     """
 
     def __init__(
@@ -103,7 +106,11 @@ class TransformerLayer(nn.Module):
 
 
 def sinusoidal_positions(length: int, width: int) -> Tensor:
-    """Fixed positions (length, width): sines in the first half, cosines in the second, as fairseq has them."""
+    """Fixed positions (length, width): sines in the first half, cosines in the second, as fairseq has them.
+
+    Raises:
+        KuleshovError: an odd width.
+    """
     if width % 2:
         raise KuleshovError(f"sinusoidal positions need an even width, got {width}")
     frequency = torch.exp(-math.log(10000.0) * torch.arange(width // 2) / max(1, width // 2 - 1))

@@ -47,6 +47,9 @@ class Windows:
         per_movie: windows of a movie in an epoch, with weighting `movie`.
         seed: of the draws.
         view: separates draws for different purposes.
+
+    Raises:
+        KuleshovError: no movie is long enough.
     """
 
     def __init__(
@@ -109,6 +112,9 @@ class WindowBatches:
         windows: what to draw from.
         batch_size: windows of a step over all ranks; each takes its contiguous share, in rank order.
         fixed: the same epoch every time (validation).
+
+    Raises:
+        KuleshovError: fewer windows in a step than ranks.
     """
 
     batch_sampler = None  # Lightning asks loaders with a sampler for it
