@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kuleshov.core.errors import KuleshovError
-from kuleshov.datasets.vidsitu_format import Event
+from kuleshov.datasets.vidsitu_format import VidSituEvent
 from kuleshov.metrics.role_metrics import (
     References,
     as_prediction,
@@ -21,7 +21,7 @@ NAMES = {"Arg0": "Arg0 (agent)", "Arg1": "Arg1 (thing)", "AScn": "Scene of the E
 
 def event(verb="look.01", **texts):
     arguments = {NAMES[role]: text for role, text in texts.items()}
-    return Event(verb, verb, arguments, tuple(arguments), None)
+    return VidSituEvent(verb, verb, arguments, tuple(arguments), None)
 
 
 def annotation(man="a man", scene="a dark street"):
