@@ -90,6 +90,18 @@ def test_the_original_csv_finds_files_by_their_names(root):
     assert split.missing == ["gone_000000_000010"]
 
 
+def test_the_original_csv_numbers_classes_by_the_train_split(root):
+    for name in ("a", "b", "c"):
+        (root / f"{name}.mp4").write_bytes(b"x")
+    (root / "train.csv").write_text(HEADER + "abseiling,a,0,10,train\nyoga,b,0,10,train\nzumba,c,0,10,train\n")
+    (root / "val.csv").write_text(HEADER + "abseiling,a,0,10,val\nzumba,c,0,10,val\n")
+    assert rows(read_kinetics(root, "train")) == [("a", 0), ("b", 1), ("c", 2)]
+    assert rows(read_kinetics(root, "val")) == [("a", 0), ("c", 2)]
+    (root / "val.csv").write_text(HEADER + "archery,a,0,10,val\n")
+    with pytest.raises(FormatError, match=r"val\.csv, field label: class 'archery' .*train\.csv: add it"):
+        read_kinetics(root, "val")
+
+
 def test_broken_original_csv(root):
     (root / "train.csv").write_text(HEADER + "zumba,xyz,soon,13,train\n")
     with pytest.raises(FormatError, match=r"record 2, field time_start: .*whole, got 'soon'"):

@@ -293,6 +293,12 @@ def test_broken_durations_are_named(text: str, tmp_path: Path):
         read_durations(tmp_path / "none.csv")
 
 
+@pytest.mark.parametrize("header", ["videoid,duration\n", "\ufeffvideoid,duration\r\n", '"videoid","duration"\n', ""])
+def test_durations_are_a_csv_with_or_without_a_header(header: str, tmp_path: Path):
+    (tmp_path / "d.csv").write_text(f'{header}"a, b",3\nc, 2.5\n', encoding="utf-8")
+    assert read_durations(tmp_path / "d.csv") == {"a, b": 3.0, "c": 2.5}
+
+
 def test_lvus_own_table_is_read(real_data: Path):
     table = read_durations(real_data / "lvu" / "lvu_1.0" / "lvu_durations.csv")
     assert table["PK0i_dyx230"] == 83.0 and len(table) > 9000

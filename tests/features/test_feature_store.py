@@ -271,6 +271,8 @@ def damage(folder: Path, kind: str) -> None:
         text["width"] = 7
     elif kind == "unlisted":
         text["movies"]["a"]["part"] = "part-00007.safetensors"
+    elif kind == "elsewhere":
+        text["parts"]["../part.safetensors"] = text["parts"].pop(part.name)
     elif kind == "outside":
         text["movies"]["a"]["rows"] = 99
     elif kind == "format":
@@ -291,6 +293,7 @@ def damage(folder: Path, kind: str) -> None:
         ("missing", r"names part-00000\.safetensors, which is not there"),
         ("width", r"part-00000\.safetensors holds features torch.float32 \(13, 6\), the index says fp32 \(13, 7\)"),
         ("unlisted", r"movie a is outside the 0 rows of part-00007\.safetensors"),
+        ("elsewhere", r"index\.json names the part '\.\./part\.safetensors', which lies outside"),
         ("outside", r"movie a is outside the 13 rows of part-00000\.safetensors"),
         ("format", r"index\.json has format 1, this version reads 2: extract again"),
         ("field", r"index\.json lacks a field .*parts"),

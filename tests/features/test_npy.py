@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from kuleshov.core.errors import FormatError, MissingDataError, StoreError, UsageError
 from kuleshov.features.event_store import EventStore
 from kuleshov.features.npy import export_features, import_features
+from kuleshov.features.store_writer import StoreWriter
 
 SEGMENTS = ("v_abcdefghijk_seg_0_10", "v_-_cdefghijk_seg_10_20")
 
@@ -75,3 +77,14 @@ def test_other_files_are_refused(array: np.ndarray, message: str, tmp_path: Path
 def test_no_files_is_an_error(tmp_path: Path):
     with pytest.raises(MissingDataError, match=r"\*_feats\.npy files not found"):
         import_features(tmp_path, tmp_path / "s", vidsitu=True)
+
+
+@pytest.mark.parametrize("name", ["../outside", "/tmp/outside"])
+def test_a_movies_name_never_leads_outside_the_folder(name: str, tmp_path: Path):
+    with StoreWriter(tmp_path / "s", 4, 2.0, 2.0, "fp32") as writer:
+        for movie in writer.begin([name]):
+            writer.add(movie, torch.zeros(5, 4))
+        writer.finish()
+    with pytest.raises(StoreError, match="outside' would be written outside .*out"):
+        export_features(tmp_path / "s", tmp_path / "deep" / "out")
+    assert not list(tmp_path.rglob("*.npy"))

@@ -141,7 +141,7 @@ def _class_names(path: Path, labels: list[int | None]) -> list[str]:
 
 
 def _read_original(path: Path, base: Path, lines: list[tuple[int, str]]) -> KineticsSplit:
-    columns = next(csv.reader([lines[0][1]]))
+    columns = _columns(lines)
     absent = [name for name in _HEADER[1:4] if name not in columns]
     if absent:
         raise FormatError(path, f"expected the columns {','.join(_HEADER)}; {absent[0]} is missing", 1)
@@ -153,8 +153,14 @@ def _read_original(path: Path, base: Path, lines: list[tuple[int, str]]) -> Kine
                 reason = f"expected {','.join(columns)}; seconds are whole, got {row.get(name)!r}"
                 raise FormatError(path, reason, number, name)
         rows.append((row["youtube_id"], int(row["time_start"]), int(row["time_end"]), row.get("label") or None))
-    # labels number the sorted names, as everywhere
-    classes = sorted({label for *_, label in rows if label is not None})
+    # labels number the sorted names; a class keeps its number in a split that lacks another: train names them
+    train = path.with_stem("train")
+    named = list(list_lines(train)) if path.stem != "train" and train.is_file() else []
+    known = _labels(named) if named and "youtube_id" in named[0][1] else set()
+    classes = sorted(known or _labels(lines))
+    strange = sorted(_labels(lines) - set(classes))
+    if strange:
+        raise FormatError(path, f"class {strange[0]!r} is not among those of {train}: add it there", field="label")
     numbers = {name: number for number, name in enumerate(classes)}
     files = {file.stem: file for file in videos_below(base)}
     videos, missing = [], []
@@ -166,6 +172,17 @@ def _read_original(path: Path, base: Path, lines: list[tuple[int, str]]) -> Kine
         else:
             videos.append(Video(stem, files[stem], label=numbers.get(label)))
     return _finished(videos, missing, classes, path, base)
+
+
+def _columns(lines: list[tuple[int, str]]) -> list[str]:
+    return next(csv.reader([lines[0][1]]))
+
+
+def _labels(lines: list[tuple[int, str]]) -> set[str]:
+    """The class names of a list in the original format."""
+    columns = _columns(lines)
+    rows = (dict(zip(columns, next(csv.reader([line])), strict=False)) for _, line in lines[1:])
+    return {row["label"] for row in rows if row.get("label")}
 
 
 def _read_class_folders(root: Path, split: str) -> KineticsSplit:

@@ -1,5 +1,6 @@
 """`kuleshov extract`: event features of any videos. Importing this module does not import torch."""
 
+import csv
 import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -213,7 +214,7 @@ def device_of(accelerator: Accelerator, rank: int = 0) -> "torch.device":
 
 
 def read_durations(path: str | Path) -> dict[str, float]:
-    """Read a table `videoid,duration` with a header line: seconds to keep of each movie.
+    """Read a CSV `videoid,duration`, with or without that header: seconds to keep of each movie.
 
     Raises:
         MissingDataError: the file is not there.
@@ -223,14 +224,16 @@ def read_durations(path: str | Path) -> dict[str, float]:
     if not path.is_file():
         raise MissingDataError("durations table", path.absolute(), "a CSV with the header videoid,duration")
     table: dict[str, float] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()[1:], 2):
-        name, _, value = line.rpartition(",")
-        try:
-            seconds = float(value) if name.strip() else 0.0
-        except ValueError:
-            seconds = 0.0
-        if seconds > 0:
-            table[name.strip()] = seconds
-        elif line.strip():
-            raise FormatError(path, f"expected an id and seconds above 0, found {line!r}", record=number)
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        for number, cells in enumerate(csv.reader(file), 1):
+            cells = [cell.strip() for cell in cells]
+            if not any(cells) or (number == 1 and cells[1:] == ["duration"]):
+                continue
+            try:
+                seconds = float(cells[1]) if len(cells) == 2 and cells[0] else 0.0
+            except ValueError:
+                seconds = 0.0
+            if not 0 < seconds < float("inf"):
+                raise FormatError(path, f"expected an id and seconds above 0, found {','.join(cells)!r}", record=number)
+            table[cells[0]] = seconds
     return table

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kuleshov.core.errors import FormatError, MissingDataError, UsageError
+from kuleshov.core.errors import FormatError, MissingDataError, StoreError, UsageError
 from kuleshov.core.files import write_through
 from kuleshov.features.store_index import Dtype, Summary
 
@@ -88,6 +88,8 @@ def export_features(store: Path, output: Path, vidsitu: bool = False) -> Summary
 
     events, suffix, rows = EventStore(store), VIDSITU_SUFFIX if vidsitu else "", 0
     for movie_id in events:
+        if Path(movie_id).is_absolute() or ".." in Path(movie_id).parts:
+            raise StoreError(f"{store}: movie {movie_id!r} would be written outside {output}: rename it in its source")
         array = (events.segment(movie_id) if vidsitu else events.events(movie_id)).numpy()
         write_through(Path(output) / f"{movie_id}{suffix}.npy", lambda path, array=array: _save(path, array))
         rows += len(array)

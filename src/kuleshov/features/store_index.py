@@ -127,6 +127,9 @@ def read_index(folder: Path, kind: str) -> Index:
         raise StoreError(f"{path} lacks a field or has one too many ({error}): extract again") from error
     if index.kind != kind:
         raise StoreError(f"{folder} is a store of {index.kind}, one of {kind} was asked for: name another folder")
+    for name in parts:
+        if Path(name).name != name:
+            raise StoreError(f"{path} names the part {name!r}, which lies outside the store: extract again")
     for name, movie in movies.items():
         rows = parts[movie.part].rows if movie.part in parts else 0
         if movie.row < 0 or movie.rows < 1 or movie.row + movie.rows > rows:
