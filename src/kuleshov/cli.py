@@ -85,12 +85,6 @@ def main(arguments: list[str] | None = None) -> int:
         0 when it did what was asked, 1 when it could not, 2 on wrong usage.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
-    if not words or words[0] in ("-h", "--help", "help"):
-        print(overview())
-        return 0 if words else 2
-    if words[0] == "--version":
-        print(__version__)
-        return 0
     try:
         return _run(words)
     except KuleshovError as error:
@@ -116,6 +110,9 @@ def _run(words: list[str]) -> int:
             trust([value if equals else next(given, "")])
         else:
             kept.append(word)
+    if not kept or kept[0] in ("-h", "--help", "help", "--version"):
+        print(__version__ if kept[:1] == ["--version"] else overview(), flush=True)
+        return 0 if kept else 2
     if os.getcwd() not in sys.path:
         # as with `python -m`: modules of the user's own lie in the working directory
         sys.path.append(os.getcwd())
