@@ -6,7 +6,6 @@ import warnings
 
 import pytest
 import torch
-from pytorch_lightning.callbacks import ThroughputMonitor
 from safetensors.torch import load_file
 
 from kuleshov import backbones
@@ -91,7 +90,7 @@ def test_probe_and_results(fit, tmp_path, tiny_world):
     assert set(results) == {"cvrl", "trivial"}
     listed = (tiny_world / "kinetics" / "val.csv").read_text().splitlines()
     assert results["cvrl"].n == results["cvrl"].of == min(8, len(listed))
-    assert any(isinstance(callback, ThroughputMonitor) for callback in cli.trainer.callbacks)
+    assert cli.trainer.callback_metrics["perf/samples_per_s"] > 0
     tags = set(cli.trainer.callback_metrics)
     assert {"train/loss", "ssl/alignment", "ssl/uniformity", "ssl/embed_std", "ssl/eff_rank"} <= tags
     assert {"ssl/contrast_top1", "data/wait_s", "val/knn_top1"} <= tags

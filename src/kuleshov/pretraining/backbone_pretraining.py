@@ -7,7 +7,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from pytorch_lightning.callbacks import ThroughputMonitor
 from pytorch_lightning.utilities import rank_zero_warn
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -50,7 +49,6 @@ class BackbonePretraining(OptimizedModule):
     """
 
     method = ""
-    flops_per_batch = None  # ThroughputMonitor asks for it
 
     def __init__(
         self,
@@ -94,8 +92,8 @@ class BackbonePretraining(OptimizedModule):
             share_batch_norm(self, self.trainer.strategy.root_device.type)
 
     def configure_callbacks(self) -> list[pl.Callback]:
-        """Watch the speed and the unreadable files, wherever the training runs."""
-        return [BadFilesMonitor(), ThroughputMonitor(batch_rows)]
+        """Watch for unreadable files, wherever the training runs."""
+        return [BadFilesMonitor()]
 
     def on_train_epoch_start(self) -> None:
         """Choose the clips' epoch, and forget the last one's losses."""
@@ -175,11 +173,6 @@ class BackbonePretraining(OptimizedModule):
         facts = {"method": self.method, "data": data.describe(), "processes": world_size(), **facts}
         facts["started_from"] = self.hparams.backbone_weights
         return backbone_manifest(network, clip or data.clip_format, **facts)
-
-
-def batch_rows(batch: dict[str, Tensor]) -> int:
-    """Number of samples of a batch."""
-    return len(next(iter(batch.values())))
 
 
 def paired_filmstrip(first: Tensor, second: Tensor, max_frames: int = 8) -> Tensor:

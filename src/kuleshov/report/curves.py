@@ -16,7 +16,7 @@ from kuleshov.report.lineage import RunRecord
 
 EVENT_FILES = "events.out.tfevents*"
 # not worth a drawing: counters, rates, speed and loading, what the HPARAMS tab shows
-SKIPPED = ("epoch", "step", "hp", "lr-", "train/lr", "data/", "perf/", "test/")
+SKIPPED = ("epoch", "step", "hp", "lr-", "train/lr", "data/", "perf/", "test/", "final/")
 COLORS = 8
 # colors that matplotlib writes, and what the page puts in their place
 _INK, _FAINT = "#010203", "#010204"
