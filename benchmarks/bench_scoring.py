@@ -52,7 +52,7 @@ def valid_set(segments: int, seed: int = 0) -> tuple[list[Prediction], list[Refe
 
 def _event(verb: str, roles: list[int], pool: list[str], rng: random.Random) -> Event:
     arguments = {NAMES[role]: rng.choice(pool) for role in roles}
-    return Event(verb, verb, arguments, tuple(arguments), None)
+    return VidSituEvent(verb, verb, arguments, tuple(arguments), None)
 
 
 def official(

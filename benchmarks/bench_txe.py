@@ -195,14 +195,15 @@ def write_movie(path: Path, seconds: int, rate: int = 8) -> Path:
 def tiny_backbone(folder: Path) -> tuple[Path, ClipFormat]:
     clip = ClipFormat(num_frames=8, frame_stride=2, frame_rate=8.0, crop_size=48, short_side=48)
     path = folder / "backbone.safetensors"
-    backbones.save(path, backbones.build("slow_d_r50", width=1).eval(), clip)
+    network = backbones.build_backbone({"class_path": "slow_d_r50", "init_args": {"width": 1}})
+    backbones.save_backbone(path, network.eval(), clip)
     return path, clip
 
 
 @torch.inference_mode()
 def window_by_window(weights: Path, clip: ClipFormat, videos: list[Video], seconds: int) -> None:
     """The plain way: open the file and decode each window on its own."""
-    network, reader, grid = backbones.load(weights), VideoReader(), Grid(2.0, 1.0, {})
+    network, reader, grid = backbones.load_backbone(weights), VideoReader(), Grid(2.0, 1.0, {})
     for video in videos:
         clips = []
         for event in range(seconds - 1):
