@@ -16,7 +16,7 @@ from pathlib import Path
 
 import official_vidsitu
 
-from kuleshov.datasets.vidsitu_format import EVENTS, Annotation, Event
+from kuleshov.datasets.vidsitu_format import EVENTS, Annotation, VidSituEvent
 from kuleshov.metrics.role_metrics import Prediction, References, choose_references, score_roles
 
 NAMES = ("Arg0 (agent)", "Arg1 (thing)", "Arg2 (goal)", "ArgM (location)", "Scene of the Event")
@@ -50,7 +50,7 @@ def valid_set(segments: int, seed: int = 0) -> tuple[list[Prediction], list[Refe
     return predictions, choose_references(list(annotations), annotations), annotations
 
 
-def _event(verb: str, roles: list[int], pool: list[str], rng: random.Random) -> Event:
+def _event(verb: str, roles: list[int], pool: list[str], rng: random.Random) -> VidSituEvent:
     arguments = {NAMES[role]: rng.choice(pool) for role in roles}
     return VidSituEvent(verb, verb, arguments, tuple(arguments), None)
 
