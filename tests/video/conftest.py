@@ -1,6 +1,7 @@
 """Videos whose frames carry their own number in their pixels."""
 
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -37,15 +38,19 @@ def write_numbered(
     options: dict[str, str] | None = None,
     rotation: int = 0,
     muxer: dict[str, str] | None = None,
+    codec: str = "libx264",
+    layout: str | None = None,
 ) -> Path:
-    """Write frame i with number i at ticks[i]."""
-    from fractions import Fraction
-
-    with av.open(str(path), "w", options=muxer or {}) as container:
-        stream = container.add_stream("libx264", rate=ticks_per_second)
-        stream.width, stream.height, stream.pix_fmt = BITS * BLOCK, 64, "yuv420p"
+    """Write frame i with number i at ticks[i]; skips where FFmpeg has no such encoder."""
+    with av.open(str(path), "w", format=layout, options=muxer or {}) as container:
+        try:
+            stream = container.add_stream(codec, rate=ticks_per_second)
+        except (ValueError, av.FFmpegError) as error:
+            pytest.skip(f"no encoder {codec} here: {error}")
+        stream.width, stream.height, stream.bit_rate = BITS * BLOCK, 64, 2_000_000
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.codec_context.time_base = Fraction(1, ticks_per_second)
-        stream.options = {"preset": "ultrafast", "crf": "18", **(options or {})}
+        stream.options = {**({"preset": "ultrafast", "crf": "18"} if codec == "libx264" else {}), **(options or {})}
         if rotation:
             stream.set_display_rotation(rotation)
         for number, tick in enumerate(ticks):
@@ -77,3 +82,9 @@ def video_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for index in range(6):
         write_numbered(folder / f"v{index}.mp4", range(48), 8)
     return folder
+
+
+@pytest.fixture(scope="session")
+def number_image_of() -> Callable[..., np.ndarray]:
+    """The function that draws a number."""
+    return number_image

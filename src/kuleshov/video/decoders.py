@@ -50,11 +50,17 @@ class PyAVDecoder:
         self._reformatter = VideoReformatter()
         self._step, self._base = metadata.frame_length(self._stream), float(self._stream.time_base)
         self._slack = metadata.time_slack(self._base, self._step)
+        # where stamps cannot be relied on, the k-th frame has the k-th time of the packets
+        trusted = self._container.format.name in metadata.STAMPED
+        index = None if trusted else metadata.packet_index(self._path)
+        self._times = None if index is None or index.stamped else index.times
         self._decoder = self._container.decode(self._stream)
-        self._clock, self._origin = 0.0, None
+        self._clock, self._origin, self._count = 0.0, None, 0
+        self._failure: VideoError | None = None
         self._next = self._decode()
         if self._next is None:
             raise VideoError(self._path, "it holds no frames")
+        self._size = scaled_size(*_shown_size(self._next[1]), self._short_side)
         self._advance()
 
     def close(self) -> None:
@@ -64,22 +70,31 @@ class PyAVDecoder:
     def at(self, time: float) -> np.ndarray:
         """The frame shown at `time` (seconds), uint8 (H, W, 3); times must not decrease from call to call.
 
+        A file whose frames change their size gives them all in the size of its first.
+
         Raises:
             VideoError: the video cannot be decoded up to there.
         """
-        if time - self._time > _SEEK_GAP and self._next is not None:
+        if time - self._time > _SEEK_GAP and self._next is not None and self._times is None:
             self._seek(time)
         while self._next is not None and self._next[0] <= time + self._slack:
             self._advance()
         if self._next is None:
-            metadata.check_tail(self._path, time, self._end, metadata.declared_end(self._stream))
+            if self._failure is not None and time > self._end:
+                raise self._failure
+            declared = metadata.declared_end(self._container, self._stream)
+            metadata.check_tail(self._path, time, self._end, declared)
         if self._image is None:
             self._image = self._convert(self._frame)
         return self._image
 
     def _advance(self) -> None:
         (self._time, self._frame), self._image = self._next, None
-        self._next = self._decode()
+        try:
+            self._next = self._decode()
+        except VideoError as error:
+            # the frame that is there is good: only who asks for more is told
+            self._next, self._failure = None, error
         if self._next is None:
             self._end = self._time + max((self._frame.duration or 0) * self._base, self._step)
 
@@ -93,14 +108,18 @@ class PyAVDecoder:
             return None
         if frame.is_corrupt:
             raise VideoError(self._path, f"its frames are damaged after {self._clock:.2f} s")
+        self._clock, self._count = self._time_of(frame), self._count + 1
+        return self._clock, frame
+
+    def _time_of(self, frame: av.VideoFrame) -> float:
+        if self._times is not None:
+            return float(self._times[self._count]) if self._count < len(self._times) else self._clock + self._step
         stamp = frame.pts if frame.pts is not None else frame.dts
         if self._origin is None:
             self._origin = stamp or 0
         elif stamp is None:
-            self._clock += self._step
-        if stamp is not None:
-            self._clock = (stamp - self._origin) * self._base
-        return self._clock, frame
+            return self._clock + self._step
+        return 0.0 if stamp is None else (stamp - self._origin) * self._base
 
     def _seek(self, time: float) -> None:
         if not self._worth_seeking(time):
@@ -136,14 +155,19 @@ class PyAVDecoder:
         return self._origin + int(max(0.0, time) / self._base)
 
     def _convert(self, frame: av.VideoFrame) -> np.ndarray:
-        width, height = scaled_size(frame.width, frame.height, self._short_side)
+        turns = int(frame.rotation) // 90 % 4
+        width, height = self._size[::-1] if turns % 2 else self._size
         method = "AREA" if width * height < frame.width * frame.height else "BILINEAR"
         try:
             image = self._reformatter.reformat(frame, width, height, format="rgb24", interpolation=method).to_ndarray()
         except READ_ERRORS as error:
             raise VideoError(self._path, f"its pixels cannot be converted ({plain_reason(error)})") from error
-        turns = int(frame.rotation) // 90 % 4
         return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+
+
+def _shown_size(frame: av.VideoFrame) -> tuple[int, int]:
+    """(width, height) of a frame once it is turned."""
+    return (frame.height, frame.width) if frame.rotation % 180 else (frame.width, frame.height)
 
 
 class DecordDecoder:
@@ -160,7 +184,7 @@ class DecordDecoder:
         self._index = metadata.packet_index(path)
         self._place, self._image = -1, None
         try:
-            self._reader = self._decord.VideoReader(str(path), ctx=self._decord.cpu(0), num_threads=1)
+            self._reader = self._decord.VideoReader(str(Path(path).absolute()), ctx=self._decord.cpu(0), num_threads=1)
             frames = len(self._reader)
         except (self._decord.DECORDError, RuntimeError, OSError) as error:
             raise VideoError(path, f"decord cannot open it ({plain_reason(error)[:120]})") from error

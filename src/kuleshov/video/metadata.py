@@ -1,12 +1,16 @@
 """What a video file says about itself: size, length, rotation; and the times of its frames.
 
-Times are seconds after the first frame, which is at 0 whatever the container's own clock says.
+Times are seconds after the first frame, which is at 0 whatever the container's own clock says; a video ends where its
+last frame ends, whatever its header claims.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -16,6 +20,18 @@ from kuleshov.core.errors import VideoError
 
 # frame lengths that differ more than this (in parts of the usual one) are no longer a constant rate
 _RATE_TOLERANCE = 0.1
+# a stamp that falls back by more (seconds) begins another file: several were joined by `cat`
+_FALLS_BACK = 1.0
+# no frame for longer (seconds): a broken clock, or a part that is lost
+_LONGEST_GAP = 30.0
+# so many packets of all video streams tell which is the film
+_PACKETS_OF_SEVERAL = 300
+# containers whose stamps are right for every codec, also after a seek (tests/video/test_containers.py)
+STAMPED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flv", "ogg"})
+# these know the times at which frames are decoded, not shown
+_DECODING_TIMES = frozenset({"avi", "asf"})
+# those in which decord finds the frame it is asked for
+_DECORD_SEEKS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
 # what FFmpeg raises on damaged or foreign files
 READ_ERRORS = (av.FFmpegError, OSError, ValueError, EOFError, RuntimeError, MemoryError)
 
@@ -25,16 +41,18 @@ class VideoInfo:
     """A video's properties.
 
     Attributes:
-        duration: seconds from the first frame to the end of the last.
+        duration: seconds from the first frame to the end of the last one that is there.
         width: pixels, after rotation.
         height: pixels, after rotation.
         rotation: degrees counter-clockwise by which frames are turned for display; a multiple of 90.
+        claimed: seconds of a header that claims more than there is (by half a second or 2 %); None for a whole file.
     """
 
     duration: float
     width: int
     height: int
     rotation: int
+    claimed: float | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +65,7 @@ class PacketIndex:
         slack: see `time_slack`.
         declared: seconds the header claims, None where it claims nothing.
         begins_shown: whether the first packet is the first frame to show; if not, decoders may drop frames.
+        stamped: whether decoded frames carry their own times, also after a seek; if not, they have to be counted.
         fault: why decord is not to be trusted with the file; None for a clean file of constant rate.
     """
 
@@ -55,6 +74,7 @@ class PacketIndex:
     slack: float
     declared: float | None
     begins_shown: bool
+    stamped: bool
     fault: str | None
 
     def shown(self, times: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -65,32 +85,59 @@ class PacketIndex:
 
 @contextmanager
 def open_video(path: str | Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    """Open a file and its first video stream, decoding in this thread only; closed on leaving.
+    """Open a file and its film (no cover picture, no still), decoding in this thread only; closed on leaving.
 
     Raises:
         VideoError: no such file, not a video, or no decoder for it.
     """
     _require_file(path)
-    try:
-        container = av.open(str(path), metadata_errors="replace")
-    except READ_ERRORS as error:
-        raise VideoError(path, f"it cannot be opened ({plain_reason(error)})") from error
-    with container:
-        streams = [s for s in container.streams.video if s.codec_context is not None]
+    with ExitStack() as stack:
+        try:
+            container = stack.enter_context(av.open(_source(path, stack), metadata_errors="replace"))
+        except READ_ERRORS as error:
+            raise VideoError(path, f"it cannot be opened ({plain_reason(error)})") from error
+        streams = _films(container)
         if not streams:
             raise VideoError(path, "it has no video stream that can be decoded")
+        stream = streams[0] if len(streams) == 1 else container.streams[_busiest(path)]
         # FFmpeg's own threads hang in forked workers
-        streams[0].codec_context.thread_count = 1
-        streams[0].thread_type = "NONE"
-        yield container, streams[0]
+        stream.codec_context.thread_count = 1
+        stream.thread_type = "NONE"
+        yield container, stream
+
+
+def _source(path: str | Path, stack: ExitStack):
+    # absolute: FFmpeg takes `Solaris: the return.mp4` for a protocol; and it takes names in UTF-8 only
+    return str(Path(path).absolute()) if is_utf8(path) else stack.enter_context(open(path, "rb"))
+
+
+def is_utf8(path: str | Path) -> bool:
+    """Whether a file's name can be written in UTF-8."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in str(path))
+
+
+def _films(container: av.container.InputContainer) -> list[av.VideoStream]:
+    pictures = av.stream.Disposition.attached_pic | av.stream.Disposition.still_image
+    return [s for s in container.streams.video if s.codec_context is not None and not s.disposition & pictures]
+
+
+def _busiest(path: str | Path) -> int:
+    """Number of the stream with most frames near the beginning: a still before the film is not the film."""
+    with ExitStack() as stack:
+        container = stack.enter_context(av.open(_source(path, stack), metadata_errors="replace"))
+        films = _films(container)
+        packets = (packet.stream_index for packet in container.demux(films) if packet.size)
+        found = Counter(islice(packets, _PACKETS_OF_SEVERAL))
+        return max(films, key=lambda stream: found[stream.index]).index
 
 
 def probe(path: str | Path) -> VideoInfo:
-    """Read a video's properties from its header and its first frame (only that one has the rotation).
+    """Read a video's properties from its packets and its first frame (only that one has the rotation).
 
     Raises:
-        VideoError: the file cannot be opened or its first frame cannot be decoded.
+        VideoError: the file cannot be opened, its first frame cannot be decoded, or its clock is broken.
     """
+    index = packet_index(path)
     with open_video(path) as (container, stream):
         try:
             first = next(container.decode(stream), None)
@@ -100,13 +147,16 @@ def probe(path: str | Path) -> VideoInfo:
             raise VideoError(path, "it holds no frames")
         rotation = int(first.rotation) % 360
         width, height = (first.height, first.width) if rotation % 180 else (first.width, first.height)
-        declared = declared_end(stream)
-        duration = float(declared if declared is not None else (container.duration or 0) / av.time_base)
-    return VideoInfo(duration if duration > 0 else packet_index(path).end, width, height, rotation)
+    claimed = index.declared if _tail_is_missing(index.end, index.declared, np.inf) else None
+    return VideoInfo(index.end, width, height, rotation, claimed)
 
 
 def packet_index(path: str | Path) -> PacketIndex:
-    """Find the frames' times by demuxing the whole file once, remembered per process and file state."""
+    """Find the frames' times by demuxing the whole file once, remembered per process and file state.
+
+    Raises:
+        VideoError: the file cannot be opened, holds no frames, or none for more than half a minute.
+    """
     _require_file(path)
     state = Path(path).stat()
     return _packet_index(str(path), state.st_mtime_ns, state.st_size)
@@ -115,30 +165,109 @@ def packet_index(path: str | Path) -> PacketIndex:
 @lru_cache(maxsize=4096)
 def _packet_index(path: str, _modified: int, _size: int) -> PacketIndex:
     with open_video(path) as (container, stream):
-        fault, stamps, ends, key = None, [], [], None
+        layout, several = container.format.name, len(_films(container)) > 1
+        packets = _Packets(layout in _DECODING_TIMES)
+        fault = None if is_utf8(path) else "its name is not UTF-8"
         try:
             for packet in container.demux(stream):
-                if packet.size == 0:
-                    continue
-                if packet.pts is None or packet.is_corrupt or packet.is_discard:
-                    fault = fault or "its packets are damaged or without a time"
-                    continue
-                key = packet.pts if packet.is_keyframe else key
-                # decord counts these frames wrongly: 99 came out as 95
-                if key is None or packet.pts < key:
-                    fault = fault or "frames come before the key frame that they need"
-                stamps.append(packet.pts)
-                ends.append(packet.pts + (packet.duration or 0))
+                packets.add(packet)
         except READ_ERRORS as error:
             fault = f"its packets cannot be read ({plain_reason(error)})"
-        if not stamps:
-            raise VideoError(path, "it holds no frames")
-        base, declared, step = float(stream.time_base), declared_end(stream), frame_length(stream)
-    ticks = np.sort(np.asarray(stamps, dtype=np.int64))
-    times = (ticks - ticks[0]) * base
-    end = max((max(ends) - int(ticks[0])) * base, times[-1] + step)
-    fault = fault or _timing_fault(ticks, declared, end)
-    return PacketIndex(times, end, time_slack(base, step), declared, bool(stamps[0] == ticks[0]), fault)
+        reordered, base = stream.codec_context.has_b_frames, stream.time_base
+        declared, step = declared_end(container, stream), frame_length(stream)
+    parts = [part for part in packets.parts if part.stamps]
+    if not parts:
+        raise VideoError(path, "it holds no frames")
+    if len(parts) > 1 and layout in STAMPED:
+        raise VideoError(path, "it is several files in one: join them with a tool that writes one clock")
+    times, end = np.zeros(0), 0.0
+    for part in parts:
+        found, length = part.times(base, step, layout not in STAMPED)
+        times, end = np.concatenate([times, end + found]), end + length
+    _refuse_gaps(path, times)
+    if layout in _DECODING_TIMES:
+        stamped = not reordered
+    else:
+        stamped = layout in STAMPED or (layout == "mpegts" and len(parts) == 1)
+    first = parts[0].stamps
+    fault = fault or packets.fault or ("it has several video streams" if several else None)
+    fault = fault or (None if layout in _DECORD_SEEKS else f"decord does not find its frames in {layout}")
+    fault = fault or _timing_fault(np.sort(first), declared, end)
+    slack = time_slack(float(base), step)
+    return PacketIndex(times, end, slack, declared, first[0] == min(first), stamped, fault)
+
+
+class _Packets:
+    """Gathers a video's packets as they come from the file.
+
+    Args:
+        decoding_times: whether to take the times of decoding for those of showing.
+    """
+
+    def __init__(self, decoding_times: bool) -> None:
+        self.parts, self.fault = [_Part()], None
+        self._decoding_times = decoding_times
+        self._key: int | None = None
+        self._last: int | None = None
+        self._torn: list[av.Packet] = []
+
+    def add(self, packet: av.Packet) -> None:
+        """Take the next packet."""
+        if packet.size == 0 or packet.is_discard:
+            return
+        if packet.is_corrupt:
+            # it counts when others follow: the last one of a truncated file is not whole
+            self.fault = self.fault or "its packets are damaged"
+            self._torn.append(packet)
+            return
+        for torn in self._torn:
+            self._keep(torn)
+        self._torn = []
+        order = packet.dts if packet.dts is not None else packet.pts
+        if None not in (self._last, order) and (self._last - order) * packet.time_base > _FALLS_BACK:
+            self.fault, self._key = "it is several files in one", None
+            self.parts.append(_Part())
+        self._last = order if order is not None else self._last
+        self._keep(packet)
+
+    def _keep(self, packet: av.Packet) -> None:
+        stamp, part = packet.dts if self._decoding_times else packet.pts, self.parts[-1]
+        if stamp is None:
+            self.fault = self.fault or "its packets are without a time"
+            part.unstamped += 1
+            return
+        self._key = stamp if packet.is_keyframe else self._key
+        # decord counts these frames wrongly: 99 came out as 95
+        if self._key is None or stamp < self._key:
+            self.fault = self.fault or "frames come before the key frame that they need"
+        part.stamps.append(stamp)
+        part.ends.append(stamp + (packet.duration or 0))
+
+
+@dataclass
+class _Part:
+    """The packets of a file, or of one of several that were joined: stamps and ends in ticks."""
+
+    stamps: list[int] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    unstamped: int = 0
+
+    def times(self, base: Fraction, step: float, count: bool) -> tuple[np.ndarray, float]:
+        """Seconds of its frames after the first, and its length; frames without a stamp are counted where asked."""
+        if count and self.unstamped:
+            times = np.arange(len(self.stamps) + self.unstamped) * step
+            return times, float(times[-1] + step)
+        ticks = np.sort(np.asarray(self.stamps, dtype=np.int64))
+        times, end = (ticks - ticks[0]) * float(base), max(self.ends)
+        # in fractions, so that a whole file's end is its header's to the bit
+        return times, float((end - int(ticks[0])) * base) if end > ticks[-1] else float(times[-1] + step)
+
+
+def _refuse_gaps(path: str | Path, times: np.ndarray) -> None:
+    gaps = np.diff(times)
+    if len(gaps) and gaps.max() > _LONGEST_GAP:
+        begin, end = times[gaps.argmax()], times[gaps.argmax() + 1]
+        raise VideoError(path, f"it has no frame between {begin:.1f} and {end:.1f} s: cut it in two")
 
 
 def _require_file(path: str | Path) -> None:
@@ -178,9 +307,11 @@ def check_tail(path: Path, time: float, end: float, declared: float | None) -> N
         raise VideoError(path, f"it claims {declared:.1f} s, but its frames end at {end:.1f} s")
 
 
-def declared_end(stream: av.VideoStream) -> float | None:
-    """Seconds the stream's own header claims, None where it claims nothing."""
-    return float(stream.duration * stream.time_base) if stream.duration else None
+def declared_end(container: av.container.InputContainer, stream: av.VideoStream) -> float | None:
+    """Seconds that the stream's header claims, or else the container's; None where neither claims anything."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    return container.duration / av.time_base if container.duration else None
 
 
 def frame_length(stream: av.VideoStream) -> float:
