@@ -29,6 +29,26 @@ def test_pyslowfast_lists(root, separator):
     assert split.missing == [] and split.classes == []
 
 
+def test_lists_as_pandas_writes_them(root):
+    (root / "a b.mp4").write_bytes(b"x")
+    for line in ('"a b.mp4" 3', '"a b.mp4",3', '"a b.mp4"\t3', '"a b.mp4", "3"', "a b.mp4 3"):
+        (root / "train.csv").write_text(f"\ufeff{line}\r\n")
+        (video,) = read_kinetics(root).videos
+        assert (video.id, video.label) == ("a b", 3)
+
+
+def test_linked_class_folders_are_read(tmp_path):
+    for name in ("juggling/a.mp4", "zumba/b.mp4"):
+        path = tmp_path / "store" / name
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"x")
+    (tmp_path / "train").mkdir()
+    for name in ("juggling", "zumba"):
+        (tmp_path / "train" / name).symlink_to(tmp_path / "store" / name, target_is_directory=True)
+    found = read_kinetics(tmp_path)
+    assert [(video.id, video.label) for video in found.videos] == [("juggling/a", 0), ("zumba/b", 1)]
+
+
 def test_one_column_prefix_and_absolute_paths(root):
     (root / "lists").mkdir()
     (root / "lists" / "train.txt").write_text(f"a.mp4\n{root}/clips/b c.mp4\n")

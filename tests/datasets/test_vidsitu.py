@@ -131,7 +131,7 @@ def test_videos_whole_or_cut(tree):
     (videos / "source-1_01.txt").touch()
     data = VidSitu(tree)
     assert data.videos("valid") == [Video(VALID[0], videos / "source-1_00.mkv", 10.0, 20.0)]
-    assert data.videos("train", videos) == [Video(TRAIN[2], videos / f"{TRAIN[2]}.mp4")]
+    assert data.videos("train", videos) == [Video(TRAIN[2], videos / f"{TRAIN[2]}.mp4", 0.0, 10.0)]
     assert data.missing("valid") == [VALID[1]] and data.missing("valid", tree / "none") == VALID
 
 

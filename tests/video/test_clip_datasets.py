@@ -187,8 +187,21 @@ def test_spans_are_kept_to(videos, source, numbers):
         sample = data[0]
         shown = clip_numbers(sample["clip_a"], numbers) + clip_numbers(sample["clip_b"], numbers)
         assert min(shown) >= 16 and max(shown) <= 24
-    with pytest.raises(KuleshovError, match=r"its span 3 to 3 s is empty"):
-        two_clips([Video("none", videos[0].path, 3.0, 3.0)], source)[0]
+    # the file ends at 6 s
+    reaching = two_clips([Video("reaching", videos[0].path, 5.0, 15.0)], source)
+    assert max(float(reaching[0][f"start_{name}"]) for name in "ab") < 6.0
+    for begin, end in ((3.0, 3.0), (6.0, 16.0), (60.0, 70.0)):
+        with pytest.raises(KuleshovError, match=rf"v0.mp4: {begin:g} to {end:g} s are not in it: it ends at 6.00 s"):
+            two_clips([Video("none", videos[0].path, begin, end)], source)[0]
+
+
+def test_a_segment_is_padded_by_less_than_half_an_event(videos, source, numbers):
+    path = videos[0].path
+    whole = EventClips([Video("a", path, 0.0, 6.0)], source, 48, CLIP, events=3, seconds=6.0)[0]["clips"]
+    short = EventClips([Video("a", path, 0.9, 6.9)], source, 48, CLIP, events=3, seconds=6.0)[0]["clips"]
+    assert whole.shape == short.shape and max(clip_numbers(short[2], numbers)) == 47
+    with pytest.raises(KuleshovError, match="1 to 7 s are not in it: it ends at 6.00 s"):
+        EventClips([Video("a", path, 1.0)], source, 48, CLIP, events=3, seconds=6.0)[0]
 
 
 def test_visual_and_motion_clips(videos, source, tmp_path):

@@ -1,6 +1,8 @@
 """Plain videos: files, folders, patterns and lists of them."""
 
+import csv
 import glob
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -8,8 +10,10 @@ from typing import Any
 
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError
 from kuleshov.datasets.file_check import check_files
-from kuleshov.video.video_file import VIDEO_SUFFIXES, Video, is_video
+from kuleshov.video.video_file import VIDEO_SUFFIXES, Video, is_video, readable, videos_below, without_odd
 
+# as pandas and spreadsheets write what holds blanks, commas or quotes
+_QUOTED = re.compile('"([^"]|"")*"')
 LIST_SUFFIXES = frozenset({".csv", ".lst", ".txt"})
 
 
@@ -46,18 +50,12 @@ def find_videos(sources: str | Path | Iterable[str | Path]) -> list[Video]:
     for source in sources:
         for name, path in _expand(str(source)):
             names.setdefault(path.resolve(), (name, path))
-    return [Video(id, path) for id, path in sorted(_unique_ids(list(names.values())).items())]
-
-
-def videos_below(folder: str | Path) -> list[Path]:
-    """All videos in a folder and below it, sorted; hidden files and folders are left out."""
-    folder = Path(folder)
-    found = (path for path in folder.rglob("*") if is_video(path) and path.is_file())
-    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+    named = [(readable(name), path) for name, path in names.values()]
+    return [Video(id, path) for id, path in sorted(_unique_ids(named).items())]
 
 
 def list_lines(path: str | Path) -> Iterator[tuple[int, str]]:
-    """Line numbers and texts of a list file, blank lines and comments left out.
+    """Line numbers and texts of a list file, blank lines and comments left out, a line in quotes without them.
 
     Raises:
         MissingDataError: there is no such file.
@@ -70,9 +68,10 @@ def list_lines(path: str | Path) -> Iterator[tuple[int, str]]:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise FormatError(path, f"not UTF-8 text ({error.reason} at byte {error.start})") from error
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip() and not line.lstrip().startswith("#"):
-            yield number, line.strip()
+    for number, line in enumerate(text.split("\n"), start=1):
+        line = line.strip()
+        if line and not line.startswith("#"):
+            yield number, next(csv.reader([line]))[0] if _QUOTED.fullmatch(line) else line
 
 
 def _expand(source: str) -> Iterator[tuple[str, Path]]:
@@ -94,7 +93,8 @@ def _expand(source: str) -> Iterator[tuple[str, Path]]:
     else:
         # a pattern may also match folders and lists
         matches = sorted(glob.glob(source, recursive=True)) if glob.has_magic(source) else []
-        matches = [match for match in matches if Path(match).is_dir() or is_video(match)]
+        folders = [match for match in matches if Path(match).is_dir() and not is_video(match)]
+        matches = sorted([*folders, *map(str, without_odd(map(Path, filter(is_video, matches))))])
         if not matches:
             raise MissingDataError("videos", path.absolute(), "name a file, a folder, a list or a pattern")
         for match in matches:

@@ -11,6 +11,7 @@ Three layouts are recognized, for each split:
 
 import csv
 import logging
+import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,8 +19,8 @@ from typing import Any
 
 from kuleshov.core.errors import FormatError, MissingDataError
 from kuleshov.datasets.file_check import check_files
-from kuleshov.datasets.folder import list_lines, videos_below
-from kuleshov.video.video_file import Video, is_video
+from kuleshov.datasets.folder import list_lines
+from kuleshov.video.video_file import Video, is_video, readable, videos_below
 
 log = logging.getLogger(__name__)
 KINETICS_SPLITS = ("train", "val", "test")
@@ -110,7 +111,9 @@ def read_list(path: str | Path, prefix: str | Path | None = None) -> KineticsSpl
             raise FormatError(path, f"{name} is in an earlier line too: drop one", number, "path")
         labels[name] = label
     there = {name: base / name for name in labels if (base / name).is_file()}
-    videos = [Video(Path(name).with_suffix("").as_posix(), file, label=labels[name]) for name, file in there.items()]
+    videos = [
+        Video(readable(Path(name).with_suffix("").as_posix()), file, label=labels[name]) for name, file in there.items()
+    ]
     missing = [name for name in labels if name not in there]
     return _finished(videos, missing, _class_names(path.parent / "classes.txt", list(labels.values())), path, base)
 
@@ -121,6 +124,10 @@ def _split_line(path: Path, number: int, line: str, labeled: bool) -> tuple[str,
             reason = f"{_EXPECTED}; the first line has a path alone, this one is {line!r}"
             raise FormatError(path, reason, number, "path")
         return line, None
+    if line.startswith('"'):
+        # as pandas writes a path that holds blanks
+        cells = next(csv.reader([re.sub(r'"[ \t,]+', '",', line)]))
+        line = f"{cells[0]},{cells[1].strip()}" if len(cells) == 2 else line
     for separator in (None, ","):
         # from the right: paths may hold blanks and commas
         parts = line.rsplit(separator, 1)
@@ -196,7 +203,7 @@ def _read_class_folders(root: Path, split: str) -> KineticsSplit:
         name = file.relative_to(home)
         if name.parts[0] not in numbers:
             raise FormatError(home, f"expected <class>/<video>, the classes of {named}: {name} is in none of them")
-        videos.append(Video(name.with_suffix("").as_posix(), file, label=numbers[name.parts[0]]))
+        videos.append(Video(readable(name.with_suffix("").as_posix()), file, label=numbers[name.parts[0]]))
     return _finished(videos, [], classes, home, home)
 
 

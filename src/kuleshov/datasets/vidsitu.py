@@ -169,7 +169,7 @@ class VidSitu:
     def videos(self, split: str, video_root: str | Path | None = None) -> list[Video]:
         """Videos of the split's segments that are on disk, in split order.
 
-        A whole source gives its span of seconds, a cut segment file the whole file.
+        A whole source gives its span of seconds, a cut segment file the span from 0 on.
 
         Args:
             split: name of the split.
@@ -179,7 +179,7 @@ class VidSitu:
         videos = []
         for segment in map(parse_segment, self.segments(split)):
             if segment.id in found:
-                videos.append(Video(segment.id, found[segment.id]))
+                videos.append(Video(segment.id, found[segment.id], 0.0, float(segment.end - segment.start)))
             elif segment.source in found:
                 videos.append(Video(segment.id, found[segment.source], float(segment.start), float(segment.end)))
         return videos

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -92,11 +92,7 @@ class ClipDataset(Dataset):
 
     def _span(self, video: Video) -> tuple[float, float]:
         """First and last second of what may be shown of a video's file."""
-        begin = video.start or 0.0
-        end = self.source.duration(video.path) if video.end is None else video.end
-        if end <= begin:
-            raise VideoError(video.path, f"its span {begin:g} to {end:g} s is empty")
-        return begin, end
+        return video.span(self.source.duration(video.path))
 
 
 def cut_view(
@@ -281,6 +277,8 @@ class LabeledClip(ClipDataset):
 class EventClips(ClipDataset):
     """The clips of a segment's events, as VidSitu's loader reads them: frames squashed to a square.
 
+    A file that ends less than half an event before the segment is padded with its last frame.
+
     A sample: clips uint8 (N, 3, T, S, S), params float32 (N, 14).
 
     Args:
@@ -307,8 +305,9 @@ class EventClips(ClipDataset):
     def sample(self, index: int, epoch: int) -> dict[str, Tensor]:
         """See the class."""
         video = self.videos[index]
-        begin = video.start or 0.0
-        times = [self.clip.times_around(begin + center, begin, begin + self.seconds) for center in self.centers]
+        video = replace(video, end=(video.start or 0.0) + self.seconds)
+        begin, end = video.span(self.source.duration(video.path), self.seconds / len(self.centers) / 2)
+        times = [self.clip.times_around(begin + center, begin, end) for center in self.centers]
         frames = self.source.read(video.path, np.concatenate(times))
         view = center_view(*frames.shape[1:3], squash=True)
         clips = [crop_clip(part, view, self.size) for part in np.split(frames, len(times))]

@@ -178,8 +178,7 @@ def _write_all(
 def _write_motion(video: Video, output: Path, settings: MotionSettings) -> tuple[str, str | None]:
     """Write one video's motion; its id, and why it could not be written."""
     try:
-        begin = video.start or 0.0
-        end = probe(video.path).duration if video.end is None else video.end
+        begin, end = video.span(probe(video.path).duration)
         starts = takewhile(lambda t: t < end - 1e-6, (begin + k / settings.fps for k in count()))
         windows = ([start, start + 1 / settings.fps] for start in starts)
         pairs = VideoReader().stream(video.path, windows, settings.short_side)
