@@ -37,11 +37,32 @@ def test_check_counts_and_writes_the_reduced_split(roots):
         "sources": 2,
         "annotated": 0,
         "with_verbs": 0,
-        "videos": 1,
-        "missing_videos": 2,
+        "videos": 0,
+        "padded": 0,
+        "missing_videos": 3,
     }
     assert VidSitu(roots / "vidsitu").segments("valid", roots / "reduced.json") == SEGMENTS[2:]
     assert report["reduced_split"]["segments"] == 1
+
+
+def test_segments_that_are_not_in_their_files_are_missing(roots, write_clip):
+    segments = [
+        f"v_{source}_seg_{begin}_{begin + 10}" for source in ("whole-00000", "short-00000") for begin in (0, 60)
+    ]
+    segments += ["v_almost-0000_seg_0_10", "v_broken-0000_seg_0_10", "v_absent-0000_seg_0_10"]
+    (roots / "vidsitu" / "vseg_split_valid_lb.json").write_text(json.dumps(segments))
+    videos = roots / "vidsitu" / "videos"
+    for name, frames in (("whole-00000", 560), ("short-00000", 32), ("v_almost-0000_seg_0_10", 79)):
+        write_clip(videos / f"{name}.mp4", frames / 8)
+    (videos / "broken-0000.mp4").write_text("no video")
+    report = check(roots / "vidsitu")
+    missing, padded = report["missing"]["valid"], report["padded"]["valid"]
+    assert list(missing) == [segments[2], segments[3], segments[5]]
+    assert missing[segments[3]] == "60 to 70 s are not in it: it ends at 4.00 s"
+    assert padded == {segments[4]: "its file ends 0.12 s before it"}
+    counts = report["splits"]["valid"]
+    assert (counts["videos"], counts["padded"], counts["missing_videos"]) == (3, 1, 4)
+    assert any(segments[3] in note for note in report["notes"])
 
 
 def test_what_cannot_be_compared(roots):

@@ -10,9 +10,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from kuleshov.core.errors import KuleshovError, MissingDataError, UsageError
+from kuleshov.core.errors import KuleshovError, MissingDataError, UsageError, VideoError
 from kuleshov.core.files import sha256_ids, write_json
-from kuleshov.datasets import vidsitu_format as files
+from kuleshov.datasets import vidsitu_format
+from kuleshov.datasets.file_check import examine_all
 from kuleshov.datasets.lvu import Lvu
 from kuleshov.datasets.vidsitu_format import Annotation, parse_segment
 from kuleshov.video.video_file import Video, videos_by_stem
@@ -20,6 +21,7 @@ from kuleshov.video.video_file import Video, videos_by_stem
 VIDSITU_SPLITS = ("train", "valid", "testvb", "testsrl", "testevrel")
 _ALIASES = {"val": "valid", "test_verb": "testvb", "test_srl": "testsrl", "test_evrel": "testevrel"}
 _TREES = ("", "vidsitu_annotations", "data/vidsitu_annotations")
+_NAMED = 10
 _HOW = "see github.com/TheShadow29/VidSitu for the annotations, or write the generated world (`kuleshov world`)"
 
 
@@ -63,14 +65,14 @@ class VidSitu:
             split_file: another list of segment ids to take instead.
         """
         if split_file is not None:
-            return files.read_split(split_file)
-        return files.read_split(self._file("split_files", f"vseg_split_{canonical_split(split)}_lb.json"))
+            return vidsitu_format.read_split(split_file)
+        return vidsitu_format.read_split(self._file("split_files", f"vseg_split_{canonical_split(split)}_lb.json"))
 
     def annotations(self, split: str) -> dict[str, list[Annotation]]:
         """Segment id -> annotations (five events each) in file order; it may hold other segments too."""
         split = canonical_split(split)
         if split not in self._annotations:
-            self._annotations[split] = files.read_annotations(self.annotation_file(split))
+            self._annotations[split] = vidsitu_format.read_annotations(self.annotation_file(split))
         return self._annotations[split]
 
     def annotation_file(self, split: str) -> Path:
@@ -88,10 +90,10 @@ class VidSitu:
         if split not in self._verbs:
             if split == "train":
                 annotations = self.annotations("train")
-                files.require_verbs(self.annotation_file("train"), annotations)
+                vidsitu_format.require_verbs(self.annotation_file("train"), annotations)
                 found = {segment: [[event.verb] for event in many[0]] for segment, many in annotations.items()}
             else:
-                found = files.read_verbs(self.verb_file(split))
+                found = vidsitu_format.read_verbs(self.verb_file(split))
             self._verbs[split] = found
         return self._verbs[split]
 
@@ -105,7 +107,7 @@ class VidSitu:
         found = self.annotations(split)
         if found and not any(event.arguments for many in found.values() for one in many for event in one):
             raise KuleshovError(f"{path}: {split} has no role texts (they are withheld)")
-        files.require_verbs(path, found)
+        vidsitu_format.require_verbs(path, found)
         return {segment: many[:1] if split == "train" else many for segment, many in found.items()}
 
     def relations(self, split: str) -> dict[str, list[list[str]]]:
@@ -116,8 +118,8 @@ class VidSitu:
         Raises:
             KuleshovError: the split's relations are withheld.
         """
-        split, absent = canonical_split(split), files.NO_RELATION_GIVEN
-        places = [files.EVENTS.index(name) for name in files.RELATED_EVENTS]
+        split, absent = canonical_split(split), vidsitu_format.NO_RELATION_GIVEN
+        places = [vidsitu_format.EVENTS.index(name) for name in vidsitu_format.RELATED_EVENTS]
         found = {
             segment: [[one[i].relation or absent for i in places] for one in many]
             for segment, many in self.annotations(split).items()
@@ -142,7 +144,7 @@ class VidSitu:
         """
         path = self.vocabulary_file()
         if path is not None:
-            return files.read_vocabulary(path)
+            return vidsitu_format.read_vocabulary(path)
         counts = Counter(event.verb for many in self.annotations("train").values() for event in many[0])
         return sorted(counts, key=lambda verb: (-counts[verb], verb))
 
@@ -217,6 +219,7 @@ def check(
     against: Mapping[str, str | Path] | None = None,
     videos: str | Path | None = None,
     write_split: str | Path | None = None,
+    workers: int = 2,
 ) -> dict[str, Any]:
     """Count segments, annotations and videos, and what the valid split shares with other data sets.
 
@@ -229,9 +232,11 @@ def check(
         videos: folder of the videos; `videos/` under the root by default.
         write_split: where to write the segments of valid that no other data set holds, as a split file for
             `kuleshov evaluate --split-file`.
+        workers: processes that open the videos.
 
     Returns:
-        `splits` (name -> `segments`, `sources`, `annotated`, `with_verbs`, `videos`, `missing_videos`), `overlap`
+        `splits` (name -> `segments`, `sources`, `annotated`, `with_verbs`, `videos` that are there whole, those that
+        are `padded`, and `missing_videos`), `missing` and `padded` (split -> segment -> reason), `overlap`
         (data set -> see `overlap`), `reduced_split` where one was written; `table` and `notes`.
 
     Raises:
@@ -240,14 +245,27 @@ def check(
     """
     if write_split and not against:
         raise UsageError("--write-split needs --against: it writes what the other data set does not hold")
-    data, splits = VidSitu(root), {}
-    for name in VIDSITU_SPLITS:
-        if data._exists(data.segments, name):
-            splits[name] = _counts(data, name, videos)
-    if not splits:
+    data = VidSitu(root)
+    names = [name for name in VIDSITU_SPLITS if data._exists(data.segments, name)]
+    if not names:
         raise MissingDataError("VidSitu's split files", Path(root).absolute(), "check --root")
-    report: dict[str, Any] = {"root": str(root), "splits": splits, "overlap": {}, "notes": []}
-    report["table"] = [{"split": name, **counts} for name, counts in splits.items()]
+    report: dict[str, Any] = {"root": str(root), "splits": {}, "missing": {}, "padded": {}, "overlap": {}, "notes": []}
+    present = {name: data.videos(name, videos) for name in names}
+    files = {
+        one["path"]: one
+        for one in examine_all(sorted({str(v.path) for many in present.values() for v in many}), workers)
+    }
+    for name in names:
+        missing, padded = _shortcomings(present[name], files)
+        report["missing"][name], report["padded"][name] = missing, padded
+        splits = report["splits"]
+        splits[name] = _counts(data, name, len(present[name]) - len(missing), len(padded))
+        for kind, found in (("missing", missing), ("padded", padded)):
+            report["notes"] += [
+                f"{name}: {kind}: {segment}: {reason}" for segment, reason in list(found.items())[:_NAMED]
+            ]
+            report["notes"] += [f"{name}: and {len(found) - _NAMED} more {kind}"] if len(found) > _NAMED else []
+    report["table"] = [{"split": name, **counts} for name, counts in report["splits"].items()]
     remaining = segments = data.segments("valid") if against else []
     for name, other in (against or {}).items():
         shared = report["overlap"][name] = overlap(segments, sources_of(name, other))
@@ -299,17 +317,35 @@ def sources_of(name: str, root: str | Path) -> set[str]:
     raise KuleshovError(f"VidSitu can be compared with lvu or vidsitu, not {name!r}")
 
 
-def _counts(data: VidSitu, split: str, video_root: str | Path | None) -> dict[str, int]:
+def _shortcomings(videos: list[Video], files: Mapping[str, dict[str, Any]]) -> tuple[dict[str, str], dict[str, str]]:
+    """Segments that are not in their files, and those whose file ends less than half an event before them: reasons."""
+    missing, padded = {}, {}
+    for video in videos:
+        file = files[str(video.path)]
+        if file["reason"] is not None:
+            missing[video.id] = file["reason"]
+            continue
+        try:
+            _, end = video.span(file["seconds"], (video.end - video.start) / len(vidsitu_format.EVENTS) / 2)
+        except VideoError as error:
+            missing[video.id] = error.reason
+            continue
+        if end < video.end - 1e-3:
+            padded[video.id] = f"its file ends {video.end - end:.2f} s before it"
+    return missing, padded
+
+
+def _counts(data: VidSitu, split: str, present: int, padded: int) -> dict[str, int]:
     segments = data.segments(split)
     annotated = set(data.annotations(split)) if data.has(split) else set()
     # only valid has verbs of many annotators; the test splits' are withheld
     verbs = set(data.verbs(split)) if split == "valid" and data.has_verbs(split) else annotated
-    present = len(data.videos(split, video_root))
     return {
         "segments": len(segments),
         "sources": len({parse_segment(segment).source for segment in segments}),
         "annotated": len(annotated & set(segments)),
         "with_verbs": len(verbs & set(segments)),
         "videos": present,
+        "padded": padded,
         "missing_videos": len(segments) - present,
     }
