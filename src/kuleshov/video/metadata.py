@@ -18,6 +18,8 @@ from kuleshov.core.errors import VideoError
 _RATE_TOLERANCE = 0.1
 # what FFmpeg raises on damaged or foreign files
 READ_ERRORS = (av.FFmpegError, OSError, ValueError, EOFError, RuntimeError, MemoryError)
+# titles and tags that are not UTF-8 are no reason to refuse a file: av 19 takes them as they are, older ones are asked to
+_ANY_TEXT = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def open_video(path: str | Path) -> Iterator[tuple[av.container.InputContainer, 
     """
     _require_file(path)
     try:
-        container = av.open(str(path), metadata_errors="replace")
+        container = av.open(str(path), **_ANY_TEXT)
     except READ_ERRORS as error:
         raise VideoError(path, f"it cannot be opened ({plain_reason(error)})") from error
     with container:
