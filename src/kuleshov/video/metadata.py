@@ -18,7 +18,7 @@ from kuleshov.core.errors import VideoError
 _RATE_TOLERANCE = 0.1
 # what FFmpeg raises on damaged or foreign files
 READ_ERRORS = (av.FFmpegError, OSError, ValueError, EOFError, RuntimeError, MemoryError)
-# titles and tags that are not UTF-8 are no reason to refuse a file: av 19 takes them as they are, older ones are asked to
+# tags that are not UTF-8 are no reason to refuse a file: older versions than 19 have to be told
 _ANY_TEXT = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
