@@ -17,7 +17,7 @@ from kuleshov.cli import main
 from kuleshov.core.errors import KuleshovError
 from kuleshov.core.plugins import TRUST, trust
 from kuleshov.core.results import read_results
-from kuleshov.features.event_store import EventStore
+from kuleshov.features.feature_store import EventStore
 from kuleshov.tasks.event_task import load_task
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -15,7 +15,7 @@ from torchmetrics.functional.classification import binary_average_precision
 
 from kuleshov.core.random import numpy_generator
 from kuleshov.core.results import Report, global_seed
-from kuleshov.features.event_store import EventStore, grid_step
+from kuleshov.features.feature_store import EventStore, grid_step
 from kuleshov.synthetic.truth import read_stories
 from kuleshov.tasks.event_task import EventTask, Stage
 

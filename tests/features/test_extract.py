@@ -13,8 +13,8 @@ import torch
 
 from kuleshov import backbones
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, StoreError, UsageError
-from kuleshov.features.event_store import EventStore
 from kuleshov.features.extract import extract_command, read_durations
+from kuleshov.features.feature_store import EventStore
 from kuleshov.features.movie_clips import Grid, center_crop, decode_movies, window_times
 from kuleshov.features.store_writer import StoreWriter
 from kuleshov.video.clip_format import ClipFormat

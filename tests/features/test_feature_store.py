@@ -12,9 +12,7 @@ import torch
 
 from kuleshov.core import files
 from kuleshov.core.errors import StoreError
-from kuleshov.features.event_store import EventStore
-from kuleshov.features.feature_store import TORCH
-from kuleshov.features.instance_store import InstanceStore, instances
+from kuleshov.features.feature_store import TORCH, EventStore, InstanceStore, instances
 from kuleshov.features.store_index import event_count
 from kuleshov.features.store_writer import StoreWriter
 

@@ -10,7 +10,7 @@ import torch
 
 from kuleshov import backbones
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, UsageError
-from kuleshov.features.instance_store import InstanceStore
+from kuleshov.features.feature_store import InstanceStore
 from kuleshov.features.instances import instances_command, read_boxes
 from kuleshov.features.region_features import RegionExtractor, region_features
 from kuleshov.video.clip_format import ClipFormat

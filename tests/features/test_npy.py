@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from kuleshov.core.errors import FormatError, MissingDataError, StoreError, UsageError
-from kuleshov.features.event_store import EventStore
+from kuleshov.features.feature_store import EventStore
 from kuleshov.features.npy import export_features, import_features
 from kuleshov.features.store_writer import StoreWriter
 

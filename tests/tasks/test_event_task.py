@@ -11,7 +11,7 @@ from kuleshov.core.plugins import TRUST, trust
 from kuleshov.core.results import read_results
 from kuleshov.core.weights import load_weights, save_weights
 from kuleshov.datasets.vidsitu_predictions import read_predictions
-from kuleshov.features.event_store import EventStore
+from kuleshov.features.feature_store import EventStore
 from kuleshov.tasks.event_task import load_task
 from kuleshov.training.lightning_cli import main
 from kuleshov.txe.encoder import TxE, save

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kuleshov.core.errors import KuleshovError, StoreError
-from kuleshov.features.event_store import EventStore
+from kuleshov.features.feature_store import EventStore
 from kuleshov.txe import TxE, save
 from kuleshov.txe.contextualizer import Contextualizer, SegmentFeatures
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kuleshov.features.event_store import EventStore
+from kuleshov.features.feature_store import EventStore
 from kuleshov.training.lightning_cli import main
 from kuleshov.txe import load
 from kuleshov.txe.contextualizer import Contextualizer

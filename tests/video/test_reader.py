@@ -1,12 +1,15 @@
 """Frame accuracy of both backends on every kind of file that is known to trip them."""
 
+import importlib.util
 import os
+import sys
 
 import av
 import numpy as np
 import pytest
 
 from kuleshov.core.errors import KuleshovError, VideoError
+from kuleshov.video import metadata
 from kuleshov.video.decoders import import_decord
 from kuleshov.video.metadata import packet_index
 from kuleshov.video.reader import VideoReader, reader_version
@@ -255,6 +258,36 @@ def test_without_decord_pyav_reads(tmp_path, write_video, numbers, monkeypatch):
     assert reader_version() == reader_version("pyav")
     with pytest.raises(KuleshovError, match="decord is not installed here: choose the video backend auto or pyav"):
         VideoReader("decord")
+
+
+def test_a_title_that_is_not_utf8_is_no_reason_to_refuse_a_file(tmp_path, write_video, numbers):
+    path = write_video(tmp_path / "a.mkv", range(10), 10)
+    with av.open(str(path)) as source, av.open(str(tmp_path / "b.mkv"), "w") as target:
+        target.metadata["title"] = "ZZZZ"
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.size:
+                packet.stream = stream
+                target.mux(packet)
+    (tmp_path / "b.mkv").write_bytes((tmp_path / "b.mkv").read_bytes().replace(b"ZZZZ", b"\xff\xfeZ\xe9"))
+    assert numbers(VideoReader("pyav").read(tmp_path / "b.mkv", [0.0, 0.5])) == [0, 5]
+
+
+def test_av_19_whose_open_has_other_arguments_reads(tmp_path, write_video, monkeypatch):
+    path, opened = write_video(tmp_path / "a.mp4", range(10), 10), av.open
+
+    def open_of_19(
+        file, mode=None, format=None, options=None, container_options=None, buffer_size=0, timeout=None, hwaccel=None
+    ):
+        return opened(file, mode)
+
+    monkeypatch.setattr(av, "__version__", "19.0.2")
+    monkeypatch.setattr(av, "open", open_of_19)
+    spec = importlib.util.spec_from_file_location("metadata_of_19", metadata.__file__)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "metadata_of_19", module)
+    spec.loader.exec_module(module)
+    assert module.probe(path).duration == 1.0
 
 
 def test_pyav_takes_over_where_decord_raises(tmp_path, write_video, numbers, monkeypatch):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kuleshov.backbones.protocol import check_clips
-from kuleshov.features.movie_clips import Grid, MovieClip, Unreadable, decode_movies
+from kuleshov.features.movie_clips import Grid, MovieClip, decode_movies
 from kuleshov.video.clip_format import ClipFormat
 from kuleshov.video.reader import Backend
 from kuleshov.video.video_file import Video
@@ -50,7 +50,11 @@ def extract_movies(
 
 @torch.inference_mode()
 def encode(
-    items: Iterable[MovieClip | Unreadable], network: nn.Module, clip: ClipFormat, batch_size: int, device: torch.device
+    items: Iterable[MovieClip | tuple[Video, str]],
+    network: nn.Module,
+    clip: ClipFormat,
+    batch_size: int,
+    device: torch.device,
 ) -> Iterator[tuple[Video, Tensor | str]]:
     """Run clips through the backbone in batches that reach across movies.
 
@@ -79,11 +83,11 @@ def encode(
         owners.clear()
 
     for item in items:
-        if isinstance(item, Unreadable):
+        if isinstance(item, tuple):
             # its clips that still wait in the batch are computed and thrown away
-            failed.add(item.video.id)
-            rows.pop(item.video.id, None)
-            yield item.video, item.reason
+            failed.add(item[0].id)
+            rows.pop(item[0].id, None)
+            yield item
             continue
         batch[len(owners)] = torch.from_numpy(np.ascontiguousarray(item.frames))
         owners.append(item)

@@ -167,16 +167,12 @@ def on_devices(share: Callable[..., None], devices: int, waiting: list[Any]) -> 
         import torch.multiprocessing as multiprocessing
 
         try:
-            multiprocessing.spawn(_spawned, (share, devices, waiting), devices)
+            multiprocessing.spawn(share, (devices, waiting), devices)
         except multiprocessing.ProcessRaisedException as error:
             name, _, text = str(error).strip().splitlines()[-1].partition(": ")
             if name.startswith("kuleshov.core.errors."):
                 raise KuleshovError(text) from error
             raise
-
-
-def _spawned(rank: int, share: Callable[..., None], world: int, waiting: list[Any]) -> None:
-    share(rank, world, waiting)
 
 
 def _under_torchrun(lead: Callable[[Work], Summary], share: Callable[..., None], rank: int, world: int) -> Summary:

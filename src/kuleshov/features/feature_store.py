@@ -1,11 +1,14 @@
-"""What stores of events and of instances share: finding, checking and mapping their parts."""
+"""Reading features: `EventStore` of movies' events, `InstanceStore` of the boxes that were tracked in them."""
 
 import functools
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -33,6 +36,8 @@ class FeatureStore:
         self.folder = Path(folder)
         self.index = read_index(self.folder, self.kind)
         self.manifest: dict[str, Any] = read_manifest(self.folder)
+        self.width, self.dtype = self.index.width, self.index.dtype
+        self.movie_ids = list(self.index.movies)  # in the order of their rows
         self._mapped: dict[str, dict[str, Tensor]] = {}
         for name, part in self.index.parts.items():
             path = self.folder / name
@@ -46,33 +51,18 @@ class FeatureStore:
         return {**self.__dict__, "_mapped": {}}
 
     @property
-    def width(self) -> int:
-        """D, width of a feature."""
-        return self.index.width
-
-    @property
-    def dtype(self) -> str:
-        """Precision of the features on disk: fp32, fp16 or bf16."""
-        return self.index.dtype
-
-    @property
     def backbone_sha256(self) -> str | None:
         """sha256 of the backbone weights that made the features, None where unknown (imported features)."""
         return (self.manifest.get("backbone") or {}).get("sha256")
-
-    @functools.cached_property
-    def movie_ids(self) -> list[str]:
-        """The movies in the order of their rows."""
-        return list(self.index.movies)
 
     def __contains__(self, movie_id: object) -> bool:
         return movie_id in self.index.movies
 
     def __len__(self) -> int:
-        return len(self.index.movies)
+        return len(self.movie_ids)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.index.movies)
+        return iter(self.movie_ids)
 
     def place(self, movie_id: str) -> StoredMovie:
         """Where a movie's rows are.
@@ -108,7 +98,204 @@ class FeatureStore:
             self._mapped[part] = found
         return self._mapped[part]
 
-    def column(self, movie_id: str, name: str) -> Tensor:
-        """One column of a movie, (n, ...), as it is on disk."""
+
+class EventStore(FeatureStore):
+    """The event features of many movies, opened once.
+
+    Args:
+        folder: what `kuleshov extract` or `kuleshov import-features` has written.
+        memory: hold all rows in memory; otherwise they are memory-mapped and read where they are used.
+        verify: compare every part with its checksum, once, when opening.
+        width: refuse a store of another width; likewise `stride` (seconds) and `backbone_sha256` (of the weights).
+
+    Raises:
+        StoreError: not a store, damaged (which part), or not the one asked for.
+    """
+
+    kind = "events"
+
+    def __init__(
+        self,
+        folder: str | Path,
+        memory: bool = True,
+        verify: bool = True,
+        width: int | None = None,
+        stride: float | None = None,
+        backbone_sha256: str | None = None,
+    ) -> None:
+        super().__init__(folder, verify)
+        self.window, self.stride = self.index.window, self.index.stride
+        asked = {"width": width, "stride": stride, "backbone_sha256": backbone_sha256}
+        for what, value in asked.items():
+            found = getattr(self, what)
+            if value is not None and value != found:
+                raise StoreError(
+                    f"{self.folder} has {what.removesuffix('_sha256')} {found}, {value} was asked for: "
+                    "name another store or extract again"
+                )
+        self._first: dict[str, int] = {}  # first global row of each part
+        total = 0
+        for name, part in sorted(self.index.parts.items()):
+            self._first[name], total = total, total + part.rows
+        self._whole: Tensor | None = None
+        if memory:
+            rows = [self.columns_of(name)["features"] for name in self._first]
+            self._whole = torch.cat(rows) if rows else torch.zeros(0, self.width, dtype=TORCH[self.dtype])
+            self._mapped.clear()
+
+    @functools.cached_property
+    def offsets(self) -> Tensor:
+        """First row of each movie and the number of all rows at the end, int64 (movies + 1,)."""
+        return torch.tensor([0, *(movie.rows for movie in self.index.movies.values())]).cumsum(0)
+
+    def rows_of(self, movie_id: str) -> range:
+        """The global rows of a movie's events."""
+        movie = self.place(movie_id)
+        first = self._first[movie.part] + movie.row
+        return range(first, first + movie.rows)
+
+    def take(self, index: Tensor) -> Tensor:
+        """Rows by their global numbers, int64 of any shape (...) -> (..., D) in the dtype on disk."""
+        if self._whole is not None:
+            return self._whole[index]
+        flat = index.reshape(-1)
+        out = torch.empty(flat.numel(), self.width, dtype=TORCH[self.dtype])
+        for name, first in self._first.items():
+            inside = (flat >= first) & (flat < first + self.index.parts[name].rows)
+            if bool(inside.any()):
+                out[inside] = self.columns_of(name)["features"][flat[inside] - first]
+        return out.view(*index.shape, self.width)
+
+    def events(self, movie_id: str) -> Tensor:
+        """A movie's event features, float32 (n, D)."""
+        rows = self.rows_of(movie_id)
+        return self.take(torch.arange(rows.start, rows.stop)).float()
+
+    def times(self, movie_id: str) -> list[float]:
+        """The beginnings of a movie's events in seconds."""
+        movie = self.place(movie_id)
+        return [movie.start + i * self.stride for i in range(movie.rows)]
+
+    def tensor(self) -> tuple[Tensor, Tensor]:
+        """All rows (M, D) in the dtype on disk, movie after movie, and the offsets (movies + 1,)."""
+        if self._whole is None:
+            raise StoreError(f"{self.folder} is memory-mapped: use take(), or open it with memory=True")
+        return self._whole, self.offsets
+
+    def segment_rows(self, movie_id: str, n: int = 5, stride_s: float = 2.0) -> list[int]:
+        """The global rows of a movie's first n events that are `stride_s` seconds apart.
+
+        Raises:
+            StoreError: the stride is no multiple of the store's, or the movie has fewer events.
+        """
+        step = grid_step(self, stride_s)
+        rows = self.rows_of(movie_id)
+        if (n - 1) * step >= len(rows):
+            raise StoreError(
+                f"{self.folder}: movie {movie_id} has {len(rows)} events {self.stride} s apart, "
+                f"{n} events {stride_s} s apart need {(n - 1) * step + 1}"
+            )
+        return list(rows[: (n - 1) * step + 1 : step])
+
+    def segment(self, movie_id: str, n: int = 5, stride_s: float = 2.0) -> Tensor:
+        """A movie's first n events `stride_s` seconds apart, float32 (n, D)."""
+        return self.take(torch.tensor(self.segment_rows(movie_id, n, stride_s))).float()
+
+
+def grid_step(store: EventStore, stride_s: float) -> int:
+    """How many of the store's strides make `stride_s` seconds.
+
+    Raises:
+        StoreError: not a whole number of them.
+    """
+    step = round(stride_s / store.stride)
+    if step < 1 or abs(step * store.stride - stride_s) > 1e-6:
+        raise StoreError(
+            f"{store.folder} has an event every {store.stride} s, {stride_s} s is no multiple of it: "
+            "extract at a stride that divides it"
+        )
+    return step
+
+
+@dataclass(frozen=True)
+class Instances:
+    """All instances of one movie, by second, then in the source's order.
+
+    Attributes:
+        features: (I, F) region features.
+        boxes: (I, 4) float32 x1, y1, x2, y2 as shares of the frame's width and height.
+        seconds: (I,) int32, ascending: the second of the movie that the box was seen in.
+        tracks: (I,) int32, equal numbers are one track within a movie.
+        shots: (I,) int32, the shot of the second; 0 where shots are not known.
+        scores: (I,) float32, the detector's confidence; 1 where it is not known.
+    """
+
+    features: NDArray
+    boxes: NDArray
+    seconds: NDArray
+    tracks: NDArray
+    shots: NDArray
+    scores: NDArray
+
+    def __len__(self) -> int:
+        return len(self.seconds)
+
+
+def instances(
+    features: NDArray,
+    boxes: NDArray,
+    seconds: NDArray,
+    tracks: NDArray,
+    shots: NDArray | None = None,
+    scores: NDArray | None = None,
+) -> Instances:
+    """Make a movie's instances from arrays in any order of seconds (the order within a second is kept).
+
+    Raises:
+        StoreError: arrays of different lengths, a box without area, or a feature that is not finite.
+    """
+    count = len(seconds)
+    columns = {
+        "features": np.asarray(features),
+        "boxes": np.asarray(boxes, np.float32),
+        "seconds": np.asarray(seconds, np.int32),
+        "tracks": np.asarray(tracks, np.int32),
+        "shots": np.zeros(count, np.int32) if shots is None else np.asarray(shots, np.int32),
+        "scores": np.ones(count, np.float32) if scores is None else np.asarray(scores, np.float32),
+    }
+    lengths = {name: len(column) for name, column in columns.items()}
+    if set(lengths.values()) != {count}:
+        raise StoreError(f"a movie's instance arrays differ in length: {lengths}")
+    order = np.argsort(columns["seconds"], kind="stable")
+    found = Instances(**{name: column[order] for name, column in columns.items()})
+    if not np.isfinite(found.features).all():
+        raise StoreError("a movie's instance features are not all finite numbers")
+    if not (found.boxes[:, 2:] > found.boxes[:, :2]).all():
+        raise StoreError("a movie has a box without area (x2 <= x1 or y2 <= y1)")
+    return found
+
+
+class InstanceStore(FeatureStore):
+    """The instances of many movies, memory-mapped: a movie is read from disk when it is asked for."""
+
+    kind = "instances"
+
+    def _column(self, movie_id: str, name: str) -> Tensor:
         movie = self.place(movie_id)
         return self.columns_of(movie.part)[name][movie.row : movie.row + movie.rows]
+
+    def count(self, movie_id: str) -> int:
+        """Number of a movie's instances, 0 for a movie that the store does not have."""
+        return self.index.movies[movie_id].rows if movie_id in self else 0
+
+    def columns(self, movie_id: str) -> dict[str, NDArray]:
+        """A movie's boxes, seconds, tracks, shots and scores, without the features."""
+        return {name: self._column(movie_id, name).numpy().copy() for name in COLUMNS[self.kind]}
+
+    def features(self, movie_id: str) -> NDArray:
+        """A movie's region features, float32 (I, F)."""
+        return self._column(movie_id, "features").float().numpy()
+
+    def movie(self, movie_id: str) -> Instances:
+        """All of a movie."""
+        return Instances(features=self.features(movie_id), **self.columns(movie_id))

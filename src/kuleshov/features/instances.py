@@ -25,7 +25,7 @@ from kuleshov.features.store_index import Summary
 from kuleshov.video.video_file import Video, videos_by_stem
 
 if TYPE_CHECKING:
-    from kuleshov.features.instance_store import Instances
+    from kuleshov.features.feature_store import Instances
     from kuleshov.features.store_writer import StoreWriter
 
 BOX_COLUMNS = ("video", "second", "x1", "y1", "x2", "y2", "track")
@@ -251,7 +251,7 @@ def official_movie(meta: str | Path, movie_id: str, seconds: dict, path: Path) -
         table, stacked = np.array(rows, dtype=np.float64), np.stack(vectors)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FormatError(meta, f"not as LVU's files are ({type(error).__name__}: {error})", movie_id) from error
-    from kuleshov.features.instance_store import instances
+    from kuleshov.features.feature_store import instances
 
     return instances(stacked, table[:, 3:7], table[:, 0], table[:, 2], table[:, 1])
 

@@ -40,14 +40,6 @@ class MovieClip:
     frames: np.ndarray
 
 
-@dataclass(frozen=True)
-class Unreadable:
-    """A movie that gives no features, and why."""
-
-    video: Video
-    reason: str
-
-
 def window_times(video: Video, event: int, grid: Grid, clip: ClipFormat) -> np.ndarray:
     """Seconds (T,) of a clip's frames, centered in the event and kept inside the video's span.
 
@@ -90,19 +82,20 @@ def center_crop(frames: np.ndarray, size: int) -> np.ndarray:
 
 def decode_movies(
     videos: Sequence[Video], grid: Grid, clip: ClipFormat, threads: int = 1, ahead: int = 64, backend: Backend = "auto"
-) -> Iterator[MovieClip | Unreadable]:
+) -> Iterator[MovieClip | tuple[Video, str]]:
     """Decode movies in `threads` threads, at most `ahead` clips ahead of whoever takes them.
 
-    A movie's clips come in order of time; movies mix when there is more than one thread.
+    A movie's clips come in order of time; movies mix when there is more than one thread. A movie that gives no
+    features comes with the reason.
     """
     waiting: queue.SimpleQueue[Video] = queue.SimpleQueue()
     for video in videos:
         waiting.put(video)
-    ready: queue.Queue[MovieClip | Unreadable | Exception | None] = queue.Queue(ahead)
+    ready: queue.Queue[MovieClip | tuple[Video, str] | Exception | None] = queue.Queue(ahead)
     stop = threading.Event()
     workers = [
         threading.Thread(target=_work, args=(waiting, ready, stop, grid, clip, VideoReader(backend)), daemon=True)
-        for _ in range(max(1, threads))
+        for _ in range(threads)
     ]
     for worker in workers:
         worker.start()
@@ -136,7 +129,7 @@ def _work(waiting, ready, stop, grid: Grid, clip: ClipFormat, reader: VideoReade
                 if stop.is_set():
                     break
         except VideoError as error:
-            ready.put(Unreadable(video, error.reason))
+            ready.put((video, error.reason))
         except Exception as error:  # handed to the main thread, which raises it
             ready.put(error)
             break

@@ -84,7 +84,7 @@ def export_features(store: Path, output: Path, vidsitu: bool = False) -> Summary
         output: folder of the .npy files.
         vidsitu: five events of each segment, one in two seconds, as <segment>_feats.npy.
     """
-    from kuleshov.features.event_store import EventStore
+    from kuleshov.features.feature_store import EventStore
 
     events, suffix, rows = EventStore(store), VIDSITU_SUFFIX if vidsitu else "", 0
     for movie_id in events:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from kuleshov.core.errors import KuleshovError, VideoError
 from kuleshov.features.clip_encoding import pixels_to_clips, ready_for_clips
-from kuleshov.features.instance_store import Instances, instances
+from kuleshov.features.feature_store import Instances, instances
 from kuleshov.video.reader import Backend, VideoReader
 
 

@@ -20,7 +20,6 @@ from kuleshov.core.files import read_json, write_json
 FORMAT = 2
 INDEX, MANIFEST, PENDING = "index.json", "manifest.json", "pending"
 Dtype = Literal["fp32", "fp16", "bf16"]
-BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 # columns beside the features, and the command that makes such a store
 COLUMNS = {"events": (), "instances": ("boxes", "seconds", "tracks", "shots", "scores")}
 COMMANDS = {"events": "kuleshov extract", "instances": "kuleshov instances"}

@@ -14,7 +14,7 @@ from kuleshov.core.errors import KuleshovError
 from kuleshov.core.random import numpy_generator
 from kuleshov.core.results import global_seed
 from kuleshov.datasets.vidsitu import VidSitu
-from kuleshov.features.event_store import EventStore
+from kuleshov.features.feature_store import EventStore
 from kuleshov.txe.contextualizer import SegmentFeatures
 
 

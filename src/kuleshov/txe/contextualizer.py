@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kuleshov.core.errors import KuleshovError, StoreError
-from kuleshov.features.event_store import EventStore
+from kuleshov.features.feature_store import EventStore
 from kuleshov.txe.encoder import Positions, TxE, load
 from kuleshov.txe.feature_normalizer import FeatureNormalizer, Normalization
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kuleshov.core.errors import KuleshovError, StoreError
-from kuleshov.features.event_store import EventStore
+from kuleshov.features.feature_store import EventStore
 
 Placement = Literal["auto", "device", "host", "mmap"]
 # what has to stay free on a device for the model, its optimizer and the queue

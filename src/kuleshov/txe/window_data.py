@@ -18,7 +18,7 @@ from kuleshov.core.errors import KuleshovError, MissingDataError
 from kuleshov.core.files import read_json, sha256_ids
 from kuleshov.core.random import numpy_generator
 from kuleshov.core.results import global_seed
-from kuleshov.features.event_store import grid_step
+from kuleshov.features.feature_store import grid_step
 from kuleshov.synthetic.truth import off_screen_flags
 from kuleshov.txe.event_table import EventTable, Movies, Placement
 from kuleshov.txe.masked_event_losses import OTHERS

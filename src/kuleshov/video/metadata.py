@@ -34,6 +34,8 @@ _DECODING_TIMES = frozenset({"avi", "asf"})
 _DECORD_SEEKS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
 # what FFmpeg raises on damaged or foreign files
 READ_ERRORS = (av.FFmpegError, OSError, ValueError, EOFError, RuntimeError, MemoryError)
+# tags that are not UTF-8 are no reason to refuse a file: older versions than 19 have to be told
+_ANY_TEXT = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def open_video(path: str | Path) -> Iterator[tuple[av.container.InputContainer, 
     _require_file(path)
     with ExitStack() as stack:
         try:
-            container = stack.enter_context(av.open(_source(path, stack), metadata_errors="replace"))
+            container = stack.enter_context(av.open(_source(path, stack), **_ANY_TEXT))
         except READ_ERRORS as error:
             raise VideoError(path, f"it cannot be opened ({plain_reason(error)})") from error
         streams = _films(container)
@@ -124,7 +126,7 @@ def _films(container: av.container.InputContainer) -> list[av.VideoStream]:
 def _busiest(path: str | Path) -> int:
     """Number of the stream with most frames near the beginning: a still before the film is not the film."""
     with ExitStack() as stack:
-        container = stack.enter_context(av.open(_source(path, stack), metadata_errors="replace"))
+        container = stack.enter_context(av.open(_source(path, stack), **_ANY_TEXT))
         films = _films(container)
         packets = (packet.stream_index for packet in container.demux(films) if packet.size)
         found = Counter(islice(packets, _PACKETS_OF_SEVERAL))

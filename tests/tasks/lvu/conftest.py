@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kuleshov.datasets.lvu import LVU_TASKS
-from kuleshov.features.instance_store import instances
+from kuleshov.features.feature_store import instances
 from kuleshov.features.store_writer import StoreWriter
 
 WIDTH, REGION_WIDTH = 12, 6

@@ -6,8 +6,7 @@ from safetensors.torch import load_file
 from kuleshov.core.errors import KuleshovError, WeightsError
 from kuleshov.core.results import read_results
 from kuleshov.core.weights import save_weights
-from kuleshov.features.event_store import EventStore
-from kuleshov.features.instance_store import InstanceStore
+from kuleshov.features.feature_store import EventStore, InstanceStore
 from kuleshov.tasks.event_task import load_task
 from kuleshov.tasks.lvu.instance_pretraining import (
     InstancePretraining,

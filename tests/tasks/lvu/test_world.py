@@ -5,7 +5,7 @@ import torch
 from kuleshov import backbones
 from kuleshov.datasets.lvu import Lvu
 from kuleshov.features.extract import extract_command
-from kuleshov.features.instance_store import InstanceStore
+from kuleshov.features.feature_store import InstanceStore
 from kuleshov.features.instances import instances_command
 from kuleshov.tasks.lvu.lvu_data import LvuData
 from kuleshov.video.clip_format import ClipFormat

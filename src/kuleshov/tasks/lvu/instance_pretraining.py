@@ -18,7 +18,7 @@ from kuleshov.core.distributed import gather_with_gradient
 from kuleshov.core.errors import KuleshovError, WeightsError
 from kuleshov.core.files import write_through
 from kuleshov.core.weights import load_weights
-from kuleshov.features.instance_store import InstanceStore
+from kuleshov.features.feature_store import InstanceStore
 from kuleshov.tasks.lvu.lvu_data import AllSpans, RandomSpans, SpanData
 from kuleshov.tasks.lvu.movie_samples import SampleMaker, open_movie, region_rows
 from kuleshov.tasks.lvu.object_transformer import ObjectTransformerEncoder, initialize

@@ -16,8 +16,7 @@ from kuleshov.core.errors import KuleshovError, MissingDataError
 from kuleshov.core.random import numpy_generator
 from kuleshov.core.results import global_seed
 from kuleshov.datasets.lvu import LVU_SPLITS, Lvu, LvuRow, LvuTaskInfo, find_lvu_task
-from kuleshov.features.event_store import EventStore
-from kuleshov.features.instance_store import InstanceStore
+from kuleshov.features.feature_store import EventStore, InstanceStore
 from kuleshov.tasks.lvu.movie_samples import MovieTokens, Sample, SampleMaker, collate, open_movie, region_rows
 
 logger = logging.getLogger(__name__)

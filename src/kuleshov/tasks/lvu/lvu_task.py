@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from kuleshov.core.errors import KuleshovError
 from kuleshov.core.results import Report
-from kuleshov.features.event_store import grid_step
+from kuleshov.features.feature_store import grid_step
 from kuleshov.metrics import lvu_metrics
 from kuleshov.metrics.statistics import bootstrap_interval
 from kuleshov.tasks.event_task import EventTask, Stage

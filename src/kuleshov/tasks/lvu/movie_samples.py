@@ -26,8 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from kuleshov.features.event_store import EventStore
-from kuleshov.features.instance_store import InstanceStore
+from kuleshov.features.feature_store import EventStore, InstanceStore
 from kuleshov.tasks.lvu import spans
 from kuleshov.tasks.lvu.track_masking import mask_tracks
 
