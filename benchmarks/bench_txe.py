@@ -33,7 +33,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from kuleshov import backbones
 from kuleshov.features.extract import extract_command
-from kuleshov.features.movie_clips import Grid, center_crop, window_times
+from kuleshov.features.movie_clips import EventPlan, Grid, center_crop
 from kuleshov.features.npy import export_features
 from kuleshov.features.store_writer import StoreWriter
 from kuleshov.txe.masked_event import MaskedEventPretraining
@@ -205,9 +205,9 @@ def window_by_window(weights: Path, clip: ClipFormat, videos: list[Video], secon
     """The plain way: open the file and decode each window on its own."""
     network, reader, grid = backbones.load_backbone(weights), VideoReader(), Grid(2.0, 1.0, {})
     for video in videos:
-        clips = []
+        clips, plan = [], EventPlan.of(video, grid, reader)
         for event in range(seconds - 1):
-            frames = reader.read(video.path, window_times(video, event, grid, clip), clip.short_side)
+            frames = reader.read(video.path, plan.times(event, grid, clip), clip.short_side)
             clips.append(torch.from_numpy(center_crop(frames, clip.crop_size).copy()).permute(3, 0, 1, 2))
         network(clip.normalize(torch.stack(clips)))
 

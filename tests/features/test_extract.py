@@ -12,12 +12,13 @@ import pytest
 import torch
 
 from kuleshov import backbones
-from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, StoreError, UsageError
+from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, StoreError, UsageError, VideoError
 from kuleshov.features.extract import extract_command, read_durations
 from kuleshov.features.feature_store import EventStore
-from kuleshov.features.movie_clips import Grid, center_crop, decode_movies, window_times
+from kuleshov.features.movie_clips import EventPlan, Grid, center_crop, decode_movies
 from kuleshov.features.store_writer import StoreWriter
 from kuleshov.video.clip_format import ClipFormat
+from kuleshov.video.metadata import VideoInfo
 from kuleshov.video.reader import VideoReader
 from kuleshov.video.video_file import Video
 
@@ -128,11 +129,11 @@ def test_batches_threads_order_and_kills_change_no_bit(
     assert contents(tmp_path / "threads") == whole
     done = []
 
-    def add(self, name, features, start=0.0, real=StoreWriter.add):
+    def add(self, name, features, start=0.0, remark="", real=StoreWriter.add):
         if len(done) == 2:
             raise KeyboardInterrupt
         done.append(name)
-        real(self, name, features, start)
+        real(self, name, features, start, remark)
 
     with monkeypatch.context() as patch:
         patch.setattr(StoreWriter, "add", add)
@@ -236,10 +237,61 @@ def test_spans_and_trims_move_and_shorten_the_grid(weights: Path, folder: Path, 
 
 def test_clips_of_sixteen_by_four_stand_where_vidsitu_has_them():
     clip, grid = ClipFormat(), Grid(2.0, 2.0, {})
-    video = Video("s", Path("x"), start=10.0, end=20.0)
+    plan = EventPlan(5, 10.0, 20.0)
     for event, center in enumerate((30, 90, 150, 210, 270)):
         frames = np.clip(np.arange(center - 32, center + 32, 4), 0, None) / 30
-        assert window_times(video, event, grid, clip) == pytest.approx(np.minimum(10 + frames, 19.999))
+        assert plan.times(event, grid, clip) == pytest.approx(np.minimum(10 + frames, 19.999))
+
+
+class Film:
+    """A file of so many seconds."""
+
+    def __init__(self, seconds: float, claimed: float | None = None) -> None:
+        self.info = VideoInfo(seconds, 40, 40, 0, claimed)
+
+    def probe(self, path):
+        return self.info
+
+
+@pytest.mark.parametrize(
+    "seconds, stride, events, padded",
+    [
+        *[(10.0, 2.0, 5, 0), (9.9, 2.0, 5, 0.1), (9.04, 2.0, 5, 0.96), (9.0, 2.0, 4, 0), (10.9, 2.0, 5, 0)],
+        *[(10.0, 1.0, 9, 0), (10.04, 1.0, 9, 0), (9.9, 1.0, 9, 0.1), (9.4, 1.0, 9, 0.6), (9.0, 1.0, 8, 0)],
+        *[(2.0, 1.0, 1, 0), (3.5, 1.0, 3, 0.5), (11.2, 0.5, 21, 0.8)],
+    ],
+)
+def test_a_movie_has_the_events_of_which_more_than_half_is_there(seconds, stride, events, padded):
+    plan = EventPlan.of(Video("a", Path("a.mp4")), Grid(2.0, stride, {}), Film(seconds))
+    assert plan.events == events and plan.times(events - 1, Grid(2.0, stride, {}), ClipFormat()).max() < seconds
+    assert plan.remark == (f"its last event is padded by {padded:.2f} s" if padded else "")
+
+
+@pytest.mark.parametrize("seconds, remark", [(70.0, ""), (69.1, "its last event is padded by 0.90 s")])
+def test_a_segment_has_all_its_events(seconds, remark):
+    segment = Video("s", Path("s.mp4"), 60.0, 70.0)
+    plan = EventPlan.of(segment, Grid(2.0, 2.0, {}), Film(seconds))
+    assert (plan.events, plan.remark) == (5, remark)
+    for short in (69.0, 60.0, 4.0):
+        with pytest.raises(VideoError, match=f"60 to 70 s are not in it: it ends at {short:.2f} s"):
+            EventPlan.of(segment, Grid(2.0, 2.0, {}), Film(short))
+
+
+def test_what_falls_short_is_counted_and_named(weights: Path, folder: Path, tmp_path: Path):
+    whole = write_movie(tmp_path / "whole.mkv", 20.0, 5)
+    (tmp_path / "cut.mkv").write_bytes(whole.read_bytes()[: int(0.4 * whole.stat().st_size)])
+    outside = Video("outside", folder / "exact.mp4", 60.0, 70.0)
+    nearly = Video("nearly", write_movie(tmp_path / "nearly.mp4", 9.875, 6), 0.0, 10.0)
+    chosen = [Video("cut", tmp_path / "cut.mkv"), *videos(folder, "exact"), outside, nearly]
+    found = extract_command(tmp_path / "s", weights, videos=chosen, progress=False, stride=2.0)
+    store = EventStore(tmp_path / "s")
+    assert set(store) == {"cut", "exact", "nearly"} and len(store.events("nearly")) == 5
+    length = VideoReader.probe(tmp_path / "cut.mkv").duration
+    assert 3 < length < 13 and len(store.events("cut")) == int((length + 1) // 2)
+    assert store.manifest["missing"] == [{"id": "outside", "reason": "60 to 70 s are not in it: it ends at 4.00 s"}]
+    assert f"its header claims 20.0 s, its frames end at {length:.1f} s" in store.manifest["remarks"]["cut"]
+    assert store.manifest["remarks"]["nearly"] == "its last event is padded by 0.12 s"
+    assert "exact" not in store.manifest["remarks"] and "nearly: its last event" in str(found)
 
 
 class Endless:
@@ -248,7 +300,7 @@ class Endless:
     taken = 0
 
     def probe(self, path):
-        raise AssertionError("a span needs no probe")
+        return VideoInfo(36_000.0, 40, 40, 0)
 
     def stream(self, path, windows, short_side=None):
         for number, _ in enumerate(windows):

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from kuleshov.backbones.protocol import check_clips
-from kuleshov.features.movie_clips import Grid, MovieClip, decode_movies
+from kuleshov.features.movie_clips import EventPlan, Grid, MovieClip, decode_movies
 from kuleshov.video.clip_format import ClipFormat
-from kuleshov.video.reader import Backend
+from kuleshov.video.reader import Backend, VideoReader
 from kuleshov.video.video_file import Video
 
 
@@ -41,11 +41,13 @@ def extract_movies(
     backend: Backend,
     videos: Sequence[Video],
     device: torch.device,
-) -> Iterator[tuple[Video, Tensor | str]]:
-    """Decode movies and encode their events; see `encode`."""
+) -> Iterator[tuple[Video, Tensor | str, str]]:
+    """Decode movies and encode their events: what `encode` yields, and in what a movie's file falls short."""
     network = ready_for_clips(network, device)
     items = decode_movies(videos, grid, network.clip, threads, ahead=2 * batch_size, backend=backend)
-    return encode(items, network, network.clip, batch_size, device)
+    reader = VideoReader(backend)
+    for video, outcome in encode(items, network, network.clip, batch_size, device):
+        yield video, outcome, "" if isinstance(outcome, str) else EventPlan.of(video, grid, reader).remark
 
 
 @torch.inference_mode()

@@ -46,7 +46,8 @@ def extract_command(
     """Write the event features of videos into an event store; run again, it goes on after the last whole movie.
 
     Each movie is decoded once, in order. Movies that cannot be read, or are shorter than a window, are named in
-    the manifest. Under torchrun every rank does its share; the store is the same whatever their number.
+    the manifest, as are those whose last event is padded or whose file is cut off. Under torchrun every rank does its
+    share; the store is the same whatever their number.
 
     Args:
         output: folder of the event store.
@@ -144,7 +145,7 @@ def _lead(
 
 def _extract_share(
     open_store: "Callable[..., StoreWriter]",
-    encode: "Callable[[list[Video], torch.device], Iterator[tuple[Video, torch.Tensor | str]]]",
+    encode: "Callable[[list[Video], torch.device], Iterator[tuple[Video, torch.Tensor | str, str]]]",
     accelerator: Accelerator,
     progress: bool,
     rank: int,
@@ -154,8 +155,8 @@ def _extract_share(
     """Do every world-th of the movies that are still to do, in one process."""
     writer, share = open_store(lock=False), waiting[rank::world]
     with progress_bar("extract", len(share), shown=progress and rank == 0) as advance:
-        for video, outcome in encode(share, device_of(accelerator, rank)):
-            writer.record(video.id, outcome)
+        for video, outcome, remark in encode(share, device_of(accelerator, rank)):
+            writer.record(video.id, outcome, remark)
             advance()
 
 

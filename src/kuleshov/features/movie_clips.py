@@ -40,33 +40,71 @@ class MovieClip:
     frames: np.ndarray
 
 
-def window_times(video: Video, event: int, grid: Grid, clip: ClipFormat) -> np.ndarray:
-    """Seconds (T,) of a clip's frames, centered in the event and kept inside the video's span.
+@dataclass(frozen=True)
+class EventPlan:
+    """A movie's events, as far as its file goes.
 
-    As VidSitu's loader: T frames from half a clip before the center on (16 x 4 at 30 fps: c - 32 ... c + 28).
+    Attributes:
+        events: how many.
+        begin: second of the file at which the first one begins.
+        end: second at which the video ends in the file.
+        remark: in what the file falls short: a padded last event, a header that claims more; empty where in nothing.
     """
-    begin = video.start or 0.0
-    center = begin + event * grid.stride + grid.window / 2
-    times = center - clip.span_seconds / 2 + np.arange(clip.num_frames) * clip.frame_seconds
-    # a frame that begins at the span's end belongs to what follows it
-    last = np.inf if video.end is None else video.end - 1e-3
-    return np.clip(times, begin, last)
+
+    events: int
+    begin: float
+    end: float
+    remark: str = ""
+
+    @classmethod
+    def of(cls, video: Video, grid: Grid, reader: VideoReader) -> "EventPlan":
+        """Look at the file.
+
+        A segment has the events of its nominal length, if its file ends less than half an event before it. Any other
+        movie has its whole windows; and, as a clip of 9.9 seconds has five events of two, that one after the last
+        side by side of which more than half is there. What is missing is padded with the last frame.
+
+        Raises:
+            VideoError: the file cannot be read, ends too early, or is shorter than one event.
+        """
+        info = reader.probe(video.path)
+        begin, end = video.span(info.duration, grid.window / 2)
+        duration, kept = (video.end or end) - begin, grid.durations.get(video.id, np.inf)
+        events = event_count(min(duration, kept), grid.window, grid.stride)
+        if not events:
+            raise VideoError(video.path, f"too short: {min(duration, kept):.2f} s, an event takes {grid.window:g} s")
+        if video.end is None and kept >= duration:
+            beside = int(np.ceil(duration / grid.window - 0.5)) - 1
+            events = max(events, int(beside * grid.window / grid.stride + 1e-6) + 1)
+        remarks = []
+        missing = begin + (events - 1) * grid.stride + grid.window - end
+        if missing > 1e-3:
+            remarks.append(f"its last event is padded by {missing:.2f} s")
+        if info.claimed is not None and video.end is None:
+            remarks.append(f"its header claims {info.claimed:.1f} s, its frames end at {info.duration:.1f} s")
+        return cls(events, begin, end, "; ".join(remarks))
+
+    def times(self, event: int, grid: Grid, clip: ClipFormat) -> np.ndarray:
+        """Seconds (T,) of a clip's frames, centered in the event and kept inside the video.
+
+        As VidSitu's loader: T frames from half a clip before the center on (16 x 4 at 30 fps: c - 32 ... c + 28).
+        """
+        center = self.begin + event * grid.stride + grid.window / 2
+        times = center - clip.span_seconds / 2 + np.arange(clip.num_frames) * clip.frame_seconds
+        # a frame that begins at the span's end belongs to what follows it
+        return np.clip(times, self.begin, self.end - 1e-3)
 
 
 def movie_clips(video: Video, grid: Grid, clip: ClipFormat, reader: VideoReader) -> Iterator[MovieClip]:
     """All events of one movie in one pass over the file; only open windows are in memory.
 
     Raises:
-        VideoError: the movie cannot be read, or is shorter than one event.
+        VideoError: the movie cannot be read, or has no event; see `EventPlan`.
     """
-    whole = reader.probe(video.path).duration if video.end is None else video.end
-    duration = min(whole - (video.start or 0.0), grid.durations.get(video.id, np.inf))
-    events = event_count(duration, grid.window, grid.stride)
-    if not events:
-        raise VideoError(video.path, f"too short: {duration:.2f} s, an event takes {grid.window:g} s")
-    windows = (window_times(video, event, grid, clip) for event in range(events))
+    plan = EventPlan.of(video, grid, reader)
+    windows = (plan.times(event, grid, clip) for event in range(plan.events))
     for event, frames in reader.stream(video.path, windows, clip.short_side):
-        yield MovieClip(video, event, events, center_crop(frames, clip.crop_size))
+        yield MovieClip(video, event, plan.events, center_crop(frames, clip.crop_size))
 
 
 def center_crop(frames: np.ndarray, size: int) -> np.ndarray:

@@ -4,7 +4,8 @@
                              instances `boxes` (R, 4), `seconds`, `tracks`, `shots` and `scores` (R,)
     index.json               format, kind, width, dtype, window and stride in seconds; parts with their sha256;
                              movie id -> part, first row, number of rows, start in seconds
-    manifest.json            backbone, decoder, trim; n of N movies, why any is missing, whether that is all of them
+    manifest.json            backbone, decoder, trim; n of N movies, why any is missing, whether that is all of them;
+                             remarks on movies whose files fall short
     pending/                 movies that are done but not packed yet; gone from a finished store
 
 Event i of a movie spans [start + i * stride, start + i * stride + window] seconds of it.
@@ -66,6 +67,7 @@ class Summary:
         kind: what a row is: events, instances or boxes.
         rows: how many, of `movies` movies `of` those asked for, now or before.
         missing: {"id", "reason"} of each movie that was asked for and has no rows.
+        remarks: movie id -> in what its file falls short.
     """
 
     output: str
@@ -74,17 +76,25 @@ class Summary:
     movies: int
     of: int
     missing: list[dict[str, str]]
+    remarks: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of_store(cls, folder: str | Path, manifest: dict[str, Any]) -> "Summary":
         """From the manifest that `StoreWriter.finish` returns."""
-        return cls(str(folder), **{name: manifest[name] for name in ("kind", "rows", "movies", "of", "missing")})
+        return cls(
+            str(folder), **{name: manifest[name] for name in ("kind", "rows", "movies", "of", "missing", "remarks")}
+        )
 
     def __str__(self) -> str:
         lines = [f"{self.rows} {self.kind} of {self.movies} of {self.of} movies in {self.output}"]
-        lines += [f"left out {one['id']}: {one['reason']}" for one in self.missing[:SHOWN_REASONS]]
-        more = len(self.missing) - SHOWN_REASONS
-        return "\n".join([*lines, f"and {more} more"] if more > 0 else lines)
+        lines += _first([f"left out {one['id']}: {one['reason']}" for one in self.missing])
+        lines += _first([f"{name}: {remark}" for name, remark in self.remarks.items()])
+        return "\n".join(lines)
+
+
+def _first(lines: list[str]) -> list[str]:
+    more = len(lines) - SHOWN_REASONS
+    return [*lines[:SHOWN_REASONS], *([f"and {more} more"] if more > 0 else [])]
 
 
 def event_count(duration: float, window: float, stride: float) -> int:

@@ -127,8 +127,10 @@ class StoreWriter:
             write_json(self._manifest_path, {**store_index.read_manifest(self.folder), "complete": False})
         return waiting
 
-    def add(self, movie_id: str, features: Column, start: float = 0.0, **columns: Column) -> None:
+    def add(self, movie_id: str, features: Column, start: float = 0.0, remark: str = "", **columns: Column) -> None:
         """Commit a movie's features (n, D), n >= 1, its first event's second, and the other columns (n, ...) by name.
+
+        A remark (a file that was cut off) goes into the manifest.
 
         Raises:
             StoreError: wrong shape, features that are not finite in the store's precision, or no space left.
@@ -143,11 +145,11 @@ class StoreWriter:
         lengths = {name: len(column) for name, column in tensors.items()}
         if lengths != dict.fromkeys(store_index.COLUMNS[kind], len(rows)):
             raise StoreError(f"columns of {movie_id} are {lengths} for {len(rows)} {kind}: not written")
-        metadata = {"id": movie_id, "start": repr(float(start))}
+        metadata = {"id": movie_id, "start": repr(float(start)), "remark": remark}
         self._commit(movie_id, "safetensors", save({"features": rows, **tensors}, metadata))
         self.done.add(movie_id)
 
-    def record(self, movie_id: str, features: Column | str, **columns: Column) -> None:
+    def record(self, movie_id: str, features: Column | str, remark: str = "", **columns: Column) -> None:
         """Add a movie, or note why it has no rows: a reason instead of features, or ones that are not finite."""
         dtype = self._index.dtype
         if not isinstance(features, str) and not torch.as_tensor(features).to(TORCH[dtype]).isfinite().all():
@@ -155,7 +157,7 @@ class StoreWriter:
         if isinstance(features, str):
             self._commit(movie_id, "failure.json", json.dumps({"id": movie_id, "reason": features}))
         else:
-            self.add(movie_id, features, **columns)
+            self.add(movie_id, features, remark=remark, **columns)
 
     def _commit(self, movie_id: str, ending: str, content: str | bytes) -> None:
         name = hashlib.sha256(movie_id.encode("utf-8")).hexdigest()[:24]
@@ -175,6 +177,7 @@ class StoreWriter:
             StoreError: there is not a single movie, or no space left.
         """
         try:
+            remarks = {**store_index.read_manifest(self.folder).get("remarks", {}), **self._remarks()}
             index = self._packed()
             failed = [*missing, *map(read_json, self.pending.glob("*.failure.json"))]
             reasons = {one["id"]: one["reason"] for one in failed if one["id"] not in index.movies}
@@ -187,6 +190,7 @@ class StoreWriter:
                 **self._settings,
                 **(facts or {}),
                 **counts,
+                "remarks": remarks,
                 "missing": [{"id": name, "reason": reasons[name]} for name in sorted(reasons)],
                 "complete": asked <= index.movies.keys() | reasons.keys(),
                 "code_version": code_version(),
@@ -198,6 +202,13 @@ class StoreWriter:
         shutil.rmtree(self.pending)
         self.close()
         return manifest
+
+    def _remarks(self) -> dict[str, str]:
+        remarks = {}
+        for name, path in self._committed():
+            with safe_open(path, "pt") as file:
+                remarks[name] = file.metadata()["remark"]
+        return {name: remark for name, remark in remarks.items() if remark}
 
     def _packed(self) -> Index:
         """Write parts of the pending movies; killed before the index names them, they are written again."""
