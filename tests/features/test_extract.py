@@ -246,8 +246,8 @@ def test_clips_of_sixteen_by_four_stand_where_vidsitu_has_them():
 class Film:
     """A file of so many seconds."""
 
-    def __init__(self, seconds: float, claimed: float | None = None) -> None:
-        self.info = VideoInfo(seconds, 40, 40, 0, claimed)
+    def __init__(self, seconds: float) -> None:
+        self.info = VideoInfo(seconds, 40, 40, 0)
 
     def probe(self, path):
         return self.info

@@ -80,8 +80,8 @@ class EventPlan:
         missing = begin + (events - 1) * grid.stride + grid.window - end
         if missing > 1e-3:
             remarks.append(f"its last event is padded by {missing:.2f} s")
-        if info.claimed is not None and video.end is None:
-            remarks.append(f"its header claims {info.claimed:.1f} s, its frames end at {info.duration:.1f} s")
+        if info.remark and video.end is None:
+            remarks.append(info.remark)
         return cls(events, begin, end, "; ".join(remarks))
 
     def times(self, event: int, grid: Grid, clip: ClipFormat) -> np.ndarray:

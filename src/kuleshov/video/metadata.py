@@ -22,6 +22,8 @@ from kuleshov.core.errors import VideoError
 _RATE_TOLERANCE = 0.1
 # a stamp that falls back by more (seconds) begins another file: several were joined by `cat`
 _FALLS_BACK = 1.0
+# no frame for longer (seconds) is worth a remark
+_STANDSTILL = 1.0
 # no frame for longer (seconds): a broken clock, or a part that is lost
 _LONGEST_GAP = 30.0
 # so many packets of all video streams tell which is the film
@@ -33,7 +35,7 @@ _DECODING_TIMES = frozenset({"avi", "asf"})
 # those in which decord finds the frame it is asked for
 _DECORD_SEEKS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
 # what FFmpeg raises on damaged or foreign files
-READ_ERRORS = (av.FFmpegError, OSError, ValueError, EOFError, RuntimeError, MemoryError)
+READ_ERRORS = (av.FFmpegError, OSError, ValueError, LookupError, EOFError, RuntimeError, MemoryError)
 # tags that are not UTF-8 are no reason to refuse a file: older versions than 19 have to be told
 _ANY_TEXT = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
@@ -47,14 +49,14 @@ class VideoInfo:
         width: pixels, after rotation.
         height: pixels, after rotation.
         rotation: degrees counter-clockwise by which frames are turned for display; a multiple of 90.
-        claimed: seconds of a header that claims more than there is (by half a second or 2 %); None for a whole file.
+        remark: in what the file falls short: a header that claims more, a part without frames; empty for a whole file.
     """
 
     duration: float
     width: int
     height: int
     rotation: int
-    claimed: float | None = None
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,12 +98,12 @@ def open_video(path: str | Path) -> Iterator[tuple[av.container.InputContainer, 
     with ExitStack() as stack:
         try:
             container = stack.enter_context(av.open(_source(path, stack), **_ANY_TEXT))
+            streams = _films(container)
+            stream = streams[0] if len(streams) == 1 else container.streams[_busiest(path)] if streams else None
         except READ_ERRORS as error:
             raise VideoError(path, f"it cannot be opened ({plain_reason(error)})") from error
-        streams = _films(container)
-        if not streams:
+        if stream is None:
             raise VideoError(path, "it has no video stream that can be decoded")
-        stream = streams[0] if len(streams) == 1 else container.streams[_busiest(path)]
         # FFmpeg's own threads hang in forked workers
         stream.codec_context.thread_count = 1
         stream.thread_type = "NONE"
@@ -149,8 +151,17 @@ def probe(path: str | Path) -> VideoInfo:
             raise VideoError(path, "it holds no frames")
         rotation = int(first.rotation) % 360
         width, height = (first.height, first.width) if rotation % 180 else (first.width, first.height)
-    claimed = index.declared if _tail_is_missing(index.end, index.declared, np.inf) else None
-    return VideoInfo(index.end, width, height, rotation, claimed)
+    return VideoInfo(index.end, width, height, rotation, _remark(index))
+
+
+def _remark(index: PacketIndex) -> str:
+    remarks, steps = [], np.diff(index.times)
+    if _tail_is_missing(index.end, index.declared, np.inf):
+        remarks.append(f"its header claims {index.declared:.1f} s, its frames end at {index.end:.1f} s")
+    if len(steps) and steps.max() > max(_STANDSTILL, 10 * np.median(steps)):
+        begin, end = index.times[steps.argmax()], index.times[steps.argmax() + 1]
+        remarks.append(f"it has no frame between {begin:.1f} and {end:.1f} s")
+    return "; ".join(remarks)
 
 
 def packet_index(path: str | Path) -> PacketIndex:
