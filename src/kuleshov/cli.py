@@ -85,6 +85,9 @@ def main(arguments: list[str] | None = None) -> int:
         0 when it did what was asked, 1 when it could not, 2 on wrong usage.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments is None:
+        # names of files need not be UTF-8
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return _run(words)
     except KuleshovError as error:

@@ -123,7 +123,7 @@ def stand_in(monkeypatch, tmp_path, on_bad):
         "import json, os, signal, sys\n"
         "for path in json.load(sys.stdin):\n"
         f"    if 'bad' in path: {on_bad}\n"
-        "    print(json.dumps(dict(path=path, reason=None, seconds=3.0, sha256=path)), flush=True)\n"
+        "    print(json.dumps(dict(path=path, reason=None, seconds=3.0, remark='', sha256=path)), flush=True)\n"
     )
     monkeypatch.setattr("kuleshov.datasets.file_check._COMMAND", (sys.executable, str(script)))
 

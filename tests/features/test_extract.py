@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -292,6 +293,20 @@ def test_what_falls_short_is_counted_and_named(weights: Path, folder: Path, tmp_
     assert f"its header claims 20.0 s, its frames end at {length:.1f} s" in store.manifest["remarks"]["cut"]
     assert store.manifest["remarks"]["nearly"] == "its last event is padded by 0.12 s"
     assert "exact" not in store.manifest["remarks"] and "nearly: its last event" in str(found)
+
+
+@pytest.mark.parametrize("locale", [{}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])
+def test_names_that_are_not_utf8_are_extracted(weights: Path, folder: Path, tmp_path: Path, locale):
+    (tmp_path / "videos").mkdir()
+    for name in (b"caf\xe9.mp4", "naïve: a film.mp4".encode(), b"broken\xff.mp4"):
+        content = (folder / ("broken.mp4" if name.startswith(b"broken") else "exact.mp4")).read_bytes()
+        (tmp_path / "videos" / os.fsdecode(name)).write_bytes(content)
+    words = ["extract", "--weights", weights, "--videos", "videos", "--output", "store", "--accelerator", "cpu"]
+    command = [sys.executable, "-m", "kuleshov", *map(str, words)]
+    done = subprocess.run(command, cwd=tmp_path, env={**os.environ, **locale}, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert sorted(EventStore(tmp_path / "store")) == [r"caf\xe9", "naïve: a film"]
+    assert rb"left out broken\xff" in done.stdout and b"Traceback" not in done.stderr
 
 
 class Endless:

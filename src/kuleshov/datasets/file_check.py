@@ -25,8 +25,8 @@ def check_files(
 ) -> dict[str, Any]:
     """Open every file: split -> how many are `listed`, `there` and `readable`, their `seconds`, and what is wrong.
 
-    Wrong are `missing` (names), `unreadable` (path -> reason), `short` (path -> seconds), and `duplicates` (groups
-    of paths with the same content).
+    Wrong are `missing` (names), `unreadable` (path -> reason), `partial` (path -> what lacks), `short` (path ->
+    seconds), and `duplicates` (groups of paths with the same content).
 
     Args:
         splits: split -> (videos that are there, names of those that are not).
@@ -37,10 +37,11 @@ def check_files(
     table, notes = [], []
     for name, files in checked.items():
         counts = {key: files[key] for key in ("listed", "there", "readable")}
-        counts |= {key: len(files[key]) for key in ("short", "duplicates")}
+        counts |= {key: len(files[key]) for key in ("partial", "short", "duplicates")}
         table.append({"split": name, **counts, "hours": files["seconds"] / 3600})
         wrong = [f"missing: {path}" for path in files["missing"]]
         wrong += [f"unreadable: {path}: {reason}" for path, reason in files["unreadable"].items()]
+        wrong += [f"partial: {path}: {remark}" for path, remark in files["partial"].items()]
         wrong += [f"short: {path}: {seconds:.2f} s" for path, seconds in files["short"].items()]
         wrong += [f"the same content: {', '.join(group)}" for group in files["duplicates"]]
         notes += [f"{name}: {line}" for line in wrong[:_NAMED]]
@@ -62,6 +63,7 @@ def _check_split(videos: Sequence[Video], missing: Sequence[str], least_seconds:
         "readable": len(seconds),
         "missing": sorted(missing),
         "unreadable": {one["path"]: one["reason"] for one in found if one["reason"] is not None},
+        "partial": {one["path"]: one["remark"] for one in found if one["remark"]},
         "short": {path: length for path, length in seconds.items() if length < least_seconds - 1e-3},
         "duplicates": sorted(group for group in groups.values() if len(group) > 1),
         "seconds": sum(seconds.values()),
@@ -72,19 +74,25 @@ def examine(path: str) -> dict[str, Any]:
     """Decode a file's first, middle and last frame in this process, nothing between them.
 
     Returns:
-        `path`; `reason` why it cannot be read, None if it can; `seconds`, 0 where it cannot; `sha256`.
+        `path`; `reason` why it cannot be read, None if it can; `seconds`, 0 where it cannot; `remark` in what it falls
+        short, empty where in nothing; `sha256`.
     """
     # PyAV is loaded in the process that examines, not by those that only look for files
     from kuleshov.video.metadata import probe
     from kuleshov.video.reader import VideoReader
 
-    found = {"path": path, "reason": None, "seconds": 0.0, "sha256": sha256_file(path) if Path(path).is_file() else ""}
+    found = _nothing(path)
     try:
-        seconds = probe(path).duration
-        VideoReader("pyav").read(path, [0.0, seconds / 2, seconds])
+        info = probe(path)
+        VideoReader("pyav").read(path, [0.0, info.duration / 2, info.duration])
     except VideoError as error:
         return {**found, "reason": error.reason}
-    return {**found, "seconds": seconds}
+    return {**found, "seconds": info.duration, "remark": info.remark}
+
+
+def _nothing(path: str) -> dict[str, Any]:
+    digest = sha256_file(path) if Path(path).is_file() else ""
+    return {"path": path, "reason": None, "seconds": 0.0, "remark": "", "sha256": digest}
 
 
 def examine_all(paths: Sequence[str], workers: int = 2) -> list[dict[str, Any]]:
@@ -107,8 +115,7 @@ def _examine_share(left: list[str]) -> Iterator[dict[str, Any]]:
         left = left[len(lines) :]
         if process.returncode < 0 and left:
             # killed by a signal: because of the next file
-            crashed = {"path": left[0], "reason": "it crashes the decoder", "seconds": 0.0}
-            yield {**crashed, "sha256": sha256_file(left[0])}
+            yield {**_nothing(left[0]), "reason": "it crashes the decoder"}
             left = left[1:]
         elif left:
             last = one_line((process.stderr.strip().splitlines() or ["no message"])[-1])
