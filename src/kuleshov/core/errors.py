@@ -1,6 +1,7 @@
 """Errors that a user can act on: one clear line that says what, where, and what to do."""
 
 import difflib
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -51,6 +52,18 @@ class MissingDataError(KuleshovError):
         return type(self), (self.what, self.where, self.how)
 
 
+class OutputError(KuleshovError, OSError):
+    """A file or folder that cannot be written, and why."""
+
+    def __init__(self, path: str | Path, error: OSError) -> None:
+        reason = one_line(error.strerror or str(error))
+        super().__init__(f"cannot write {path} ({reason}): name another place, or make room")
+        self.path, self.reason = str(path), reason
+
+    def __reduce__(self):
+        return type(self), (self.path, OSError(self.reason))
+
+
 class WeightsError(KuleshovError):
     """Weights that do not fit what they are loaded into."""
 
@@ -70,6 +83,17 @@ def message(error: BaseException) -> str:
 def one_line(text: str) -> str:
     """Fold a text to one line, white space runs to single blanks."""
     return " ".join(str(text).split())
+
+
+def require_positive(**values: float) -> None:
+    """Refuse options of a command that are not finite numbers above 0; `_` of a name is `-` of its option.
+
+    Raises:
+        UsageError: the first such option and its value.
+    """
+    for name, value in values.items():
+        if not 0 < value < math.inf:
+            raise UsageError(f"--{name.replace('_', '-')} has to be a number above 0, not {value}")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -40,7 +40,7 @@ def import_named(path: str, named_in: str = "", by_user: bool = False) -> Any:
         )
     try:
         return getattr(importlib.import_module(home), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise KuleshovError(f"{where}cannot import {path} ({one_line(str(error))}): is it installed?") from error
 
 

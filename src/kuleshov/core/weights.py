@@ -1,5 +1,6 @@
 """Weights as they pass from one stage to the next: NAME.safetensors with NAME.json beside it."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from kuleshov.core.errors import MissingDataError, WeightsError
+from kuleshov.core.errors import MissingDataError, WeightsError, one_line
 from kuleshov.core.files import code_version, read_json, sha256_file, write_json, write_through
+
+# what reading a damaged file raises; KeyError where torch has no such type of numbers
+SAFETENSORS_ERRORS = (SafetensorError, OSError, ValueError, KeyError, RuntimeError, AttributeError)
 
 
 def manifest_path(path: str | Path) -> Path:
@@ -44,6 +48,7 @@ def load_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
 
     Raises:
         MissingDataError: a file is not there.
+        FormatError: the manifest is no JSON object.
         WeightsError: the file is not safetensors, or not the one that its manifest describes.
     """
     path = Path(path)
@@ -52,15 +57,15 @@ def load_weights(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, A
             f"{path} is not a .safetensors file: convert other people's weights with "
             "`kuleshov import-weights FILE --output W.safetensors`"
         )
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise MissingDataError("weights", path.absolute(), "name a .safetensors file that a stage wrote")
-    manifest = read_json(manifest_path(path))
+    manifest = read_json(manifest_path(path), "the weights' manifest", "keep the .json beside its weights", dict)
     if manifest.get("sha256") != sha256_file(path):
         raise WeightsError(f"{path} is not the file that its {manifest_path(path).name} describes: remake it")
     try:
         return load_file(path), manifest
-    except SafetensorError as error:
-        raise WeightsError(f"{path} is not a safetensors file ({error})") from error
+    except SAFETENSORS_ERRORS as error:
+        raise WeightsError(f"{path} is not a safetensors file ({error}): remake it") from error
 
 
 def load_into(module: nn.Module, tensors: Mapping[str, torch.Tensor], source: str) -> None:
@@ -80,7 +85,10 @@ def load_into(module: nn.Module, tensors: Mapping[str, torch.Tensor], source: st
         matched = len(expected.keys() & tensors.keys()) - len(shapes)
         name = type(module).__name__
         raise WeightsError(f"{source} does not fit {name}: {matched} keys matched, {', '.join(said)}")
-    module.load_state_dict(tensors)
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:  # sparse tensors, and ones without values
+        raise WeightsError(f"{source} does not fit {type(module).__name__}: {one_line(str(error))}") from error
 
 
 def first_names(names: Sequence[str], shown: int) -> str:

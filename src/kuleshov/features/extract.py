@@ -1,6 +1,5 @@
 """`kuleshov extract`: event features of any videos. Importing this module does not import torch."""
 
-import csv
 import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -8,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, UsageError
-from kuleshov.core.files import sha256_file
+from kuleshov.core.errors import FormatError, KuleshovError, UsageError, require_positive
+from kuleshov.core.files import read_csv, sha256_file
 from kuleshov.core.progress import progress_bar
 from kuleshov.features.store_index import Dtype, Summary
 from kuleshov.video.video_file import Video
@@ -78,8 +77,7 @@ def extract_command(
     from kuleshov.features.movie_clips import Grid
     from kuleshov.features.store_writer import StoreWriter
 
-    if min(window, stride, batch_size, devices, threads) <= 0:
-        raise UsageError("--window, --stride, --batch_size, --devices and --threads have to be above 0")
+    require_positive(window=window, stride=stride, batch_size=batch_size, devices=devices, threads=threads)
     found, absent = _find(videos, data, root)
     network = resolve_backbone(weights, backbone)
     grid = Grid(window, stride, read_durations(durations) if durations else {})
@@ -217,20 +215,15 @@ def read_durations(path: str | Path) -> dict[str, float]:
         MissingDataError: the file is not there.
         FormatError: a line that is not an id and a positive number, by its number.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingDataError("durations table", path.absolute(), "a CSV with the header videoid,duration")
     table: dict[str, float] = {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        for number, cells in enumerate(csv.reader(file), 1):
-            cells = [cell.strip() for cell in cells]
-            if not any(cells) or (number == 1 and cells[1:] == ["duration"]):
-                continue
-            try:
-                seconds = float(cells[1]) if len(cells) == 2 and cells[0] else 0.0
-            except ValueError:
-                seconds = 0.0
-            if not 0 < seconds < float("inf"):
-                raise FormatError(path, f"expected an id and seconds above 0, found {','.join(cells)!r}", record=number)
-            table[cells[0]] = seconds
+    for number, cells in read_csv(path, "durations table", "a CSV with the header videoid,duration"):
+        if number == 1 and cells[1:] == ["duration"]:
+            continue
+        try:
+            seconds = float(cells[1]) if len(cells) == 2 and cells[0] else 0.0
+        except ValueError:
+            seconds = 0.0
+        if not 0 < seconds < float("inf"):
+            raise FormatError(path, f"expected an id and seconds above 0, found {','.join(cells)!r}", record=number)
+        table[cells[0]] = seconds
     return table

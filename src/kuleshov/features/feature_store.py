@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from kuleshov.core.errors import StoreError
 from kuleshov.core.files import sha256_file
+from kuleshov.core.weights import SAFETENSORS_ERRORS
 from kuleshov.features.store_index import COLUMNS, StoredMovie, read_index, read_manifest
 
 TORCH = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -86,10 +87,12 @@ class FeatureStore:
             try:
                 with safe_open(path, "pt") as file:  # maps the file, reads only what is used
                     found = {name: file.get_tensor(name) for name in file.keys()}
-            except (SafetensorError, OSError) as error:
+            except SAFETENSORS_ERRORS as error:
                 raise StoreError(f"{path} is damaged ({error}): extract again") from error
             features = found.get("features", torch.empty(0))
-            whole = found.keys() == {"features", *COLUMNS[self.kind]} and {len(c) for c in found.values()} == {rows}
+            shapes = {name: tuple(column.shape) for name, column in found.items() if name != "features"}
+            expected = {name: (rows, 4) if name == "boxes" else (rows,) for name in COLUMNS[self.kind]}
+            whole = "features" in found and shapes == expected
             if not whole or features.dtype != TORCH[self.dtype] or features.shape != (rows, self.width):
                 raise StoreError(
                     f"{path} holds features {features.dtype} {tuple(features.shape)}, "

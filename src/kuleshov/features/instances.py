@@ -3,10 +3,10 @@
 Instances come from a CSV of boxes and the videos, or from LVU's own files; the CSV can be made of videos alone.
 """
 
-import csv
 import io
 import math
 import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -17,10 +17,11 @@ import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
-from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, UsageError, VideoError
-from kuleshov.core.files import sha256_file
+from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, UsageError, VideoError, require_positive
+from kuleshov.core.files import read_csv, sha256_file
 from kuleshov.core.unpickle import restricted_load
 from kuleshov.features.extract import Accelerator, backbone_facts, device_of, on_devices
+from kuleshov.features.npy import NPY_ERRORS
 from kuleshov.features.store_index import Summary
 from kuleshov.video.video_file import Video, videos_by_stem
 
@@ -76,6 +77,7 @@ def instances_command(
         KuleshovError: the backbone has no `forward_map`, or no video gives instances.
         FormatError: a file of another form, or a wrong line, by its number.
     """
+    require_positive(batch_size=batch_size, devices=devices)
     sources = {"boxes": boxes, "weights": weights, "videos": videos, "detector": detector}
     sources |= {"official_meta": official_meta, "official_features": official_features}
     given = {name for name, value in sources.items() if value is not None}
@@ -126,20 +128,15 @@ def read_boxes(path: str | Path, min_score: float = 0.0) -> dict[str, Boxes]:
     Raises:
         KuleshovError: no such file, or a wrong header or line, by its number.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingDataError("boxes", path.absolute(), f"name a CSV with the columns {','.join(BOX_COLUMNS)}[,score]")
     rows: dict[str, list[list[float]]] = defaultdict(list)
-    with path.open(newline="", encoding="utf-8") as file:
-        lines = csv.reader(file)
-        header = tuple(cell.strip() for cell in next(lines, []))
-        if header not in (BOX_COLUMNS, (*BOX_COLUMNS, "score")):
-            raise FormatError(path, f"the header must be '{','.join(BOX_COLUMNS)}[,score]', found {header}", 1)
-        for number, cells in enumerate(lines, 2):
-            if cells:
-                row = _box_row(path, number, cells, len(header))
-                if row[6] >= min_score:
-                    rows[cells[0].strip()].append(row)
+    lines = read_csv(path, "boxes", f"name a CSV with the columns {','.join(BOX_COLUMNS)}[,score]")
+    header = tuple(next(lines, (1, []))[1])
+    if header not in (BOX_COLUMNS, (*BOX_COLUMNS, "score")):
+        raise FormatError(path, f"the header must be '{','.join(BOX_COLUMNS)}[,score]', found {header}", 1)
+    for number, cells in lines:
+        row = _box_row(path, number, cells, len(header))
+        if row[6] >= min_score:
+            rows[cells[0]].append(row)
     tables = {name: np.array(sorted(found, key=lambda row: row[0])) for name, found in rows.items()}
     return {
         name: {
@@ -160,8 +157,10 @@ def _box_row(path: Path, number: int, cells: list[str], width: int) -> list[floa
     except ValueError as error:
         raise FormatError(path, f"numbers expected after the video ({error})", number) from error
     second, x1, y1, x2, y2, track = values[:6]
-    if not all(map(math.isfinite, values)) or second < 0 or not second.is_integer() or not track.is_integer():
-        raise FormatError(path, "second and track must be whole numbers, second not negative, all finite", number)
+    whole = all(map(math.isfinite, values)) and second.is_integer() and track.is_integer()
+    if not whole or not 0 <= second < 2**31 or not -(2**31) <= track < 2**31:
+        reason = "second and track must be whole numbers of at most 31 bits, second not negative, all finite"
+        raise FormatError(path, reason, number)
     if x2 <= x1 or y2 <= y1:
         raise FormatError(path, f"a box needs x1 < x2 and y1 < y2, found {x1:g},{y1:g},{x2:g},{y2:g}", number)
     return [*values[:6], values[6] if len(values) > 6 else 1.0]
@@ -249,7 +248,7 @@ def official_movie(meta: str | Path, movie_id: str, seconds: dict, path: Path) -
                 vectors.append(np.asarray(features[second][box], dtype=np.float32))
                 rows.append([int(second), int(shot), int(track), *corners])
         table, stacked = np.array(rows, dtype=np.float64), np.stack(vectors)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise FormatError(meta, f"not as LVU's files are ({type(error).__name__}: {error})", movie_id) from error
     from kuleshov.features.feature_store import instances
 
@@ -264,7 +263,7 @@ def read_object_npz(path: Path) -> Any:
         version = npy_format.read_magic(raw)
         header = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
         shape, _, dtype = header(raw)
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError, *NPY_ERRORS) as error:
         raise FormatError(path, f"not an .npz with an array 'a' ({error})") from error
     if shape != () or dtype != np.dtype(object):
         raise FormatError(path, f"array 'a' is {dtype} {shape}, one object was expected")

@@ -1,14 +1,28 @@
 """Event features from and to `.npy` files: VidSitu's `<segment>_feats.npy` (5, D) and plain `<id>.npy` (N, D)."""
 
+import glob
+import math
 from pathlib import Path
 
 import numpy as np
 
-from kuleshov.core.errors import FormatError, MissingDataError, StoreError, UsageError
+from kuleshov.core.errors import FormatError, MissingDataError, StoreError, UsageError, require_positive
 from kuleshov.core.files import write_through
 from kuleshov.features.store_index import Dtype, Summary
 
 VIDSITU_SUFFIX = "_feats"
+# what reading a damaged header raises, which is Python text to NumPy
+NPY_ERRORS = (
+    ValueError,
+    TypeError,
+    OSError,
+    EOFError,
+    SyntaxError,
+    RecursionError,
+    MemoryError,
+    OverflowError,
+    RuntimeError,
+)
 
 
 def import_features(
@@ -46,7 +60,13 @@ def import_features(
         stride, suffix = stride or 2.0, suffix or VIDSITU_SUFFIX
     if stride is None:
         raise UsageError(".npy files do not say when their events are: give --stride SECONDS, or --vidsitu")
-    paths = {path.name.removesuffix(f"{suffix}.npy"): path for path in sorted(Path(folder).glob(f"*{suffix}.npy"))}
+    require_positive(stride=stride, window=window)
+    if not math.isfinite(start):
+        raise UsageError(f"--start has to be a second, not {start}")
+    paths = {
+        path.name.removesuffix(f"{suffix}.npy"): path
+        for path in sorted(Path(folder).glob(f"*{glob.escape(suffix)}.npy"))
+    }
     if not paths:
         raise MissingDataError(f"*{suffix}.npy files", Path(folder).absolute(), "check the folder and suffix")
     first = next(iter(paths.values()))
@@ -68,10 +88,13 @@ def read_npy(path: Path) -> np.ndarray:
         FormatError: it is something else.
     """
     try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        # mapped: a header may claim more than the memory holds
+        array = np.load(path, allow_pickle=False, mmap_mode="r")
+    except NPY_ERRORS as error:
         raise FormatError(path, f"is no plain .npy array ({error})") from error
-    if array.ndim != 2 or not array.size or not np.issubdtype(array.dtype, np.number):
+    if not isinstance(array, np.ndarray):
+        raise FormatError(path, "is an archive of arrays, not a plain .npy array")
+    if array.ndim != 2 or not array.size or array.dtype.kind not in "iuf":
         raise FormatError(path, f"holds {array.dtype} {array.shape}, expected numbers of shape (N, D)")
     return array
 

@@ -11,11 +11,13 @@
 Event i of a movie spans [start + i * stride, start + i * stride + window] seconds of it.
 """
 
+import math
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from kuleshov.core.errors import StoreError
+from kuleshov.core.errors import FormatError, StoreError
 from kuleshov.core.files import read_json, write_json
 
 FORMAT = 2
@@ -117,23 +119,23 @@ def read_index(folder: Path, kind: str) -> Index:
         StoreError: no store there, an unfinished one, one of another kind, or an index of another format.
     """
     path = folder / INDEX
-    if not path.is_file():
+    if not os.path.isfile(path):
         if (folder / PENDING).is_dir():
             raise StoreError(f"{folder} is an unfinished store: run the same command again to go on")
         raise StoreError(f"no store of {kind} at {folder.absolute()}: make one with `{COMMANDS[kind]}`")
-    raw = read_json(path)
-    found = raw.get("format") if isinstance(raw, dict) else None
+    raw = read_json(path, expected=dict)
+    found = raw.get("format")
     if found != FORMAT:
         raise StoreError(f"{path} has format {found}, this version reads {FORMAT}: extract again")
     try:
-        parts = {name: Part(**value) for name, value in raw.pop("parts").items()}
-        movies = {name: StoredMovie(**value) for name, value in raw.pop("movies").items()}
+        parts = {name: _checked(Part(**value)) for name, value in raw.pop("parts").items()}
+        movies = {name: _checked(StoredMovie(**value)) for name, value in raw.pop("movies").items()}
         # JSON is written with sorted keys: the order of the rows is the order of the movies
         movies = dict(sorted(movies.items(), key=lambda item: (item[1].part, item[1].row)))
         del raw["format"]
-        index = Index(**raw, parts=parts, movies=movies)
-    except (AttributeError, KeyError, TypeError) as error:
-        raise StoreError(f"{path} lacks a field or has one too many ({error}): extract again") from error
+        index = _checked(Index(**raw, parts=parts, movies=movies))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"{path} lacks a field or has a wrong one ({error}): extract again") from error
     if index.kind != kind:
         raise StoreError(f"{folder} is a store of {index.kind}, one of {kind} was asked for: name another folder")
     for name in parts:
@@ -146,6 +148,28 @@ def read_index(folder: Path, kind: str) -> Index:
     return index
 
 
+def _checked(record: Any) -> Any:
+    """The record, where all its fields are of their types and in range; else a ValueError names the first wrong one."""
+    events = getattr(record, "kind", "events") == "events"
+    for name, value in vars(record).items():
+        if name in ("window", "stride"):
+            right = 0 < value < math.inf if events else value is None
+        elif name in ("width", "rows", "row"):
+            right = type(value) is int and value >= (name == "width")
+        elif name == "start":
+            right = -math.inf < value < math.inf
+        elif name == "dtype":
+            right = value in get_args(Dtype)
+        else:
+            right = isinstance(value, str | dict)
+        if not right:
+            raise ValueError(f"{name} is {value!r}")
+    return record
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Read manifest.json, {} where there is none."""
-    return read_json(folder / MANIFEST) if (folder / MANIFEST).is_file() else {}
+    """Read manifest.json, {} where there is none; a `backbone` of another form is refused."""
+    manifest = read_json(folder / MANIFEST, expected=dict) if (folder / MANIFEST).is_file() else {}
+    if not isinstance(manifest.get("backbone") or {}, dict):
+        raise FormatError(folder / MANIFEST, "holds no fields by name: extract again", field="backbone")
+    return manifest

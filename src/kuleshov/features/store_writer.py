@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from kuleshov.core.errors import StoreError
-from kuleshov.core.files import code_version, read_json, sha256_file, write_atomic, write_json
+from kuleshov.core.errors import OutputError, StoreError
+from kuleshov.core.files import code_version, make_folder, read_json, sha256_file, write_atomic, write_json
 from kuleshov.features import store_index
 from kuleshov.features.feature_store import TORCH
 from kuleshov.features.store_index import Dtype, Index, Part, StoredMovie
@@ -69,7 +69,7 @@ class StoreWriter:
         self._asked: set[str] = set()
         if not self._manifest_path.is_file() and any(path != self.pending for path in self.folder.glob("[!.]*")):
             raise StoreError(f"{self.folder} has files that are no store of features: name an empty folder")
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         self._lock = FileLock(self.folder / ".lock")
         try:
             if lock:
@@ -77,8 +77,10 @@ class StoreWriter:
             self._open()
         except Timeout as error:
             raise StoreError(f"{self.folder} is being written by another process: wait until it is done") from error
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, OSError) and not isinstance(error, OutputError):
+                raise OutputError(self.folder, error) from error
             raise
 
     def _open(self) -> None:
@@ -90,7 +92,7 @@ class StoreWriter:
                 raise StoreError(
                     f"{self.folder} was written with {key}={found.get(key)}, now it is {value}: name another folder"
                 )
-        self.pending.mkdir(exist_ok=True)
+        make_folder(self.pending)
         if (self.folder / store_index.INDEX).is_file():
             self._index = store_index.read_index(self.folder, self._index.kind)
         self.done: set[str] = set(self._index.movies) | {name for name, _ in self._committed()}
@@ -111,8 +113,9 @@ class StoreWriter:
         for path in self.pending.glob("*.safetensors"):
             try:
                 with safe_open(path, "pt") as file:
+                    float(file.metadata()["start"])
                     found.append((file.metadata()["id"], path))
-            except (SafetensorError, KeyError, TypeError):
+            except (SafetensorError, OSError, KeyError, TypeError, ValueError):
                 path.unlink()
         return sorted(found)
 
@@ -179,8 +182,10 @@ class StoreWriter:
         try:
             remarks = {**store_index.read_manifest(self.folder).get("remarks", {}), **self._remarks()}
             index = self._packed()
-            failed = [*missing, *map(read_json, self.pending.glob("*.failure.json"))]
-            reasons = {one["id"]: one["reason"] for one in failed if one["id"] not in index.movies}
+            failed = [*missing, *(read_json(path, expected=dict) for path in self.pending.glob("*.failure.json"))]
+            reasons = {
+                str(one.get("id")): str(one.get("reason")) for one in failed if one.get("id") not in index.movies
+            }
             asked = self._asked | index.movies.keys() | reasons.keys()
             if not index.movies:
                 first = f" (first: {reasons[min(reasons)]})" if reasons else ""
@@ -242,6 +247,6 @@ class StoreWriter:
 
     def _no_space(self, error: OSError) -> StoreError:
         return StoreError(
-            f"cannot write to {self.folder} ({error.strerror or error}): {len(self.done)} movies are kept, "
+            f"cannot write to {self.folder} ({getattr(error, 'reason', error)}): {len(self.done)} movies are kept, "
             "make room and run the same command again"
         )
