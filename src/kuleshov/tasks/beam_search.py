@@ -6,7 +6,6 @@ where every hypothesis is ended. Score: sum of log-probabilities divided by
 (number of tokens, the end included) ** length_penalty.
 """
 
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -25,19 +24,6 @@ class TokenDecoder(Protocol):
         """Read (R,) tokens, score the next: (R, V)."""
 
 
-@dataclass(frozen=True)
-class BeamResult:
-    """The best sequence of each event.
-
-    Attributes:
-        tokens: (E, T) long, what follows the first token, its end included, padded after it.
-        scores: (E,) log-probability divided by length ** length_penalty.
-    """
-
-    tokens: Tensor
-    scores: Tensor
-
-
 @torch.inference_mode()
 def beam_search(
     decoder: TokenDecoder,
@@ -50,8 +36,8 @@ def beam_search(
     beam: int = 1,
     longest: int = 60,
     length_penalty: float = 1.0,
-) -> BeamResult:
-    """Beam search over all events at once; with a beam of 1, greedy search.
+) -> tuple[Tensor, Tensor]:
+    """The best sequence of each event, all searched at once; with a beam of 1, greedily.
 
     Args:
         decoder: the model, in evaluation mode.
@@ -63,6 +49,9 @@ def beam_search(
         beam: b, hypotheses an event.
         longest: greatest number of tokens after the first, the end included.
         length_penalty: exponent of the length; 0 compares plain log-probabilities.
+
+    Returns:
+        Tokens (E, longest) long, what follows the first one, its end included, padded after it; and their scores (E,).
 
     Raises:
         KuleshovError: a beam or a length below 1.
@@ -86,7 +75,7 @@ def beam_search(
             break
         if rows is not None:
             state.select(rows)
-    return BeamResult(search.best_texts, search.best_scores)
+    return search.best_texts, search.best_scores
 
 
 class _Search:

@@ -13,8 +13,7 @@ from kuleshov.core.files import read_json
 from kuleshov.datasets.vidsitu_predictions import RANKS
 from kuleshov.metrics.verb_metrics import ANNOTATORS
 from kuleshov.tasks.event_task import EventTask
-from kuleshov.tasks.segment_data import SegmentData, VidSituData
-from kuleshov.tasks.segment_task import SegmentTask
+from kuleshov.tasks.segment_data import SegmentData, SegmentTask, VidSituData
 
 
 class VerbHead(nn.Sequential):
@@ -42,7 +41,6 @@ class VerbNaming(SegmentTask):
         return self.facts["verbs"]
 
     def loss(self, batch: dict[str, Tensor]) -> Tensor:
-        """Cross-entropy per event."""
         return verb_loss(self(batch[self.inputs]), batch["verbs"])
 
     def answer(self, batch: dict[str, Tensor]) -> Tensor:
@@ -64,7 +62,6 @@ class VerbTask(VerbNaming, EventTask):
     """Names the verb of each event from its feature, as it is or contextualized by TxE."""
 
     def build(self, width: int) -> None:
-        """Make the head."""
         self.head = VerbHead(width, len(self.verbs))
 
     def forward(self, events: Tensor) -> Tensor:
@@ -100,16 +97,13 @@ class VerbTargets(VidSituData):
         self.offscreen_file = offscreen_file
 
     def prepare(self) -> None:
-        """Read the verb vocabulary."""
         self.verbs = self.annotations.vocabulary()
         self.offscreen = read_offscreen(self.root, self.offscreen_file)
 
     def facts(self) -> dict[str, Any]:
-        """The verbs."""
         return {**super().facts(), "verbs": self.verbs}
 
     def targets(self, ids: list[str]) -> dict[str, Tensor]:
-        """See the class."""
         number = {verb: i for i, verb in enumerate(self.verbs)}
         annotated = self.annotations.verbs(self.train_split)
         return {"verbs": torch.tensor([[number.get(event[0], -1) for event in annotated[name]] for name in ids])}

@@ -18,7 +18,7 @@ from kuleshov.tasks.lvu.instance_pretraining import (
 )
 from kuleshov.tasks.lvu.movie_samples import SampleMaker, collate, open_movie
 from kuleshov.tasks.lvu.object_transformer import ObjectTransformerEncoder, load_encoder_weights
-from kuleshov.tasks.lvu.track_masking import MASK, OTHER
+from kuleshov.tasks.lvu.spans import MASK, OTHER
 from kuleshov.training.lightning_cli import main
 
 SIZES = {"train": 24, "val": 6, "test": 8}

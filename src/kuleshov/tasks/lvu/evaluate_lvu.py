@@ -124,12 +124,7 @@ def _metrics(task: LvuTaskInfo, predicted: np.ndarray, labels: np.ndarray) -> di
 
 
 def read_csv(path: str | Path, task: LvuTaskInfo, names: Mapping[int, str]) -> dict[str, float]:
-    """Read `video_id,prediction` lines; class names are turned to ids.
-
-    Raises:
-        MissingDataError: the file is not there.
-        FormatError: a line that is not a video and a prediction, by its number.
-    """
+    """Read `video_id,prediction` lines; class names are turned to ids."""
     path = Path(path)
     if not path.is_file():
         raise MissingDataError("predictions", path.absolute(), "check --predictions")

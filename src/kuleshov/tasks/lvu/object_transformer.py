@@ -16,8 +16,7 @@ from kuleshov.core.errors import KuleshovError, WeightsError
 from kuleshov.core.weights import load_into, load_weights
 from kuleshov.tasks.lvu.lvu_task import LvuTask
 from kuleshov.tasks.lvu.movie_samples import TABLE
-from kuleshov.tasks.lvu.spans import END, ID_NAMES, NONE, PADDING, START
-from kuleshov.tasks.lvu.track_masking import MASK, OTHER
+from kuleshov.tasks.lvu.spans import END, ID_NAMES, MASK, NONE, OTHER, PADDING, START
 from kuleshov.txe.feature_normalizer import FeatureNormalizer, Normalization
 from kuleshov.txe.transformer import TransformerLayer
 
@@ -31,12 +30,7 @@ class ObjectTransformerEncoder(nn.Module):
         instance_width: F, width of region features; None without instances.
         scene_width: W, width of scene tokens; None without.
         hidden: H.
-        layers: number of layers.
-        heads: number of attention heads; divides H.
-        feedforward: width of the feed-forward part.
-        dropout: after the embeddings and in the layers.
-        attention_dropout: of attention's weights; the same where it is None.
-        instance_normalization: statistics applied to region features, see `FeatureNormalizer`.
+        layers, heads, feedforward, dropout, attention_dropout, instance_normalization: see `ObjectTransformerTask`.
     """
 
     def __init__(
@@ -132,9 +126,8 @@ class ObjectTransformerEncoder(nn.Module):
         """
         instances = self.project(batch["features"]) if self.has_instances else None
         scene = self.scene(events) if self.has_scene and events is not None else None
-        spans = len(batch["movie"])
+        spans, parts = len(batch["movie"]), []
         size = spans_per_pass or spans
-        parts = []
         for start in range(0, spans, size):
             part = {name: batch[name][start : start + size] for name in PER_SPAN if name in batch}
             parts.append(self._encode(part, instances, scene))
@@ -234,7 +227,6 @@ class ObjectTransformerTask(LvuTask):
             self.encoder.normalizer.fit(self.trainer.datamodule.training_instances())
 
     def build(self, width: int | None) -> None:
-        """Make the transformer and its head."""
         names = ("hidden", "layers", "heads", "feedforward", "dropout", "attention_dropout", "instance_normalization")
         options = {name: self.hparams[name] for name in names}
         self.encoder = ObjectTransformerEncoder(self.facts["instance_width"], width, **options)
@@ -244,7 +236,6 @@ class ObjectTransformerTask(LvuTask):
         self.head = nn.Sequential(nn.Dropout(self.hparams.dropout), nn.Linear(self.encoder.hidden, self.outputs))
 
     def span_logits(self, batch: dict[str, Tensor]) -> Tensor:
-        """Outputs of every span, (S, outputs)."""
         events = self.scene(batch) if self.contextualizer is not None else None
         _, pooled = self.encoder(batch, events, 0 if self.training else self.hparams.spans_per_pass)
         return self.head(pooled)
@@ -260,7 +251,6 @@ class ObjectTransformerTask(LvuTask):
         return f"ot++-{row}" if self.encoder.has_instances else f"scene-{row}"
 
     def weights_sha256(self) -> str | None:
-        """Of the pretrained TxE, else of the pretrained Object Transformer, else of the backbone."""
         if self.hparams.txe_weights is None and self.hparams.instance_weights is not None:
             return load_weights(self.hparams.instance_weights)[1]["sha256"]
         return super().weights_sha256()

@@ -55,7 +55,6 @@ class SceneHead(LvuTask):
         super().__init__(**shared)
 
     def build(self, width: int | None) -> None:
-        """Make the pool and the head."""
         if width is None:
             raise KuleshovError("SceneHead needs event features: set --data.init_args.events")
         self.pool = SpanPool(width, self.hparams.pooling)
@@ -63,5 +62,4 @@ class SceneHead(LvuTask):
         self.head = nn.Sequential(nn.LayerNorm(width), dropout, nn.Linear(width, self.outputs))
 
     def span_logits(self, batch: dict[str, Tensor]) -> Tensor:
-        """Outputs of every span, (S, outputs)."""
         return self.head(self.pool(self.scene(batch), batch))

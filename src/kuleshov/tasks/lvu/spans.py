@@ -1,4 +1,4 @@
-"""Spans of a movie, the tokens inside them, and the ids that say where in its span a token lies.
+"""Spans of a movie, the tokens inside them, the ids that say where in its span a token lies, and which are masked.
 
 A span of S seconds ends at second e and holds the seconds e - S + 1 … e. Spans end at every second from
 (first token's second + S - 1) to the last token's second, and are kept if any token lies inside; if none is
@@ -21,6 +21,8 @@ ID_NAMES = (
     "shots_to_center",
     "track",
 )
+
+KEEP, MASK, OTHER = 0, 1, 2  # what becomes of a token's feature
 
 Ints = NDArray[np.integer]
 
@@ -103,3 +105,41 @@ def with_area(boxes: NDArray) -> NDArray:
     """Append the area as a fifth number: (I, 4) -> (I, 5)."""
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return np.concatenate([boxes, area[:, None]], axis=1).astype(np.float32)
+
+
+def mask_tracks(
+    tracks: Ints, rng: np.random.Generator | None, share: float = 0.15, draws: int = 1
+) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
+    """Draw which instances of a span are hidden; nothing is without a generator, a share or tokens.
+
+    Wu and Krahenbuhl, CVPR 2021: each track is chosen with probability 0.15, drawn again until one is chosen; of
+    the chosen tracks' tokens 80 % become the mask vector, 10 % another token's feature, 10 % stay. The released
+    code replaces twice in pretraining (`draws=2`), the second time over the first: 88 % masked, 1 % unchanged.
+
+    Args:
+        tracks: (T,) the track of each token.
+        rng: the sample's generator.
+        share: probability that a track is chosen.
+        draws: how often the replacement is drawn; later draws act on the outcome of earlier ones.
+
+    Returns:
+        Of each token, (T,): whether its content is to be predicted; KEEP, MASK or OTHER; and the token whose feature
+        is taken where that is OTHER, else the token itself.
+    """
+    count = len(tracks)
+    chosen, action, other = np.zeros(count, dtype=bool), np.zeros(count, dtype=np.int64), np.arange(count)
+    if rng is None or share == 0 or not count:
+        return chosen, action, other
+    names, inverse = np.unique(tracks, return_inverse=True)
+    while not chosen.any():
+        chosen = (rng.random(len(names)) < share)[inverse.reshape(-1)]
+    for _ in range(draws):
+        lot = rng.random(count)
+        masked, swapped = chosen & (lot < 0.8), chosen & (lot >= 0.8) & (lot < 0.9)
+        # another token's feature: one that this draw has not masked
+        pool = np.flatnonzero(~masked & (action != MASK))
+        action[masked] = MASK
+        if len(pool):
+            action[swapped] = OTHER
+            other[swapped] = pool[rng.integers(0, len(pool), size=int(swapped.sum()))]
+    return chosen, action, other
