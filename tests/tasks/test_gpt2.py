@@ -34,14 +34,14 @@ def test_cached_and_batched_equal_uncached_one_by_one(folder, beam):
     writer = Gpt2Decoder(str(folder), 270).eval()
     first = torch.arange(260, 270)
     options = {"end": 1, "pad": 0, "never": [0], "beam": beam, "longest": 8}
-    together = beam_search(writer, first, None, **options)
+    together, _ = beam_search(writer, first, None, **options)
     for event in range(10):
-        alone = beam_search(writer, first[event : event + 1], None, **options)
-        assert alone.tokens[0].tolist() == together.tokens[event].tolist()
-        text = [int(first[event]), *(int(t) for t in alone.tokens[0] if t != 0)]
+        alone, score = beam_search(writer, first[event : event + 1], None, **options)
+        assert alone[0].tolist() == together[event].tolist()
+        text = [int(first[event]), *(int(t) for t in alone[0] if t != 0)]
         scores = writer(torch.tensor([text])).detach().log_softmax(-1)[0]
         total = sum(float(scores[i, token]) for i, token in enumerate(text[1:]))
-        assert float(alone.scores[0]) == pytest.approx(total / (len(text) - 1), abs=1e-4)
+        assert float(score[0]) == pytest.approx(total / (len(text) - 1), abs=1e-4)
 
 
 def test_the_row_runs_through_the_command_line(folder, words, tmp_path):

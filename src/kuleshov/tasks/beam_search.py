@@ -6,27 +6,17 @@ where every hypothesis is ended. Score: sum of log-probabilities divided by
 (number of tokens, the end included) ** length_penalty.
 """
 
-from typing import Any, Protocol
-
 import torch
 from torch import Tensor
 
 from kuleshov.core.errors import KuleshovError
-
-
-class TokenDecoder(Protocol):
-    """A model that scores the next token; its state keeps the rows that `state.select(rows)` names, in their order."""
-
-    def begin(self, rows: int, memory: Tensor | None = None, longest: int | None = None) -> Any:
-        """State before the first token."""
-
-    def step(self, tokens: Tensor, state: Any) -> Tensor:
-        """Read (R,) tokens, score the next: (R, V)."""
+from kuleshov.tasks.gpt2 import Gpt2Decoder
+from kuleshov.tasks.role_decoder import RoleDecoder
 
 
 @torch.inference_mode()
 def beam_search(
-    decoder: TokenDecoder,
+    decoder: RoleDecoder | Gpt2Decoder,
     first: Tensor,
     memory: Tensor | None,
     *,

@@ -19,17 +19,11 @@ from kuleshov.txe.transformer import TransformerLayer, sinusoidal_positions
 
 @dataclass
 class DecodingState:
-    """What a decoder keeps between two steps: keys and values of the tokens so far, and of the memory.
+    """What a decoder keeps between two steps: keys and values of the tokens so far, and of the memory."""
 
-    Attributes:
-        past: (layers, 2, R, heads, longest, width / heads) keys and values; valid up to `position`.
-        memory: (layers, 2, R, heads, M, width / heads), or None without a memory.
-        position: number of tokens read so far.
-    """
-
-    past: Tensor
-    memory: Tensor | None
-    position: int = 0
+    past: Tensor  # (layers, 2, R, heads, longest, width / heads), valid up to `position`
+    memory: Tensor | None  # (layers, 2, R, heads, M, width / heads)
+    position: int = 0  # number of tokens read so far
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows (n,), in this order; a row may be taken more than once."""

@@ -70,15 +70,11 @@ class VerbTask(VerbNaming, EventTask):
 
     @torch.inference_mode()
     def name_events(self, events: Tensor, count: int = 5, step: int = 1) -> list[list[tuple[str, float]]]:
-        """The likeliest verbs of every event of a movie, with their probabilities, best first.
+        """The `count` likeliest verbs of every event of a movie, with their probabilities, best first.
 
-        Args:
-            events: (L, D) features on the store's grid.
-            count: verbs an event.
-            step: grid points between two neighbors in TxE's window.
+        `events` (L, D) are on the store's grid; `step` points of it lie between two neighbors in TxE's window.
         """
-        contextualized = self.contextualizer.contextualize_long(events, step)  # (L, width)
-        probabilities = self.head(contextualized).softmax(-1)  # (L, V)
+        probabilities = self.head(self.contextualizer.contextualize_long(events, step)).softmax(-1)  # (L, V)
         best = probabilities.topk(min(count, len(self.verbs)), dim=-1)
         rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         return [[(self.verbs[v], p) for v, p in zip(verbs, values, strict=True)] for verbs, values in rows]
@@ -132,15 +128,12 @@ def split_accuracy(
     annotated: Mapping[str, Sequence[Sequence[str]]],
     offscreen: Mapping[str, Sequence[bool]],
 ) -> dict[str, tuple[float, int]]:
-    """Acc@1 in per cent, as Acc@1 counts it, of the events off screen and of those on screen.
+    """Acc@1 in per cent of the events off screen and of those on screen, each with the number of its segments.
 
     Args:
         predicted: segment -> five events of ranked verbs.
         annotated: segment -> five events of one verb per annotator.
         offscreen: segment -> five truth values; segments that are not in it are left out.
-
-    Returns:
-        `acc1_offscreen` and `acc1_onscreen`, each with the number of segments that have such events.
     """
     hits = [
         (bool(hidden), name, ranked[0] in given[:ANNOTATORS])

@@ -27,12 +27,7 @@ from kuleshov.txe.feature_normalizer import Normalization
 
 
 def soft_label_divergence(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over tokens and classes of KL(label || sigmoid(logit)) of two Bernoullis; 0 without tokens.
-
-    Args:
-        logits: (n, K) predictions.
-        labels: (n, K) probabilities, no gradient.
-    """
+    """Mean of KL(label || sigmoid(logit)) of Bernoullis: logits (n, K), labels (n, K) without gradient; 0 for n = 0."""
     if not len(logits):
         return logits.sum() * 0.0
     cross = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
@@ -41,13 +36,7 @@ def soft_label_divergence(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def compatibility_loss(first: Tensor, second: Tensor, temperature: float = 0.2) -> Tensor:
-    """Cross-entropy of finding a span's partner among all other spans; the vectors are not normalized.
-
-    Args:
-        first: (B, K) one span of each movie.
-        second: (B, K) another one.
-        temperature: divides the dot products.
-    """
+    """Cross-entropy of finding a span's partner among all others, of two spans (B, K) of each movie, not normalized."""
     both = torch.cat([gather_with_gradient(first), gather_with_gradient(second)])  # (2B, K)
     count = len(both) // 2
     itself = torch.eye(2 * count, dtype=torch.bool, device=both.device)
@@ -65,12 +54,7 @@ def dense_head(hidden: int, outputs: int) -> nn.Sequential:
 def soft_label_classifier(width: int, weights: str | None = None, classes: int = 80) -> nn.Linear:
     """The fixed linear classifier whose sigmoids are the soft labels (n, K) of region features (n, F).
 
-    Args:
-        width: F.
-        weights: `.safetensors` with a linear classifier (`weight` (K, F) and `bias` (K,), under any prefix,
-            e.g. a backbone's own head); null draws a fixed random one, which names no class but asks for the
-            feature all the same.
-        classes: K of the random one.
+    It is read from `weights`; null draws a fixed random one: it names no class but asks for the feature all the same.
     """
     if weights is None:
         generator = torch.Generator().manual_seed(0)
@@ -83,7 +67,7 @@ def soft_label_classifier(width: int, weights: str | None = None, classes: int =
 
 
 def read_classifier(path: str, width: int) -> tuple[Tensor, Tensor]:
-    """The last linear layer over features of this width in a weights file.
+    """`weight` (K, F) and `bias` (K,) of the last linear layer over features of width F in a weights file.
 
     Raises:
         WeightsError: there is none.

@@ -199,8 +199,10 @@ class LvuData(SpanData):
         return [movie for movie in opened if movie is not None]
 
     def _warn_of_empty_classes(self, train: list[MovieTokens]) -> None:
+        if not self.task.classes:
+            return
         names = {int(row.label): row.class_name for rows in self.rows.values() for row in rows}
-        for label in sorted(names.keys() - {int(movie.label) for movie in train}) if self.task.classes else ():
+        for label in sorted(names.keys() - {int(movie.label) for movie in train}):
             logger.warning(
                 f"{self.task.name}: class {label} ({names[label]}) has no training movie: it cannot be learned"
             )

@@ -34,10 +34,7 @@ TABLE = 258  # size of the Object Transformer's id tables
 # what is padded, a value each: arrays (t, ...), one a span
 PADDED = {"event_ids": spans.PADDING, "row": -1, "other": 0, "boxes": 0, "ids": spans.PADDING, "chosen": 0, "action": 0}
 NO_SECONDS: NDArray = np.zeros(0, dtype=np.int64)
-NO_INSTANCES = {
-    "boxes": np.zeros((0, 4), dtype=np.float32),
-    **dict.fromkeys(("seconds", "tracks", "shots"), NO_SECONDS),
-}
+NO_INSTANCES = dict.fromkeys(("seconds", "tracks", "shots"), NO_SECONDS) | {"boxes": np.zeros((0, 4), np.float32)}
 
 
 @dataclass
@@ -89,11 +86,9 @@ class SampleMaker:
     Args:
         events: (M, D) all event features, or None.
         instances: the instance store, or None.
-        span: seconds of a span.
-        limit: most instances in a span.
+        span, limit: seconds of a span, and most instances in it.
         margin: events to both sides of a slice, so that sliding context is the same as in the whole movie.
-        mask_share: share of tracks to mask; 0 masks nothing.
-        mask_draws: see `spans.mask_tracks`.
+        mask_share, mask_draws: see `spans.mask_tracks`; a share of 0 masks nothing.
     """
 
     def __init__(
@@ -113,14 +108,9 @@ class SampleMaker:
     def __call__(
         self, movie: MovieTokens, ends: NDArray, rng: np.random.Generator | None, augment: bool, place: int = 0
     ) -> Sample:
-        """A sample of some spans of a movie.
+        """A sample of the spans of a movie that end at the seconds `ends` (S,).
 
-        Args:
-            movie: the movie.
-            ends: (S,) last seconds of the spans.
-            rng: for what is drawn; None draws nothing.
-            augment: jitter boxes and permute track ids.
-            place: the movie's number in its split.
+        `rng` is for what is drawn, None draws nothing; `augment` jitters boxes and permutes track ids.
         """
         seconds, boxed = movie.event_seconds, movie.instances["seconds"]
         first = np.searchsorted(seconds, ends - self.span + 1, "left")

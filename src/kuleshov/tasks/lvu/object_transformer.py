@@ -66,10 +66,6 @@ class ObjectTransformerEncoder(nn.Module):
         self.pooler = nn.Linear(hidden, hidden)
         self.apply(initialize)
 
-    def project(self, features: Tensor) -> Tensor:
-        """Normalize and project region features, (R, F) -> (R, H)."""
-        return self.feature(self.normalizer(features))
-
     def embed_ids(self, ids: Tensor) -> Tensor:
         """Sum of the ids' embeddings, (..., 7) -> (..., H)."""
         return sum(table(ids[..., column]) for column, table in enumerate(self.tables))
@@ -84,12 +80,7 @@ class ObjectTransformerEncoder(nn.Module):
         return token.expand(spans, 1, self.hidden)
 
     def instance_tokens(self, content: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Embed instances, (S, T, H).
-
-        Args:
-            content: (R, H) projected features, each projected once however many spans hold it.
-            batch: `row`, `boxes`, `ids`, `action`, `other` of the spans.
-        """
+        """Embed instances, (S, T, H): `content` (R, H) are features, each projected once however many spans hold it."""
         action = batch["action"].unsqueeze(-1)
         taken = torch.where(batch["action"] == OTHER, batch["other"], batch["row"].clamp(min=0))
         tokens = content[taken]  # (S, T, H)
@@ -98,12 +89,7 @@ class ObjectTransformerEncoder(nn.Module):
         return tokens + self.kind.weight[0] if self.has_scene else tokens
 
     def scene_tokens(self, content: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Embed the events of spans, (S, E, H), and mark those that are no padding, (S, E).
-
-        Args:
-            content: (B, L, H) projected events, each projected once.
-            batch: `movie`, `event_first`, `event_count`, `event_ids` of the spans.
-        """
+        """Embed the events of spans, (S, E, H), from `content` (B, L, H), and mark what is no padding, (S, E)."""
         offset = torch.arange(batch["event_ids"].shape[1], device=content.device)
         keep = offset < batch["event_count"][:, None]
         place = (batch["event_first"][:, None] + offset).clamp(max=content.shape[1] - 1)
@@ -118,13 +104,9 @@ class ObjectTransformerEncoder(nn.Module):
         """Encode all spans of a batch (see `movie_samples`): states (S, 2 + T + E, H) and pooled (S, H).
 
         Tokens are ordered start, end, instances, scene; order does not matter, ids say where they lie.
-
-        Args:
-            batch: the spans.
-            events: (B, L, W) scene tokens of the movies.
-            spans_per_pass: encode at most so many spans at a time; 0 all of them.
+        `events` (B, L, W) are scene tokens of the movies; 0 `spans_per_pass` encodes all at once.
         """
-        instances = self.project(batch["features"]) if self.has_instances else None
+        instances = self.feature(self.normalizer(batch["features"])) if self.has_instances else None  # (R, H)
         scene = self.scene(events) if self.has_scene and events is not None else None
         spans, parts = len(batch["movie"]), []
         size = spans_per_pass or spans

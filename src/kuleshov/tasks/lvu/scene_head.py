@@ -19,9 +19,7 @@ class SpanPool(nn.Module):
 
     Each event is read once however many spans overlap on it: a span is a row of weights over its movie.
 
-    Args:
-        width: W.
-        pooling: `mean`, or `attention` with one learned query.
+    `pooling` is `mean`, or `attention` with one learned query.
     """
 
     def __init__(self, width: int, pooling: Pooling = "mean") -> None:

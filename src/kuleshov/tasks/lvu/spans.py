@@ -30,10 +30,7 @@ Ints = NDArray[np.integer]
 def span_ends(seconds: Ints, span: int = 60, step: int = 1) -> Ints:
     """Last seconds (S,) of all spans of a movie, ascending, at least one, `step` seconds apart.
 
-    Args:
-        seconds: (I,) seconds of its tokens, in any order, at least one.
-        span: length in seconds.
-        step: seconds between two spans' ends.
+    `seconds` (I,) are those of its tokens, in any order, at least one.
     """
     first, last = int(np.min(seconds)), int(np.max(seconds))
     ends = np.arange(first + span - 1, last + 1, step)
@@ -44,13 +41,9 @@ def span_ends(seconds: Ints, span: int = 60, step: int = 1) -> Ints:
 
 
 def tokens_inside(seconds: Ints, end: int, span: int = 60, limit: int | None = None) -> Ints:
-    """Numbers of the tokens in a span, its last second first, within a second in the given order.
+    """Numbers of the tokens, whose `seconds` (I,) ascend, in the span that ends at second `end`.
 
-    Args:
-        seconds: (I,) ascending.
-        end: the span's last second.
-        span: length in seconds.
-        limit: at most so many tokens; what is furthest from the end is left out.
+    Its last second comes first; within a second they keep their order. Beyond `limit` the furthest are left out.
     """
     first, last = np.searchsorted(seconds, end - span + 1, "left"), np.searchsorted(seconds, end, "right")
     numbers = np.arange(first, last)
@@ -59,13 +52,9 @@ def tokens_inside(seconds: Ints, end: int, span: int = 60, limit: int | None = N
 
 
 def time_ids(seconds: Ints, low: int, high: int, table: int) -> Ints:
-    """Ids (I, 3) of each token's second: from the span's first token, to its last, signed to the center.
+    """Ids (I, 3) of each token's second: from the span's first token, at `low`, to its last, at `high`, to the center.
 
-    Args:
-        seconds: (I,) of the tokens.
-        low: the span's earliest token second.
-        high: its latest.
-        table: size of the embedding tables; the center's id is table // 2 + 4, larger ids are cut.
+    The embedding tables have `table` rows: the center's id is table // 2 + 4, larger ids are cut.
     """
     return _three(seconds, low, high, (high + low) // 2, table)
 
@@ -120,7 +109,7 @@ def mask_tracks(
         tracks: (T,) the track of each token.
         rng: the sample's generator.
         share: probability that a track is chosen.
-        draws: how often the replacement is drawn; later draws act on the outcome of earlier ones.
+        draws: how often the replacement is drawn.
 
     Returns:
         Of each token, (T,): whether its content is to be predicted; KEEP, MASK or OTHER; and the token whose feature
