@@ -19,6 +19,7 @@ from kuleshov.txe.feature_normalizer import Normalization
 
 Stage = Literal["val", "test", "predict"]
 ROWS = {"none": "backbone", "scratch": "scratch", "pretrained": "pretrained"}
+STARTS = ("txe_weights", "instance_weights", "backbone_weights")  # arguments that name weights to start from
 
 
 class ScoredTask(OptimizedModule):
@@ -56,6 +57,11 @@ class ScoredTask(OptimizedModule):
         None where a tested split has no labels: the predictions are then written without scores.
         """
         raise NotImplementedError
+
+    def weights_sha256(self) -> str | None:
+        """Of the weights that the training started from, else of the backbone that made the features."""
+        given = [self.hparams[name] for name in STARTS if self.hparams.get(name) is not None]
+        return load_weights(given[0])[1]["sha256"] if given else self.facts.get("backbone_sha256")
 
     def write_predictions(self, folder: Path, predictions: dict[str, Any]) -> None:
         """Write predictions, JSON by sample unless the benchmark has a format of its own."""
@@ -219,21 +225,16 @@ class EventTask(ScoredTask):
         own = module is self.contextualizer and self.hparams.txe_lr is not None
         return self.hparams.txe_lr if own else self.hparams.lr
 
-    def weights_sha256(self) -> str | None:
-        """Of the pretrained TxE, else of the backbone that made the features."""
-        if self.hparams.txe_weights is not None:
-            return load_weights(self.hparams.txe_weights)[1]["sha256"]
-        return self.facts.get("backbone_sha256")
-
     def exports(self) -> dict[str, tuple[Any, dict[str, Any]]]:
-        """The whole network, with all that `load` needs to build it again."""
+        """The whole network, with all that `load_task` needs to build it again without the weights that it started from."""
         txe = self.contextualizer.txe if self.contextualizer is not None else None
+        init_args = plain_hparams(self)
         manifest = {
             "kind": "task",
             "task": self.task,
             "row": self.row,
             "class_path": class_path(self),
-            "init_args": {**plain_hparams(self), "txe_weights": None},
+            "init_args": init_args | {name: None for name in STARTS if name in init_args},
             "txe": {k: v for k, v in txe.arguments.items() if k != "input_width"} if txe is not None else None,
             "facts": self.facts,
             "started_from": self.weights_sha256(),

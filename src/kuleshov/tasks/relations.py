@@ -108,8 +108,7 @@ class RelationData(SegmentData):
         """Count the relations, and the annotators' places that an official answer fills."""
         labels = self.targets(self.train_ids)["relations"]
         self.relation_counts = torch.bincount(labels[labels >= 0], minlength=len(RELATIONS)).tolist()
-        there = self.annotations.has(self.split)
-        annotated = self.annotations.annotations(self.split) if there else {}
+        annotated = self.annotations.annotations(self.split) if self.annotations.has(self.split) else {}
         self.places = {name: min(len(many), ANNOTATORS) for name, many in annotated.items()}
 
     def facts(self) -> dict[str, Any]:

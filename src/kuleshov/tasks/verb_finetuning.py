@@ -11,7 +11,6 @@ from torch.utils.data import DataLoader, Dataset
 from kuleshov.backbones.backbone_spec import BackboneSpec
 from kuleshov.backbones.protocol import backbone_manifest, build_backbone, check_clips, load_backbone_weights
 from kuleshov.core.errors import KuleshovError, MissingDataError
-from kuleshov.core.weights import load_weights
 from kuleshov.tasks.segment_data import EpochOrder
 from kuleshov.tasks.verbs import VerbHead, VerbNaming, VerbTargets
 from kuleshov.video.bad_files import BAD_FILES_FILE, BadFiles
@@ -68,10 +67,6 @@ class VerbFinetuning(VerbNaming):
     def lr_of(self, module: nn.Module) -> float:
         own = module is self.backbone and self.hparams.backbone_lr is not None
         return self.hparams.backbone_lr if own else self.hparams.lr
-
-    def weights_sha256(self) -> str | None:
-        weights = self.hparams.backbone_weights
-        return load_weights(weights)[1]["sha256"] if weights is not None else None
 
     def forward(self, clips: Tensor) -> Tensor:
         """Clips uint8 (B, N, 3, T, H, W) -> logits (B, N, V)."""

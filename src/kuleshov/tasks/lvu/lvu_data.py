@@ -242,11 +242,9 @@ class LvuData(SpanData):
         return self.maker(margin=self.margin, mask_share=self.mask_share)
 
     def train_dataloader(self) -> DataLoader:
-        """Random spans."""
         return self.loader(RandomSpans(self.movies["train"], self._maker(), self.seed, self.sampling))
 
     def val_dataloader(self) -> DataLoader:
-        """All spans of the val split: chooses the epoch."""
         return self.loader(AllSpans(self.movies["val"], self._maker(), self.seed))
 
     def test_dataloader(self) -> DataLoader:

@@ -231,14 +231,3 @@ class ObjectTransformerTask(LvuTask):
         if not self.encoder.has_scene:
             return "instances"
         return f"ot++-{row}" if self.encoder.has_instances else f"scene-{row}"
-
-    def weights_sha256(self) -> str | None:
-        if self.hparams.txe_weights is None and self.hparams.instance_weights is not None:
-            return load_weights(self.hparams.instance_weights)[1]["sha256"]
-        return super().weights_sha256()
-
-    def exports(self) -> dict[str, tuple[Any, dict[str, Any]]]:
-        """The whole network; it is built again without the weights that it started from."""
-        exported = super().exports()
-        exported[self.task][1]["init_args"]["instance_weights"] = None
-        return exported
