@@ -6,7 +6,6 @@ import pytest
 import torch
 from tokenizers.pre_tokenizers import ByteLevel
 
-from kuleshov.core.results import read_results
 from kuleshov.tasks.beam_search import beam_search
 from kuleshov.tasks.event_task import load_task
 from kuleshov.tasks.gpt2 import Gpt2Decoder
@@ -44,12 +43,11 @@ def test_cached_and_batched_equal_uncached_one_by_one(folder, beam):
         assert float(score[0]) == pytest.approx(total / (len(text) - 1), abs=1e-4)
 
 
-def test_the_row_runs_through_the_command_line(folder, words, tmp_path):
+def test_the_row_runs_through_the_command_line(folder, words, tmp_path, lines_of):
     more = ["--model.init_args.context=language", f"--model.init_args.gpt2={folder}"]
     more += [f"--data.init_args.gpt2={folder}", "--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=1"]
     main(words("roles", tmp_path, *more))
-    lines = {(line.row, line.metric) for line in read_results(tmp_path / "results.jsonl")}
-    assert ("gpt2", "CIDEr") in lines
+    assert ("gpt2", "CIDEr") in lines_of(tmp_path)
     again = load_task(tmp_path / "weights/roles.safetensors")
     roles = json.loads((tmp_path / "predictions/valid.json").read_text())[0]["vb_output"].values()
     written = again.write_roles(torch.zeros(5, 16), [event["vb_id"] for event in roles])

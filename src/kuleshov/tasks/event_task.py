@@ -193,7 +193,7 @@ class EventTask(ScoredTask):
         if facts.get("width") is None or given.context not in ROWS:
             self.build(None)
             return
-        kind: Any = given.context
+        kind = given.context
         names = ("hidden", "layers", "heads", "feedforward", "dropout", "frozen")
         options = {name: given[f"txe_{name}"] for name in names}
         options["feature_normalization"] = given.feature_normalization
@@ -226,7 +226,7 @@ class EventTask(ScoredTask):
         return self.hparams.txe_lr if own else self.hparams.lr
 
     def exports(self) -> dict[str, tuple[Any, dict[str, Any]]]:
-        """The whole network, with all that `load_task` needs to build it again without the weights that it started from."""
+        """The whole network, with all that `load_task` needs to build it again, without the weights it started from."""
         txe = self.contextualizer.txe if self.contextualizer is not None else None
         init_args = plain_hparams(self)
         manifest = {

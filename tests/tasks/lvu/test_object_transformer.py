@@ -141,7 +141,7 @@ def test_compatibility_loss():
     assert float(compatibility_loss(torch.zeros(3, 2), torch.zeros(3, 2))) == pytest.approx(np.log(5))
 
 
-def test_pretraining_then_the_task_then_ot_plus_plus(tmp_path, fit, stores):
+def test_pretraining_then_the_task_then_ot_plus_plus(tmp_path, fit, stores, lines_of):
     short = ("--trainer.logger=false", "--trainer.max_epochs=1")
     fit("instance-pretraining", tmp_path / "pretrained", *short, data={"instances": stores[1]}, model=SMALL)
     main(["predict", "-c", str(tmp_path / "pretrained" / "config.yaml")])
@@ -152,7 +152,7 @@ def test_pretraining_then_the_task_then_ot_plus_plus(tmp_path, fit, stores):
     data, model = {"instances": stores[1], "annotations": tmp_path}, {**SMALL, "instance_weights": weights}
     longer, learns = ("--trainer.logger=false", "--trainer.max_epochs=12"), {**model, "lr": 0.01}
     fit("object-transformer", tmp_path / "ot", *longer, data={**data, "batch_size": 4}, model=learns)
-    found = {(line.row, line.metric): line for line in read_results(tmp_path / "ot" / "results.jsonl")}
+    found = lines_of(tmp_path / "ot")
     assert found["instances", "top1"].value > found["trivial", "top1"].value
     assert found["instances", "top1"].weights_sha256 is not None
     answers = tmp_path / "ot" / "predictions" / "test.csv"

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from kuleshov.core.errors import KuleshovError, MissingDataError
-from kuleshov.core.results import read_results
 from kuleshov.tasks.event_task import load_task
 from kuleshov.tasks.lvu.evaluate_lvu import evaluate_lvu
 from kuleshov.tasks.lvu.lvu_data import LvuData
@@ -29,15 +28,11 @@ def run(fit, tmp_path):
     return made
 
 
-def values(folder):
-    return {(line.row, line.metric): line for line in read_results(folder / "results.jsonl")}
-
-
 @pytest.mark.parametrize(("context", "task", "frozen"), [("none", "genre", False), ("scratch", "view_count", True)])
-def test_a_run_learns_reports_and_is_used_again(tmp_path, kit, run, context, task, frozen):
+def test_a_run_learns_reports_and_is_used_again(tmp_path, kit, run, context, task, frozen, lines_of):
     store = kit.events(tmp_path / "events", kit.annotations(tmp_path, task, SIZES))
     cli = run(store, tmp_path / "run", task, context=context, txe_frozen=str(frozen).lower())
-    found = values(tmp_path / "run")
+    found = lines_of(tmp_path / "run")
     row, metric = {"none": "backbone", "scratch": "scratch"}[context], "top1" if task == "genre" else "mse"
     line, trivial = found[row, metric], found["trivial", metric]
     assert (line.value > trivial.value) == (task == "genre")
@@ -68,14 +63,14 @@ def test_the_same_seed_gives_the_same_predictions(tmp_path, kit, run):
     assert texts[0] == texts[1]
 
 
-def test_missing_movies_are_counted_and_stamped(tmp_path, kit, run, caplog):
+def test_missing_movies_are_counted_and_stamped(tmp_path, kit, run, caplog, lines_of):
     hidden = kit.annotations(tmp_path, "genre", SIZES)
     kept = {movie: kind for movie, kind in hidden.items() if movie not in ("test0000003", "train0000001")}
     store = kit.events(tmp_path / "events", kept)
     with caplog.at_level(logging.WARNING):
         run(store, tmp_path / "run", "genre", "--trainer.max_epochs=1")
     assert "genre test: 1 of 12 movies have no features in" in caplog.text and "test0000003" in caplog.text
-    line = values(tmp_path / "run")["backbone", "top1"]
+    line = lines_of(tmp_path / "run")["backbone", "top1"]
     assert (line.n, line.of) == (11, 12)
     with (tmp_path / "run" / "predictions" / "test.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 11
