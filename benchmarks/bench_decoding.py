@@ -53,9 +53,9 @@ def compare(size: str, events: int, measured: int, longest: int) -> tuple[float,
     first = torch.full((events,), VERB)
     options = {"end": END, "pad": PAD, "never": [PAD], "longest": longest}
     beam_search(network, first[:2], memory[:2], **options)
-    ours, written = seconds(beam_search, network, first, memory, **options)
+    ours, (written, _) = seconds(beam_search, network, first, memory, **options)
     theirs, texts = seconds(plain, network, first[:measured], memory[:measured], longest)
-    found = [[token for token in row if token != PAD] for row in written.tokens[:measured].tolist()]
+    found = [[token for token in row if token != PAD] for row in written[:measured].tolist()]
     tokens = sum(map(len, texts))
     return events * longest / ours, tokens / theirs, found == texts
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kuleshov.tasks.lvu.movie_samples import MovieTokens, SampleMaker, collate
+from kuleshov.tasks.lvu.movie_samples import NO_INSTANCES, MovieTokens, SampleMaker, collate
 from kuleshov.tasks.lvu.object_transformer import ObjectTransformerEncoder
 from kuleshov.tasks.lvu.scene_head import SpanPool
 from kuleshov.tasks.lvu.spans import span_ends
@@ -29,7 +29,7 @@ def movies_of(count: int, seconds: int, width: int) -> tuple[list[MovieTokens], 
     for number in range(count):
         places = np.arange(1, seconds)
         rows = range(number * (seconds - 1), (number + 1) * (seconds - 1))
-        made.append(MovieTokens(str(number), 0, rows, places, ends=span_ends(places)))
+        made.append(MovieTokens(str(number), 0, rows, places, NO_INSTANCES, span_ends(places)))
     return made, torch.randn(count * (seconds - 1), width)
 
 

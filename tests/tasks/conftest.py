@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from kuleshov.core.results import read_results
 from kuleshov.features.store_writer import StoreWriter
 
 VERBS = ("push.01", "fall.01", "jump.03", "wave.04", "hug.01", "run.02")
@@ -104,6 +105,12 @@ def words(small_vidsitu: Path):
         return [command, *configs, *data, f"--trainer.default_root_dir={run}", *more]
 
     return made
+
+
+@pytest.fixture(scope="session")
+def lines_of():
+    """(run) -> {(row, metric): line of its results}."""
+    return lambda run: {(line.row, line.metric): line for line in read_results(run / "results.jsonl")}
 
 
 @pytest.fixture(scope="session")

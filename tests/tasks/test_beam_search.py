@@ -48,14 +48,12 @@ def test_a_wide_beam_finds_what_exhaustive_search_finds(penalty, seed):
     network = decoder(vocabulary=5, seed=seed)
     memory = network.memories(torch.randn(1, 3, 5))
     first = torch.tensor([2, 3, 4])
-    written = beam_search(
-        network, first, memory, end=END, pad=PAD, never=[PAD], beam=200, longest=4, length_penalty=penalty
-    )
+    options = {"end": END, "pad": PAD, "never": [PAD], "beam": 200, "longest": 4, "length_penalty": penalty}
+    tokens, scores = beam_search(network, first, memory, **options)
     for event in range(3):
         score, text = exhaustive(network, int(first[event]), memory[event : event + 1], [1, 2, 3, 4], 4, penalty)
-        found = [int(token) for token in written.tokens[event] if token != PAD]
-        assert found == text
-        assert float(written.scores[event]) == pytest.approx(score, abs=1e-5)
+        assert [int(token) for token in tokens[event] if token != PAD] == text
+        assert float(scores[event]) == pytest.approx(score, abs=1e-5)
 
 
 def uncached_greedy(network, first, memory, never, longest):
@@ -74,11 +72,11 @@ def test_cached_greedy_equals_uncached_greedy(events):
     network = decoder(vocabulary=30, events=events, end_bias=4.0)
     memory = network.memories(torch.randn(4, 5, 5))
     first = torch.arange(20) % 28 + 2
-    written = beam_search(network, first, memory, end=END, pad=PAD, never=[PAD, 7], longest=12)
+    written, _ = beam_search(network, first, memory, end=END, pad=PAD, never=[PAD, 7], longest=12)
     lengths = set()
     for event in range(20):
         plain = uncached_greedy(network, int(first[event]), memory[event : event + 1], [PAD, 7], 12)
-        found = [int(token) for token in written.tokens[event] if token != PAD]
+        found = [int(token) for token in written[event] if token != PAD]
         assert found == plain
         lengths.add(len(found))
     assert len(lengths) > 1
@@ -90,30 +88,31 @@ def test_batched_equals_one_by_one(beam):
     memory = network.memories(torch.randn(4, 5, 5))
     first = torch.arange(20) % 28 + 2
     options = {"end": END, "pad": PAD, "never": [PAD], "beam": beam, "longest": 10}
-    together = beam_search(network, first, memory, **options)
+    together, scores = beam_search(network, first, memory, **options)
     for event in range(20):
-        alone = beam_search(network, first[event : event + 1], memory[event : event + 1], **options)
-        assert alone.tokens[0].tolist() == together.tokens[event].tolist()
-        assert float(alone.scores[0]) == pytest.approx(float(together.scores[event]), abs=1e-5)
+        alone, score = beam_search(network, first[event : event + 1], memory[event : event + 1], **options)
+        assert alone[0].tolist() == together[event].tolist()
+        assert float(score[0]) == pytest.approx(float(scores[event]), abs=1e-5)
 
 
 def test_what_is_never_written_is_not_written_and_every_text_ends():
     network = decoder(vocabulary=30)
     memory = network.memories(torch.randn(2, 5, 5))
     never = [PAD, 5, 6, 7, 8]
-    written = beam_search(network, torch.full((10,), 2), memory, end=END, pad=PAD, never=never, beam=4, longest=9)
-    assert not torch.isin(written.tokens, torch.tensor(never[1:])).any()
-    assert ((written.tokens == END).sum(1) == 1).all()
-    ends = (written.tokens == END).long().argmax(1)
-    for tokens, end in zip(written.tokens.tolist(), ends.tolist(), strict=True):
+    options = {"end": END, "pad": PAD, "never": never, "beam": 4, "longest": 9}
+    written, scores = beam_search(network, torch.full((10,), 2), memory, **options)
+    assert not torch.isin(written, torch.tensor(never[1:])).any()
+    assert ((written == END).sum(1) == 1).all()
+    ends = (written == END).long().argmax(1)
+    for tokens, end in zip(written.tolist(), ends.tolist(), strict=True):
         assert tokens[end + 1 :] == [PAD] * (8 - end) and PAD not in tokens[:end]
-    assert written.scores.isfinite().all()
+    assert scores.isfinite().all()
 
 
 def test_language_only_needs_no_memory():
     network = decoder(memory_width=None)
-    written = beam_search(network, torch.tensor([2, 3]), None, end=END, pad=PAD, never=[PAD], beam=2, longest=6)
-    assert written.tokens.shape == (2, 6)
+    written, _ = beam_search(network, torch.tensor([2, 3]), None, end=END, pad=PAD, never=[PAD], beam=2, longest=6)
+    assert written.shape == (2, 6)
     assert network.memories(torch.randn(1, 2, 5)) is None
 
 

@@ -112,15 +112,14 @@ def test_weights_of_other_data_are_refused(trained, pretrained, tmp_path):
         main(pretrained("roles", run, "--data.init_args.vocabulary_size=270", command="predict"))
 
 
-def test_features_of_another_backbone_are_refused(words, tmp_path):
+def test_features_of_another_backbone_are_refused(pretrained, tmp_path):
     weights = tmp_path / "txe.safetensors"
     save(weights, TxE(16, hidden=16, layers=1, heads=2, feedforward=16), {"data": {"backbone_sha256": "abcdef01" * 8}})
-    sizes = [f"--model.init_args.txe_{name}={n}" for name, n in (("hidden", 16), ("layers", 1), ("heads", 2))]
-    more = [*sizes, "--model.init_args.txe_feedforward=16", "--model.init_args.context=pretrained"]
-    more += [f"--model.init_args.txe_weights={weights}", "--trainer.fast_dev_run=true"]
+    more = (f"--model.init_args.txe_weights={weights}", "--trainer.fast_dev_run=true")
     with pytest.raises(KuleshovError, match="backbone abcdef01, these are of backbone unknown: .*allow_other_backbone"):
-        main(words("verbs", tmp_path, *more))
-    assert main(words("verbs", tmp_path, *more, "--model.init_args.allow_other_backbone=true")).trainer.state.finished
+        main(pretrained("verbs", tmp_path, *more))
+    allowed = main(pretrained("verbs", tmp_path, *more, "--model.init_args.allow_other_backbone=true"))
+    assert allowed.trainer.state.finished
 
 
 def test_other_weights_are_refused(tmp_path):

@@ -6,7 +6,6 @@ import pytest
 import torch
 from tokenizers.pre_tokenizers import ByteLevel
 
-from kuleshov.core.results import read_results
 from kuleshov.tasks.beam_search import beam_search
 from kuleshov.tasks.event_task import load_task
 from kuleshov.tasks.gpt2 import Gpt2Decoder
@@ -34,22 +33,21 @@ def test_cached_and_batched_equal_uncached_one_by_one(folder, beam):
     writer = Gpt2Decoder(str(folder), 270).eval()
     first = torch.arange(260, 270)
     options = {"end": 1, "pad": 0, "never": [0], "beam": beam, "longest": 8}
-    together = beam_search(writer, first, None, **options)
+    together, _ = beam_search(writer, first, None, **options)
     for event in range(10):
-        alone = beam_search(writer, first[event : event + 1], None, **options)
-        assert alone.tokens[0].tolist() == together.tokens[event].tolist()
-        text = [int(first[event]), *(int(t) for t in alone.tokens[0] if t != 0)]
+        alone, score = beam_search(writer, first[event : event + 1], None, **options)
+        assert alone[0].tolist() == together[event].tolist()
+        text = [int(first[event]), *(int(t) for t in alone[0] if t != 0)]
         scores = writer(torch.tensor([text])).detach().log_softmax(-1)[0]
         total = sum(float(scores[i, token]) for i, token in enumerate(text[1:]))
-        assert float(alone.scores[0]) == pytest.approx(total / (len(text) - 1), abs=1e-4)
+        assert float(score[0]) == pytest.approx(total / (len(text) - 1), abs=1e-4)
 
 
-def test_the_row_runs_through_the_command_line(folder, words, tmp_path):
+def test_the_row_runs_through_the_command_line(folder, words, tmp_path, lines_of):
     more = ["--model.init_args.context=language", f"--model.init_args.gpt2={folder}"]
     more += [f"--data.init_args.gpt2={folder}", "--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=1"]
     main(words("roles", tmp_path, *more))
-    lines = {(line.row, line.metric) for line in read_results(tmp_path / "results.jsonl")}
-    assert ("gpt2", "CIDEr") in lines
+    assert ("gpt2", "CIDEr") in lines_of(tmp_path)
     again = load_task(tmp_path / "weights/roles.safetensors")
     roles = json.loads((tmp_path / "predictions/valid.json").read_text())[0]["vb_output"].values()
     written = again.write_roles(torch.zeros(5, 16), [event["vb_id"] for event in roles])

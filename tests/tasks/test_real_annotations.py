@@ -5,7 +5,6 @@ import json
 import pytest
 import torch
 
-from kuleshov.core.results import read_results
 from kuleshov.features.store_writer import StoreWriter
 from kuleshov.tasks.relations import RelationData
 from kuleshov.tasks.roles import RoleData
@@ -67,12 +66,12 @@ def test_verbs_of_the_whole_valid_split(vidsitu, tmp_path):
     assert (data.train_rows.tensors["verbs"] >= 0).float().mean() > 0.99
 
 
-def test_a_training_on_real_roles_is_scored(sample, tmp_path):
+def test_a_training_on_real_roles_is_scored(sample, tmp_path, lines_of):
     root, store = sample
     words = ["fit", "-c", "configs/train-roles/roles.yaml", "-c", "configs/train-roles/roles.demo.yaml"]
     words += [f"--data.init_args.annotations={root}", f"--data.init_args.events={store}"]
     words += ["--data.init_args.train_split=valid", f"--trainer.default_root_dir={tmp_path}"]
     words += ["--trainer.max_epochs=1", "--trainer.check_val_every_n_epoch=1", "--model.init_args.longest_output=6"]
     main(words)
-    lines = {(line.row, line.metric): line for line in read_results(tmp_path / "results.jsonl")}
+    lines = lines_of(tmp_path)
     assert lines["backbone", "CIDEr"].n == lines["backbone", "CIDEr"].of >= 100

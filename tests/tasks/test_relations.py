@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-from kuleshov.core.results import read_results
 from kuleshov.datasets.vidsitu_format import RELATIONS
 from kuleshov.tasks.evaluate_vidsitu import evaluate_vidsitu
 from kuleshov.tasks.relations import PAIRS, RelationData, RelationHead, class_weights, relation_loss
@@ -68,10 +67,10 @@ def test_balanced_weights_run_through_the_command_line(words, tmp_path):
     assert main(words("relations", tmp_path, *more)).trainer.state.finished
 
 
-def test_a_training_learns_and_its_file_scores_the_same(words, small_vidsitu, tmp_path):
+def test_a_training_learns_and_its_file_scores_the_same(words, small_vidsitu, tmp_path, lines_of):
     more = ("--data.init_args.batch_size=8", "--model.init_args.lr=0.01", "--model.init_args.context=scratch")
     main(words("relations", tmp_path, *more))
-    lines = {(line.row, line.metric): line for line in read_results(tmp_path / "results.jsonl")}
+    lines = lines_of(tmp_path)
     report = evaluate_vidsitu("relations", small_vidsitu / "vidsitu", tmp_path / "predictions/valid.json")
     for metric in ("Mean-Acc", "Top1-Acc"):
         assert lines["scratch", metric].value == report.metrics[metric]

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from kuleshov.core.errors import KuleshovError
-from kuleshov.core.results import read_results
 from kuleshov.datasets.vidsitu_format import EVENTS, ROLES
 from kuleshov.tasks.evaluate_vidsitu import evaluate_vidsitu
 from kuleshov.tasks.gpt2 import Gpt2Decoder
@@ -61,10 +60,10 @@ def test_the_yamls_run_through_the_command_line(words, tmp_path, context):
     assert main(words("roles", tmp_path, *more)).trainer.state.finished
 
 
-def test_a_training_learns_and_its_file_scores_the_same(words, small_vidsitu, tmp_path):
+def test_a_training_learns_and_its_file_scores_the_same(words, small_vidsitu, tmp_path, lines_of):
     more = ("--data.init_args.batch_size=8", "--model.init_args.beam=2", "--model.init_args.lr=0.003")
     main(words("roles", tmp_path, *more))
-    lines = {(line.row, line.metric): line for line in read_results(tmp_path / "results.jsonl")}
+    lines = lines_of(tmp_path)
     report = evaluate_vidsitu("roles", small_vidsitu / "vidsitu", tmp_path / "predictions/valid.json")
     for metric, value in report.metrics.items():
         assert lines["backbone", metric].value == value

@@ -63,11 +63,6 @@ def test_every_sample_is_evaluated(monkeypatch):
     assert sorted(i for share in shares for i in share) == sorted([*range(10), 0, 1])
 
 
-def test_a_batch_that_cannot_be_shared_is_refused(monkeypatch):
-    with pytest.raises(KuleshovError, match="batch of 6 cannot be shared by 4 processes"):
-        orders(monkeypatch, 4, 10, 3, 6)
-
-
 @pytest.mark.parametrize("kind", [VerbData, RelationData, RoleData, VerbClipData])
 def test_every_task_shares_a_global_batch(small_vidsitu, small_videos, monkeypatch, kind):
     """Batch sizes are over all processes: two of them learn from half of each."""

@@ -9,7 +9,6 @@ import torch
 
 from kuleshov.backbones import build_backbone, load_backbone, save_backbone
 from kuleshov.core.errors import KuleshovError, MissingDataError, WeightsError
-from kuleshov.core.results import read_results
 from kuleshov.tasks.verb_finetuning import VerbClipData, VerbFinetuning, clips_of
 from kuleshov.training.lightning_cli import main
 from kuleshov.video.clip_format import ClipFormat
@@ -51,7 +50,7 @@ def test_missing_videos_are_counted(small_vidsitu, tmp_path):
         data.setup("fit")
 
 
-def test_a_tuned_backbone_is_scored_and_handed_on(clip_words, tmp_path):
+def test_a_tuned_backbone_is_scored_and_handed_on(clip_words, tmp_path, lines_of):
     started = build_backbone(TINY)
     clip = ClipFormat(**SMALL, short_side=32, mean=(0.1, 0.2, 0.3), std=(1.0, 1.0, 1.0))
     save_backbone(tmp_path / "start.safetensors", started, clip)
@@ -62,7 +61,7 @@ def test_a_tuned_backbone_is_scored_and_handed_on(clip_words, tmp_path):
     assert tuned.clip.mean == (0.1, 0.2, 0.3) and tuned.manifest["method"] == "verbs-finetune"
     before, after = started.state_dict(), tuned.state_dict()
     assert any(not torch.equal(before[name], after[name]) for name in before)
-    lines = {(line.row, line.metric): line for line in read_results(tmp_path / "results.jsonl")}
+    lines = lines_of(tmp_path)
     assert lines["finetuned", "Acc@1"].n == 13
     assert {"acc1_offscreen", "acc1_onscreen"} <= {metric for _, metric in lines}
 

@@ -5,7 +5,6 @@ import torch
 from torch.nn import functional as F
 
 from kuleshov.core.errors import MissingDataError
-from kuleshov.core.results import read_results
 from kuleshov.tasks.evaluate_vidsitu import evaluate_vidsitu
 from kuleshov.tasks.verbs import VerbHead, read_offscreen, split_accuracy, verb_loss
 from kuleshov.training.lightning_cli import main
@@ -45,10 +44,10 @@ def test_offscreen_flags_are_found_beside_the_annotations(small_vidsitu, tmp_pat
         read_offscreen(tmp_path, "none.json")
 
 
-def test_a_training_learns_and_its_file_scores_the_same(words, small_vidsitu, tmp_path):
+def test_a_training_learns_and_its_file_scores_the_same(words, small_vidsitu, tmp_path, lines_of):
     more = ("--seed_everything=5", "--data.init_args.batch_size=8", "--model.init_args.lr=0.02")
     main(words("verbs", tmp_path, *more))
-    lines = {(line.row, line.metric): line for line in read_results(tmp_path / "results.jsonl")}
+    lines = lines_of(tmp_path)
     ours = lines["backbone", "Acc@1"]
     assert ours.value > 80 > lines["trivial", "Acc@1"].value
     assert (ours.seed, ours.n, ours.of) == (5, 13, 13) and "val/Acc@1" in ours.selection

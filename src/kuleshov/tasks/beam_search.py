@@ -6,41 +6,17 @@ where every hypothesis is ended. Score: sum of log-probabilities divided by
 (number of tokens, the end included) ** length_penalty.
 """
 
-from dataclasses import dataclass
-from typing import Any, Protocol
-
 import torch
 from torch import Tensor
 
 from kuleshov.core.errors import KuleshovError
-
-
-class TokenDecoder(Protocol):
-    """A model that scores the next token; its state keeps the rows that `state.select(rows)` names, in their order."""
-
-    def begin(self, rows: int, memory: Tensor | None = None, longest: int | None = None) -> Any:
-        """State before the first token."""
-
-    def step(self, tokens: Tensor, state: Any) -> Tensor:
-        """Read (R,) tokens, score the next: (R, V)."""
-
-
-@dataclass(frozen=True)
-class BeamResult:
-    """The best sequence of each event.
-
-    Attributes:
-        tokens: (E, T) long, what follows the first token, its end included, padded after it.
-        scores: (E,) log-probability divided by length ** length_penalty.
-    """
-
-    tokens: Tensor
-    scores: Tensor
+from kuleshov.tasks.gpt2 import Gpt2Decoder
+from kuleshov.tasks.role_decoder import RoleDecoder
 
 
 @torch.inference_mode()
 def beam_search(
-    decoder: TokenDecoder,
+    decoder: RoleDecoder | Gpt2Decoder,
     first: Tensor,
     memory: Tensor | None,
     *,
@@ -50,8 +26,8 @@ def beam_search(
     beam: int = 1,
     longest: int = 60,
     length_penalty: float = 1.0,
-) -> BeamResult:
-    """Beam search over all events at once; with a beam of 1, greedy search.
+) -> tuple[Tensor, Tensor]:
+    """The best sequence of each event, all searched at once; with a beam of 1, greedily.
 
     Args:
         decoder: the model, in evaluation mode.
@@ -63,6 +39,9 @@ def beam_search(
         beam: b, hypotheses an event.
         longest: greatest number of tokens after the first, the end included.
         length_penalty: exponent of the length; 0 compares plain log-probabilities.
+
+    Returns:
+        Tokens (E, longest) long, what follows the first one, its end included, padded after it; and their scores (E,).
 
     Raises:
         KuleshovError: a beam or a length below 1.
@@ -86,7 +65,7 @@ def beam_search(
             break
         if rows is not None:
             state.select(rows)
-    return BeamResult(search.best_texts, search.best_scores)
+    return search.best_texts, search.best_scores
 
 
 class _Search:

@@ -13,31 +13,18 @@ from kuleshov.metrics.vidsitu_scorers import SCORERS, Scorer
 
 @dataclass(frozen=True)
 class VidSituScores:
-    """What the benchmark says of predictions; as text, a table.
-
-    Attributes:
-        task: verbs, roles or relations.
-        split: the split.
-        metrics: the paper's columns, per cent.
-        official: every figure under its official name, unscaled.
-        n: segments scored.
-        of: segments that the split has.
-        sample_ids_sha256: of the segments scored.
-        trivial: the trivial predictor's `metrics`.
-        trivial_predictor: what it is, in words.
-        notes: what a reader of the figures should know.
-    """
+    """What the benchmark says of predictions; as text, a table."""
 
     task: str
     split: str
-    metrics: dict[str, float]
-    official: dict[str, Any]
-    n: int
-    of: int
-    sample_ids_sha256: str
-    trivial: dict[str, float]
-    trivial_predictor: str
-    notes: list[str]
+    metrics: dict[str, float]  # the paper's columns, per cent
+    official: dict[str, Any]  # every figure under its official name, unscaled
+    n: int  # segments scored
+    of: int  # segments that the split has
+    sample_ids_sha256: str  # of the segments scored
+    trivial: dict[str, float]  # the trivial predictor's `metrics`
+    trivial_predictor: str  # what it is, in words
+    notes: list[str]  # what a reader of the figures should know
 
     def __str__(self) -> str:
         lines = [f"VidSitu {self.task}, {self.split}, n = {self.n} of {self.of}"]
@@ -87,20 +74,16 @@ def evaluate_vidsitu(
     else:
         answers = read_predictions(predictions, task, len(segments))
         scorer.check(answers)
-    _check_complete(answers, segments, allow_missing, human)
-    return _scores(scorer, answers)
-
-
-def _check_complete(answers: dict[int, Any], segments: list[str], allow_missing: bool, human: bool) -> None:
-    missing = [number for number in range(len(segments)) if number not in answers]
     if not answers:
         raise KuleshovError("there is no segment to score")
+    missing = [number for number in range(len(segments)) if number not in answers]
     if missing and not allow_missing:
         what = "without an annotator to spare" if human else "missing in the predictions"
         raise KuleshovError(
             f"{len(missing)} of {len(segments)} segments {what}, first {segments[missing[0]]} (ann_idx {missing[0]}); "
             "--allow-missing true scores the others"
         )
+    return _scores(scorer, answers)
 
 
 def _scores(scorer: Scorer, answers: dict[int, Any]) -> VidSituScores:

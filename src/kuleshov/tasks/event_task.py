@@ -19,6 +19,7 @@ from kuleshov.txe.feature_normalizer import Normalization
 
 Stage = Literal["val", "test", "predict"]
 ROWS = {"none": "backbone", "scratch": "scratch", "pretrained": "pretrained"}
+STARTS = ("txe_weights", "instance_weights", "backbone_weights")  # arguments that name weights to start from
 
 
 class ScoredTask(OptimizedModule):
@@ -57,18 +58,19 @@ class ScoredTask(OptimizedModule):
         """
         raise NotImplementedError
 
+    def weights_sha256(self) -> str | None:
+        """Of the weights that the training started from, else of the backbone that made the features."""
+        given = [self.hparams[name] for name in STARTS if self.hparams.get(name) is not None]
+        return load_weights(given[0])[1]["sha256"] if given else self.facts.get("backbone_sha256")
+
     def write_predictions(self, folder: Path, predictions: dict[str, Any]) -> None:
         """Write predictions, JSON by sample unless the benchmark has a format of its own."""
         write_json(Path(folder) / f"{self.task}.json", predictions)
 
-    def batch_size_of(self, batch: dict[str, Tensor]) -> int:
-        """Samples of a batch."""
-        return next(iter(batch.values())).shape[0]
-
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """One step's loss."""
         loss = self.loss(batch)
-        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=self.batch_size_of(batch))
+        samples = len(next(iter(batch.values())))
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=samples)
         return loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
@@ -78,7 +80,6 @@ class ScoredTask(OptimizedModule):
     test_step = validation_step
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Any]:
-        """What is predicted for the batch's samples."""
         ids = self.trainer.datamodule.sample_ids("predict")
         return self.decode([ids[place] for place in batch["place"].tolist()], self.answer(batch))
 
@@ -90,7 +91,6 @@ class ScoredTask(OptimizedModule):
         return self.decode([ids[place] for place in collected["place"].flatten().tolist()], collected["answer"])
 
     def on_validation_epoch_end(self) -> None:
-        """Log the task's figures."""
         report = self.evaluate(self._predicted("val"), "val")
         self.log_dict({f"val/{name}": float(value) for name, value in report.metrics.items()}, sync_dist=True)
 
@@ -107,15 +107,10 @@ class ScoredTask(OptimizedModule):
             print(f"no labels: not scored; {len(predicted)} predictions in {folder}", file=sys.stderr)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what the network was built from."""
         checkpoint["facts"] = self.facts
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse weights that were learned for other data.
-
-        Raises:
-            KuleshovError: the facts that differ are named.
-        """
+        """Refuse weights that were learned for other data."""
         trained = checkpoint.get("facts", self.facts)
         differ = [name for name in sorted({*trained, *self.facts}) if trained.get(name) != self.facts.get(name)]
         if differ:
@@ -180,11 +175,12 @@ class EventTask(ScoredTask):
             return
         data = self.trainer.datamodule
         self.assemble(data.facts())
-        if self.contextualizer is not None:
-            self.check_backbone()
-            events = data.training_events()
-            if events is not None:
-                self.contextualizer.fit_statistics(events)
+        if self.contextualizer is None:
+            return
+        self.check_backbone()
+        events = data.training_events()
+        if events is not None:
+            self.contextualizer.fit_statistics(events)
 
     def assemble(self, facts: dict[str, Any], txe: dict[str, Any] | None = None) -> None:
         """Build contextualizer and head.
@@ -193,64 +189,52 @@ class EventTask(ScoredTask):
             facts: what the datamodule says of its data.
             txe: arguments of the TxE to build, when a trained task is loaded; by default the hyper-parameters decide.
         """
-        given = self.hparams
-        self.facts = facts
+        self.facts, given = facts, self.hparams
         if facts.get("width") is None or given.context not in ROWS:
             self.build(None)
             return
+        kind = given.context
         names = ("hidden", "layers", "heads", "feedforward", "dropout", "frozen")
         options = {name: given[f"txe_{name}"] for name in names}
         options["feature_normalization"] = given.feature_normalization
-        kind = given.context
+        if kind == "pretrained":
+            options["txe_weights"] = given.txe_weights
         if txe is not None:
             kind, options = "scratch", {"frozen": given.txe_frozen, **txe}
-        weights = given.txe_weights if kind == "pretrained" else None
-        self.contextualizer = Contextualizer(
-            kind, facts["width"], txe_weights=weights, layer_norm=given.layer_norm, **options
-        )
+        self.contextualizer = Contextualizer(kind, facts["width"], layer_norm=given.layer_norm, **options)
         self.build(self.contextualizer.out_width)
 
     def check_backbone(self) -> None:
-        """Refuse a TxE that was pretrained on features of another backbone.
-
-        Raises:
-            KuleshovError: both backbones are named, and the option to mix them.
-        """
+        """Refuse a TxE that was pretrained on features of another backbone."""
         given, found = self.hparams, self.facts.get("backbone_sha256")
         if given.txe_weights is None or given.allow_other_backbone:
             return
         trained = load_weights(given.txe_weights)[1].get("data", {}).get("backbone_sha256")
         if trained != found:
+            first, second = (sha256[:8] if sha256 else "unknown" for sha256 in (trained, found))
             raise KuleshovError(
-                f"{given.txe_weights} was pretrained on features of backbone {_short(trained)}, these are of backbone "
-                f"{_short(found)}: extract both with one backbone, or set model.init_args.allow_other_backbone"
+                f"{given.txe_weights} was pretrained on features of backbone {first}, these are of backbone "
+                f"{second}: extract both with one backbone, or set model.init_args.allow_other_backbone"
             )
 
     @property
     def row(self) -> str:
-        """The table's row that this training belongs to."""
         return self.hparams.row or ROWS.get(self.hparams.context, self.hparams.context)
 
     def lr_of(self, module: nn.Module) -> float:
-        """TxE's rate may differ from the head's."""
         own = module is self.contextualizer and self.hparams.txe_lr is not None
         return self.hparams.txe_lr if own else self.hparams.lr
 
-    def weights_sha256(self) -> str | None:
-        """Of the pretrained TxE, else of the backbone that made the features."""
-        if self.hparams.txe_weights is not None:
-            return load_weights(self.hparams.txe_weights)[1]["sha256"]
-        return self.facts.get("backbone_sha256")
-
     def exports(self) -> dict[str, tuple[Any, dict[str, Any]]]:
-        """The whole network, with all that `load` needs to build it again."""
+        """The whole network, with all that `load_task` needs to build it again, without the weights it started from."""
         txe = self.contextualizer.txe if self.contextualizer is not None else None
+        init_args = plain_hparams(self)
         manifest = {
             "kind": "task",
             "task": self.task,
             "row": self.row,
             "class_path": class_path(self),
-            "init_args": {**plain_hparams(self), "txe_weights": None},
+            "init_args": init_args | {name: None for name in STARTS if name in init_args},
             "txe": {k: v for k, v in txe.arguments.items() if k != "input_width"} if txe is not None else None,
             "facts": self.facts,
             "started_from": self.weights_sha256(),
@@ -272,7 +256,3 @@ def load_task(path: str | Path) -> EventTask:
     network.assemble(manifest["facts"], manifest["txe"])
     load_into(network, tensors, str(path))
     return network.eval()
-
-
-def _short(sha256: str | None) -> str:
-    return sha256[:8] if sha256 else "unknown"

@@ -17,7 +17,6 @@ class Gpt2State:
     cache: Any = None
 
     def select(self, rows: Tensor) -> None:
-        """Keep these rows, in this order."""
         if self.cache is not None:
             self.cache.batch_select_indices(rows)
 
@@ -57,7 +56,6 @@ class Gpt2Decoder(nn.Module):
         return self.gpt2(tokens).logits
 
     def begin(self, rows: int, memory: Tensor | None = None, longest: int | None = None) -> Gpt2State:
-        """State before the first token."""
         return Gpt2State()
 
     def step(self, tokens: Tensor, state: Gpt2State) -> Tensor:

@@ -10,20 +10,13 @@ from kuleshov.core.errors import FormatError
 from kuleshov.datasets.vidsitu_format import NO_RELATION_GIVEN, RELATIONS
 from kuleshov.metrics.relation_metrics import ANNOTATORS
 from kuleshov.tasks.event_task import EventTask
-from kuleshov.tasks.segment_data import SegmentData
-from kuleshov.tasks.segment_task import SegmentTask
+from kuleshov.tasks.segment_data import SegmentData, SegmentTask
 
 PAIRS = ((0, 2), (1, 2), (2, 3), (2, 4))  # Ev1, Ev2, Ev4, Ev5 with Ev3, the earlier event first
 
 
 class RelationHead(nn.Module):
-    """Features of two events, concatenated in time order, to four classes (Sadhu et al., CVPR 2021).
-
-    Args:
-        width: D, width of an event feature.
-        hidden: width of the hidden layers.
-        dropout: before the last layer.
-    """
+    """Features of two events, concatenated in time order, to four classes (Sadhu et al., CVPR 2021)."""
 
     def __init__(self, width: int, hidden: int = 1024, dropout: float = 0.0) -> None:
         super().__init__()
@@ -79,7 +72,6 @@ class RelationTask(SegmentTask, EventTask):
         super().__init__(**shared)
 
     def build(self, width: int) -> None:
-        """Make the head and the classes' weights."""
         given, weights = self.hparams, None
         self.head = RelationHead(width, given.head_width, given.head_dropout)
         if given.class_weighting == "balanced":
@@ -91,7 +83,6 @@ class RelationTask(SegmentTask, EventTask):
         return self.head(self.contextualizer(events))
 
     def loss(self, batch: dict[str, Tensor]) -> Tensor:
-        """Cross-entropy over the four pairs."""
         return relation_loss(self(batch["events"]), batch["relations"], self.class_weights)
 
     def answer(self, batch: dict[str, Tensor]) -> Tensor:
@@ -117,12 +108,10 @@ class RelationData(SegmentData):
         """Count the relations, and the annotators' places that an official answer fills."""
         labels = self.targets(self.train_ids)["relations"]
         self.relation_counts = torch.bincount(labels[labels >= 0], minlength=len(RELATIONS)).tolist()
-        there = self.annotations.has(self.split)
-        annotated = self.annotations.annotations(self.split) if there else {}
+        annotated = self.annotations.annotations(self.split) if self.annotations.has(self.split) else {}
         self.places = {name: min(len(many), ANNOTATORS) for name, many in annotated.items()}
 
     def facts(self) -> dict[str, Any]:
-        """Feature width, and how often each relation occurs in training."""
         return {**super().facts(), "relation_counts": self.relation_counts}
 
     def targets(self, ids: list[str]) -> dict[str, Tensor]:

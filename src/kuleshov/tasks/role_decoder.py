@@ -19,17 +19,11 @@ from kuleshov.txe.transformer import TransformerLayer, sinusoidal_positions
 
 @dataclass
 class DecodingState:
-    """What a decoder keeps between two steps: keys and values of the tokens so far, and of the memory.
+    """What a decoder keeps between two steps: keys and values of the tokens so far, and of the memory."""
 
-    Attributes:
-        past: (layers, 2, R, heads, longest, width / heads) keys and values; valid up to `position`.
-        memory: (layers, 2, R, heads, M, width / heads), or None without a memory.
-        position: number of tokens read so far.
-    """
-
-    past: Tensor
-    memory: Tensor | None
-    position: int = 0
+    past: Tensor  # (layers, 2, R, heads, longest, width / heads), valid up to `position`
+    memory: Tensor | None  # (layers, 2, R, heads, M, width / heads)
+    position: int = 0  # number of tokens read so far
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows (n,), in this order; a row may be taken more than once."""
@@ -47,11 +41,7 @@ class RoleDecoder(nn.Module):
     Args:
         vocabulary: V, number of tokens.
         memory_width: width of a contextualized feature; None for language only.
-        width: of the tokens.
-        layers: number of layers.
-        heads: attention heads.
-        feedforward: hidden width of the feed-forward parts.
-        dropout: on attention, residual branches and the embedding.
+        width, layers, heads, feedforward, dropout: of the transformer; dropout is on the embedding, too.
         bottleneck: width between the last layer and the vocabulary; 0 for none.
         longest: greatest number of tokens in a sequence.
         events: 1 where an event sees its own feature alone, 5 where it sees all five (each then carries
@@ -83,7 +73,7 @@ class RoleDecoder(nn.Module):
         self.register_buffer("positions", sinusoidal_positions(longest, width), persistent=False)
         attends = memory_width is not None
         self.memory = None
-        if memory_width is not None:
+        if attends:
             self.memory = nn.Sequential(nn.Linear(memory_width, width), nn.ReLU(), nn.Linear(width, width))
         # distance from the described event, -(events - 1) .. events - 1
         self.distance = nn.Embedding(2 * events - 1, width) if attends and events > 1 else None
@@ -142,11 +132,5 @@ class RoleDecoder(nn.Module):
 
 
 def next_token_loss(logits: Tensor, tokens: Tensor, pad: int) -> Tensor:
-    """Mean cross-entropy of the tokens after the verb, padding left out.
-
-    Args:
-        logits: (R, L, V) scores of the token after each position.
-        tokens: (R, L) long; the first column is the verb.
-        pad: the padding's id.
-    """
+    """Mean cross-entropy of the tokens after the verb, `pad` left out: logits (R, L, V), tokens (R, L) long."""
     return F.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(), ignore_index=pad)

@@ -16,7 +16,6 @@ from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 
 from kuleshov.core.errors import FormatError, MissingDataError
-from kuleshov.core.files import write_atomic
 from kuleshov.datasets.vidsitu_format import ROLES
 
 
@@ -46,10 +45,8 @@ class RoleTokens:
     @classmethod
     def train(cls, texts: Iterable[str], verbs: Iterable[str], roles: Iterable[str], size: int = 8000) -> "RoleTokens":
         """Learn byte pairs of the training texts: `size` tokens at most, 256 bytes and the merges."""
-        tokenizer = _byte_level(BPE(byte_fallback=False))
-        trainer = BpeTrainer(
-            vocab_size=size, min_frequency=2, show_progress=False, initial_alphabet=sorted(ByteLevel.alphabet())
-        )
+        tokenizer, alphabet = _byte_level(BPE(byte_fallback=False)), sorted(ByteLevel.alphabet())
+        trainer = BpeTrainer(vocab_size=size, min_frequency=2, show_progress=False, initial_alphabet=alphabet)
         # training counts are order-free only if the input is: sorted texts give the same file on any machine
         tokenizer.train_from_iterator(sorted(f" {text}" for text in texts), trainer)
         return cls(tokenizer, verbs, roles)
@@ -69,7 +66,7 @@ class RoleTokens:
 
     @classmethod
     def load(cls, path: str | Path) -> "RoleTokens":
-        """Read what `save` wrote.
+        """Read a file with `to_text`.
 
         Raises:
             MissingDataError: no such file.
@@ -93,10 +90,6 @@ class RoleTokens:
         """The file's text, the same for the same training texts."""
         stored = {"byte_pairs": json.loads(self._tokenizer.to_str()), "roles": self.roles, "verbs": self.verbs}
         return json.dumps(stored, ensure_ascii=False)
-
-    def save(self, path: str | Path) -> None:
-        """Write the vocabulary as one JSON file, atomically."""
-        write_atomic(path, self.to_text())
 
     def __len__(self) -> int:
         return self._other_verb + 1 + len(self.verbs)

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from kuleshov.core.errors import KuleshovError
+from kuleshov.core.files import write_atomic
 from kuleshov.datasets.vidsitu_format import EVENTS
 from kuleshov.datasets.vidsitu_predictions import read_predictions
 from kuleshov.tasks.beam_search import beam_search
@@ -15,8 +16,7 @@ from kuleshov.tasks.event_task import EventTask
 from kuleshov.tasks.gpt2 import Gpt2Decoder
 from kuleshov.tasks.role_decoder import RoleDecoder, next_token_loss
 from kuleshov.tasks.role_tokens import RoleTokens
-from kuleshov.tasks.segment_data import SegmentData
-from kuleshov.tasks.segment_task import SegmentTask
+from kuleshov.tasks.segment_data import SegmentData, SegmentTask
 from kuleshov.txe.contextualizer import ContextKind
 
 
@@ -63,30 +63,23 @@ class RoleTask(SegmentTask, EventTask):
 
     @property
     def row(self) -> str:
-        """The table's row that this training belongs to."""
         return self.hparams.row or ("gpt2" if self.hparams.gpt2 is not None else super().row)
 
     def build(self, width: int | None) -> None:
-        """Make the decoder for the data's vocabulary."""
         given = self.hparams
         self.tokens = RoleTokens.from_text(self.facts["tokens"])
         if given.gpt2 is not None:
             self.decoder = Gpt2Decoder(given.gpt2, len(self.tokens))
             return
-        names = ("width", "layers", "heads", "feedforward", "dropout")
-        self.decoder = RoleDecoder(
-            len(self.tokens),
-            width,
-            **{name: given[f"decoder_{name}"] for name in names},
-            bottleneck=given.bottleneck,
-            longest=max(given.longest_output, self.facts["longest"]) + 1,
-            events=given.memory_events,
-        )
+        sizes = {name: given[f"decoder_{name}"] for name in ("width", "layers", "heads", "feedforward", "dropout")}
+        sizes |= {"bottleneck": given.bottleneck, "events": given.memory_events}
+        longest = max(given.longest_output, self.facts["longest"]) + 1
+        self.decoder = RoleDecoder(len(self.tokens), width, longest=longest, **sizes)
 
     def on_fit_start(self) -> None:
         """Save the vocabulary with the run."""
         if self.trainer.is_global_zero and not self.trainer.fast_dev_run:
-            self.tokens.save(Path(self.trainer.default_root_dir) / "tokens.json")
+            write_atomic(Path(self.trainer.default_root_dir) / "tokens.json", self.tokens.to_text())
 
     def memory_of(self, events: Tensor) -> Tensor | None:
         """What the decoder attends to for events (B, N, D): (B * N, M, width), or None."""
@@ -99,8 +92,7 @@ class RoleTask(SegmentTask, EventTask):
     def loss(self, batch: dict[str, Tensor]) -> Tensor:
         """Cross-entropy of the tokens after the verb; each is predicted from the true ones before it."""
         tokens = batch["tokens"]
-        longest = int((tokens != self.tokens.pad).sum(-1).max())  # shorter batches need no padding
-        tokens = tokens[..., :longest]
+        tokens = tokens[..., : int((tokens != self.tokens.pad).sum(-1).max())]  # shorter batches need no padding
         return next_token_loss(self(batch["events"], tokens), tokens.flatten(0, 1), self.tokens.pad)
 
     def answer(self, batch: dict[str, Tensor]) -> Tensor:
@@ -109,39 +101,23 @@ class RoleTask(SegmentTask, EventTask):
 
     def write(self, verbs: Tensor, memory: Tensor | None) -> Tensor:
         """The tokens that follow verbs (B, N): (B, N, longest_output)."""
-        given = self.hparams
-        found = beam_search(
-            self.decoder,
-            verbs.flatten(),
-            memory,
-            end=self.tokens.end,
-            pad=self.tokens.pad,
-            never=self.tokens.never_written,
-            beam=given.beam,
-            longest=given.longest_output,
-            length_penalty=given.length_penalty,
-        )
-        return found.tokens.unflatten(0, verbs.shape)
+        given, tokens = self.hparams, self.tokens
+        ids = {"end": tokens.end, "pad": tokens.pad, "never": tokens.never_written}
+        search = {"beam": given.beam, "longest": given.longest_output, "length_penalty": given.length_penalty}
+        written, _ = beam_search(self.decoder, verbs.flatten(), memory, **ids, **search)
+        return written.unflatten(0, verbs.shape)
 
     def decode(self, sample_ids: list[str], answers: Tensor) -> dict[str, Any]:
         """{event: {"vb_id": verb, role: text}} for each segment."""
-        given = self.trainer.datamodule.given_verbs
-        return {
-            name: {
-                event: {"vb_id": verb, **self.tokens.decode(ids)}
-                for event, verb, ids in zip(EVENTS, given[name], segment, strict=True)
-            }
-            for name, segment in zip(sample_ids, answers.tolist(), strict=True)
-        }
+        decoded: dict[str, Any] = {}
+        for name, segment in zip(sample_ids, answers.tolist(), strict=True):
+            events = zip(EVENTS, self.trainer.datamodule.given_verbs[name], segment, strict=True)
+            decoded[name] = {event: {"vb_id": verb, **self.tokens.decode(ids)} for event, verb, ids in events}
+        return decoded
 
     @torch.inference_mode()
     def write_roles(self, events: Tensor, verbs: list[str]) -> list[dict[str, str]]:
-        """{role: text} of five events, their verbs given.
-
-        Args:
-            events: (5, D) features.
-            verbs: five verb ids.
-        """
+        """{role: text} of five events (5, D), their five verb ids given."""
         given = torch.tensor([[self.tokens.verb(verb) for verb in verbs]], device=events.device)
         return [self.tokens.decode(ids) for ids in self.write(given, self.memory_of(events.unsqueeze(0)))[0].tolist()]
 
@@ -178,7 +154,6 @@ class RoleData(SegmentData):
         self.longest, self.verb_predictions = longest, verb_predictions
 
     def prepare(self) -> None:
-        """Learn or read the tokens."""
         if self.tokens_file is not None:
             self.tokens = RoleTokens.load(self.tokens_file)
             return
@@ -192,7 +167,6 @@ class RoleData(SegmentData):
             self.tokens = RoleTokens.train(texts, verbs, roles, self.vocabulary_size)
 
     def facts(self) -> dict[str, Any]:
-        """Feature width, the vocabulary, and the longest training sequence."""
         return {**super().facts(), "tokens": self.tokens.to_text(), "longest": self.longest}
 
     def targets(self, ids: list[str]) -> dict[str, Tensor]:

@@ -1,8 +1,8 @@
-"""VidSitu's segments as data: the order of samples, the splits, and event features with what is to be learned."""
+"""VidSitu's segments: samples in order, splits, event features, and the benchmark's scores of a task on them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -12,9 +12,12 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 from kuleshov.core.distributed import rank, world_size
 from kuleshov.core.errors import KuleshovError
 from kuleshov.core.random import numpy_generator
-from kuleshov.core.results import global_seed
+from kuleshov.core.results import Report, global_seed
 from kuleshov.datasets.vidsitu import VidSitu
+from kuleshov.datasets.vidsitu_predictions import write_predictions
 from kuleshov.features.feature_store import EventStore
+from kuleshov.metrics.vidsitu_scorers import SCORERS, Scorer
+from kuleshov.tasks.event_task import ScoredTask, Stage
 from kuleshov.txe.contextualizer import SegmentFeatures
 
 
@@ -29,9 +32,6 @@ class EpochOrder(DistributedSampler):
         seed: together with the epoch decides the order.
         batch_size: the global batch of training, which shuffles and leaves out a last batch that is not full; None
             takes all samples as they stand, some of them twice where the processes' shares would be uneven.
-
-    Raises:
-        KuleshovError: a batch that the processes cannot share evenly.
     """
 
     def __init__(self, samples: int, seed: int, batch_size: int | None = None) -> None:
@@ -40,8 +40,6 @@ class EpochOrder(DistributedSampler):
         if batch_size is not None and samples > batch_size:
             self.used = samples // batch_size * batch_size
         self.num_samples = -(-self.used // self.num_replicas)
-        if batch_size is not None:
-            share_of(batch_size)
 
     def __iter__(self) -> Iterator[int]:
         order = list(range(len(self.dataset)))
@@ -51,21 +49,8 @@ class EpochOrder(DistributedSampler):
         return iter(filled[self.rank :: self.num_replicas])
 
 
-def share_of(batch_size: int) -> int:
-    """A process's samples of a global batch.
-
-    Raises:
-        KuleshovError: the processes cannot share it evenly.
-    """
-    if batch_size < 1 or batch_size % world_size():
-        raise KuleshovError(
-            f"a global batch of {batch_size} cannot be shared by {world_size()} processes: choose a multiple"
-        )
-    return batch_size // world_size()
-
-
 class Rows(Dataset):
-    """Tensors of equal first dimension; a list of indices gives a whole batch at once."""
+    """Tensors of equal first dimension; a loader takes a whole batch at once."""
 
     def __init__(self, tensors: dict[str, Tensor]) -> None:
         self.tensors = tensors
@@ -73,17 +58,9 @@ class Rows(Dataset):
     def __len__(self) -> int:
         return next(iter(self.tensors.values())).shape[0]
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return self.__getitems__([index])
-
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
         rows = torch.as_tensor(indices)
         return {name: tensor[rows] for name, tensor in self.tensors.items()}
-
-
-def as_they_are(batch: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The collate function of rows that are a batch already."""
-    return batch
 
 
 def spread(ids: Sequence[str], count: int | None) -> list[str]:
@@ -168,18 +145,26 @@ class VidSituData(pl.LightningDataModule):
         """What a network needs to know of the data, in plain values."""
         return {}
 
-    def sample_ids(self, stage: Literal["val", "test", "predict"]) -> list[str]:
+    def sample_ids(self, stage: Stage) -> list[str]:
         """The segments that `place` counts in."""
         return self.test_ids
 
     def loader(self, rows: Dataset, batch_size: int, order: EpochOrder) -> DataLoader:
         """Batches of this process's share."""
-        return DataLoader(rows, batch_size=batch_size, sampler=order, collate_fn=as_they_are)
+        return DataLoader(rows, batch_size=batch_size, sampler=order, collate_fn=lambda batch: batch)
 
     def train_dataloader(self) -> DataLoader:
-        """Batches in the epoch's order."""
-        order = EpochOrder(len(self.train_rows), self.seed, self.batch_size)
-        return self.loader(self.train_rows, share_of(self.batch_size), order)
+        """Batches in the epoch's order.
+
+        Raises:
+            KuleshovError: a batch that the processes cannot share evenly.
+        """
+        share, rest = divmod(self.batch_size, world_size())
+        if rest or share < 1:
+            raise KuleshovError(
+                f"a global batch of {self.batch_size} cannot be shared by {world_size()} processes: choose a multiple"
+            )
+        return self.loader(self.train_rows, share, EpochOrder(len(self.train_rows), self.seed, self.batch_size))
 
     def val_dataloader(self) -> DataLoader:
         """The segments by which the epoch is chosen."""
@@ -190,9 +175,7 @@ class VidSituData(pl.LightningDataModule):
         """All segments of the reported split."""
         return self.loader(self.test_rows, self.eval_batch_size, EpochOrder(len(self.test_rows), self.seed))
 
-    def predict_dataloader(self) -> DataLoader:
-        """The same as for the test."""
-        return self.test_dataloader()
+    predict_dataloader = test_dataloader
 
 
 class SegmentData(VidSituData):
@@ -207,7 +190,6 @@ class SegmentData(VidSituData):
         self.events = events
 
     def load(self, learns: bool) -> None:
-        """Read the features."""
         store = EventStore(self.events)
         self.width, self.backbone_sha256 = store.width, store.backbone_sha256
         if learns:
@@ -230,3 +212,62 @@ class SegmentData(VidSituData):
     def training_events(self) -> Tensor | None:
         """Features (S, 5, D) of the training segments; None where nothing is learned."""
         return self.train_rows.tensors["events"] if self.train_rows is not None else None
+
+
+class SegmentTask(ScoredTask):
+    """Scores the reported split as the benchmark does, and writes its prediction files; data: `VidSituData`."""
+
+    _scorer: Scorer | None = None
+
+    def extra_scores(self, predicted: Mapping[str, Any]) -> dict[str, tuple[float, int]]:
+        """Further figures of {segment: prediction}: name -> (value, number of segments)."""
+        return {}
+
+    def evaluate(self, predicted: dict[str, Any], stage: Stage) -> Report | None:
+        """The paper's columns, per cent: to choose an epoch those that are quickly made, else the trivial rows too."""
+        data, scorer = self.trainer.datamodule, self.scorer(stage)
+        if scorer is None:
+            return None
+        numbers = {name: number for number, name in enumerate(data.split_ids)}
+        answers = {numbers[name]: answer for name, answer in predicted.items()}
+        extra, trivial = self.extra_scores(predicted), {}
+        if stage == "val":
+            metrics = scorer.headline(answers)
+        else:
+            metrics = scorer.table(scorer.official(answers))
+            constant, _ = scorer.trivial()
+            trivial = scorer.table(scorer.official({number: constant[number] for number in answers}))
+            guessed = self.extra_scores({name: constant[numbers[name]] for name in predicted})
+            trivial |= {name: value for name, (value, _) in guessed.items()}
+        return Report(
+            task=self.task,
+            split=data.split,
+            row=self.row,
+            metrics=metrics | {name: value for name, (value, _) in extra.items()},
+            trivial=trivial,
+            sample_ids=list(predicted),
+            of=len(data.split_ids),
+            counts={name: count for name, (_, count) in extra.items()},
+            weights_sha256=self.weights_sha256(),
+            predictions=predicted,
+        )
+
+    def scorer(self, stage: Stage) -> Scorer | None:
+        """The split's scorer, made once; None where a test split's labels are withheld.
+
+        Raises:
+            KuleshovError: labels are missing where there should be some.
+        """
+        data = self.trainer.datamodule
+        if self._scorer is None:
+            try:
+                self._scorer = SCORERS[self.task](data.annotations, data.split, data.split_ids)
+            except KuleshovError:
+                if stage != "test" or not data.split.startswith("test"):
+                    raise
+        return self._scorer
+
+    def write_predictions(self, folder: Path, predictions: dict[str, Any]) -> None:
+        """Write the official file, `<split>.json`."""
+        data = self.trainer.datamodule
+        write_predictions(Path(folder) / f"{data.split}.json", self.task, predictions, data.split_ids)

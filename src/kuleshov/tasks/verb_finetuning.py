@@ -11,7 +11,6 @@ from torch.utils.data import DataLoader, Dataset
 from kuleshov.backbones.backbone_spec import BackboneSpec
 from kuleshov.backbones.protocol import backbone_manifest, build_backbone, check_clips, load_backbone_weights
 from kuleshov.core.errors import KuleshovError, MissingDataError
-from kuleshov.core.weights import load_weights
 from kuleshov.tasks.segment_data import EpochOrder
 from kuleshov.tasks.verbs import VerbHead, VerbNaming, VerbTargets
 from kuleshov.video.bad_files import BAD_FILES_FILE, BadFiles
@@ -63,18 +62,11 @@ class VerbFinetuning(VerbNaming):
 
     @property
     def row(self) -> str:
-        """The table's row that this training belongs to."""
         return "finetuned" if self.hparams.backbone_weights is not None else "finetuned from scratch"
 
     def lr_of(self, module: nn.Module) -> float:
-        """The backbone's rate may differ from the head's."""
         own = module is self.backbone and self.hparams.backbone_lr is not None
         return self.hparams.backbone_lr if own else self.hparams.lr
-
-    def weights_sha256(self) -> str | None:
-        """Of the backbone that the training started from."""
-        weights = self.hparams.backbone_weights
-        return load_weights(weights)[1]["sha256"] if weights is not None else None
 
     def forward(self, clips: Tensor) -> Tensor:
         """Clips uint8 (B, N, 3, T, H, W) -> logits (B, N, V)."""
@@ -85,11 +77,9 @@ class VerbFinetuning(VerbNaming):
         return self.head(self.backbone(frames).unflatten(0, (batch, events)))
 
     def on_train_epoch_start(self) -> None:
-        """Set the epoch of the clips."""
-        self.trainer.datamodule.set_epoch(self.current_epoch)
+        self.trainer.datamodule.train_rows.set_epoch(self.current_epoch)
 
     def exports(self) -> dict[str, tuple[Any, dict[str, Any]]]:
-        """The tuned backbone."""
         data = self.trainer.datamodule
         facts = {
             "method": "verbs-finetune",
@@ -115,21 +105,15 @@ def clips_of(known: ClipFormat, clips: ClipFormat, weights: str | None) -> ClipF
 
 
 class VerbClips(EventClips):
-    """`EventClips` with further tensors of each segment.
-
-    Args:
-        tensors: (S, ...) each, in the order of the videos.
-        **options: of `EventClips`.
-    """
+    """`EventClips` with further tensors (S, ...) of each segment."""
 
     def __init__(self, tensors: dict[str, Tensor], **options) -> None:
         super().__init__(**options)
         self.tensors = tensors
 
     def sample(self, index: int, epoch: int) -> dict[str, Tensor]:
-        """See the class."""
-        rows = {name: tensor[index] for name, tensor in self.tensors.items()}
-        return {"clips": super().sample(index, epoch)["clips"], **rows}
+        clips = super().sample(index, epoch)["clips"]
+        return {"clips": clips, **{name: tensor[index] for name, tensor in self.tensors.items()}}
 
 
 class VerbClipData(VerbTargets):
@@ -173,14 +157,12 @@ class VerbClipData(VerbTargets):
         """Find the videos; training replaces those that cannot be read, evaluation stops at the first."""
         train = self._videos(self.train_split, self.train_ids) if learns else []
         test = self._videos(self.split, self.split_ids)
-        paths = [video.path for video in (*train, *test)]
-        size = self.clip_format.crop_size
+        paths, size = [video.path for video in (*train, *test)], self.clip_format.crop_size
         source = FrameSource(paths, size, self.backend, self.cache_bytes)
         options = {"source": source, "size": size, "clip": self.clip_format}
         if learns:
             self.train_ids = [video.id for video in train]
-            folder = self.trainer.default_root_dir if self.trainer is not None else None
-            record = Path(folder) / BAD_FILES_FILE if folder is not None else None
+            record = Path(self.trainer.default_root_dir) / BAD_FILES_FILE if self.trainer is not None else None
             bad_files = BadFiles(len(set(paths)), record, self.unreadable_limit)
             targets = self.targets(self.train_ids)
             self.train_rows = VerbClips(targets, videos=train, seed=self.seed, bad_files=bad_files, **options)
@@ -198,12 +180,7 @@ class VerbClipData(VerbTargets):
             )
         return [found[name] for name in ids if name in found]
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the clips to come."""
-        self.train_rows.set_epoch(epoch)
-
     def state_dict(self) -> dict[str, int]:
-        """The epoch that a training which goes on from here begins with."""
         return {"next_epoch": self.trainer.current_epoch + 1 if self.trainer is not None else 0}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
@@ -211,15 +188,13 @@ class VerbClipData(VerbTargets):
         self._next_epoch = state_dict["next_epoch"]
 
     def train_dataloader(self) -> DataLoader:
-        """Batches in the epoch's order."""
         loader = super().train_dataloader()
         # worker processes draw ahead before Lightning sets the epoch of the order and of the clips
         loader.sampler.set_epoch(self._next_epoch)
-        self.set_epoch(self._next_epoch)
+        self.train_rows.set_epoch(self._next_epoch)
         return loader
 
     def loader(self, rows: Dataset, batch_size: int, order: EpochOrder) -> DataLoader:
-        """Batches of this process's share."""
         return DataLoader(
             rows,
             batch_size=batch_size,

@@ -13,8 +13,7 @@ from kuleshov.core.files import read_json
 from kuleshov.datasets.vidsitu_predictions import RANKS
 from kuleshov.metrics.verb_metrics import ANNOTATORS
 from kuleshov.tasks.event_task import EventTask
-from kuleshov.tasks.segment_data import SegmentData, VidSituData
-from kuleshov.tasks.segment_task import SegmentTask
+from kuleshov.tasks.segment_data import SegmentData, SegmentTask, VidSituData
 
 
 class VerbHead(nn.Sequential):
@@ -42,7 +41,6 @@ class VerbNaming(SegmentTask):
         return self.facts["verbs"]
 
     def loss(self, batch: dict[str, Tensor]) -> Tensor:
-        """Cross-entropy per event."""
         return verb_loss(self(batch[self.inputs]), batch["verbs"])
 
     def answer(self, batch: dict[str, Tensor]) -> Tensor:
@@ -64,7 +62,6 @@ class VerbTask(VerbNaming, EventTask):
     """Names the verb of each event from its feature, as it is or contextualized by TxE."""
 
     def build(self, width: int) -> None:
-        """Make the head."""
         self.head = VerbHead(width, len(self.verbs))
 
     def forward(self, events: Tensor) -> Tensor:
@@ -73,15 +70,11 @@ class VerbTask(VerbNaming, EventTask):
 
     @torch.inference_mode()
     def name_events(self, events: Tensor, count: int = 5, step: int = 1) -> list[list[tuple[str, float]]]:
-        """The likeliest verbs of every event of a movie, with their probabilities, best first.
+        """The `count` likeliest verbs of every event of a movie, with their probabilities, best first.
 
-        Args:
-            events: (L, D) features on the store's grid.
-            count: verbs an event.
-            step: grid points between two neighbors in TxE's window.
+        `events` (L, D) are on the store's grid; `step` points of it lie between two neighbors in TxE's window.
         """
-        contextualized = self.contextualizer.contextualize_long(events, step)  # (L, width)
-        probabilities = self.head(contextualized).softmax(-1)  # (L, V)
+        probabilities = self.head(self.contextualizer.contextualize_long(events, step)).softmax(-1)  # (L, V)
         best = probabilities.topk(min(count, len(self.verbs)), dim=-1)
         rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         return [[(self.verbs[v], p) for v, p in zip(verbs, values, strict=True)] for verbs, values in rows]
@@ -100,16 +93,13 @@ class VerbTargets(VidSituData):
         self.offscreen_file = offscreen_file
 
     def prepare(self) -> None:
-        """Read the verb vocabulary."""
         self.verbs = self.annotations.vocabulary()
         self.offscreen = read_offscreen(self.root, self.offscreen_file)
 
     def facts(self) -> dict[str, Any]:
-        """The verbs."""
         return {**super().facts(), "verbs": self.verbs}
 
     def targets(self, ids: list[str]) -> dict[str, Tensor]:
-        """See the class."""
         number = {verb: i for i, verb in enumerate(self.verbs)}
         annotated = self.annotations.verbs(self.train_split)
         return {"verbs": torch.tensor([[number.get(event[0], -1) for event in annotated[name]] for name in ids])}
@@ -138,15 +128,12 @@ def split_accuracy(
     annotated: Mapping[str, Sequence[Sequence[str]]],
     offscreen: Mapping[str, Sequence[bool]],
 ) -> dict[str, tuple[float, int]]:
-    """Acc@1 in per cent, as Acc@1 counts it, of the events off screen and of those on screen.
+    """Acc@1 in per cent of the events off screen and of those on screen, each with the number of its segments.
 
     Args:
         predicted: segment -> five events of ranked verbs.
         annotated: segment -> five events of one verb per annotator.
         offscreen: segment -> five truth values; segments that are not in it are left out.
-
-    Returns:
-        `acc1_offscreen` and `acc1_onscreen`, each with the number of segments that have such events.
     """
     hits = [
         (bool(hidden), name, ranked[0] in given[:ANNOTATORS])

@@ -10,6 +10,7 @@ import torch
 from kuleshov.datasets.lvu import LVU_TASKS
 from kuleshov.features.feature_store import instances
 from kuleshov.features.store_writer import StoreWriter
+from kuleshov.training.lightning_cli import main
 
 WIDTH, REGION_WIDTH = 12, 6
 
@@ -80,3 +81,17 @@ def kit() -> SimpleNamespace:
 def configs() -> Path:
     """The folder of this stage's configurations."""
     return Path(__file__).parents[3] / "configs" / "train-lvu"
+
+
+@pytest.fixture
+def fit(configs):
+    """Trains by a configuration, at a scale or with the paper's values (None), with further words."""
+
+    def made(name: str, run: Path, *more: str, scale: str | None = "demo", data=(), model=()):
+        files = [f"{configs}/{name}.yaml", *([f"{configs}/{name}.{scale}.yaml"] if scale else [])]
+        words = ["fit", *(f"--config={file}" for file in files)]
+        for part, options in (("data", dict(data)), ("model", dict(model))):
+            words += [f"--{part}.init_args.{key}={value}" for key, value in options.items()]
+        return main([*words, f"--trainer.default_root_dir={run}", *more])
+
+    return made

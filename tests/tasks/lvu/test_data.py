@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import pytorch_lightning as pl
@@ -9,7 +11,7 @@ from kuleshov.tasks.lvu import lvu_data
 from kuleshov.tasks.lvu.instance_pretraining import InstanceSpans
 from kuleshov.tasks.lvu.lvu_data import EpochSampler, LvuData, RandomSpans
 from kuleshov.tasks.lvu.scene_head import SceneHead
-from kuleshov.training.callbacks import SeedEveryBatch, WriteResults
+from kuleshov.training.callbacks import WriteResults
 
 SIZES = {"train": 9, "val": 5, "test": 7}
 
@@ -113,36 +115,19 @@ def test_pairs_are_two_spans_of_one_movie(opened):
         InstanceSpans(opened[2], mask_share=0)
 
 
-def fit(tmp_path, events, folder, ckpt=None, **trainer):
-    pl.seed_everything(0, verbose=False)
-    data = LvuData(str(tmp_path), "genre", events, batch_size=4, seed=0)
-    sizes = {"txe_hidden": 8, "txe_layers": 1, "txe_heads": 2, "txe_feedforward": 8}
-    options = {"context": "scratch", "pooling": "attention", "feature_normalization": "standardize", "lr": 1e-2}
-    module = SceneHead(**options, **sizes)
-    keep = pl.callbacks.ModelCheckpoint(
-        filename="{epoch}", save_top_k=-1, save_on_train_epoch_end=True, auto_insert_metric_name=False
-    )
-    runner = pl.Trainer(
-        default_root_dir=tmp_path / folder,
-        max_epochs=4,
-        accelerator="cpu",
-        logger=False,
-        callbacks=[keep, SeedEveryBatch()],
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        **trainer,
-    )
-    runner.fit(module, data, ckpt_path=ckpt, weights_only=True)
-    return runner, module, data
-
-
-def test_a_resumed_training_ends_with_the_same_weights(tmp_path, opened):
-    _, whole, _ = fit(tmp_path, opened[1], "whole")
-    checkpoint = tmp_path / "whole" / "checkpoints" / "1.ckpt"
-    _, resumed, _ = fit(tmp_path, opened[1], "resumed", str(checkpoint))
-    for name, value in whole.state_dict().items():
-        assert torch.equal(value, resumed.state_dict()[name]), name
+def test_a_resumed_training_ends_with_the_same_weights(tmp_path, opened, fit):
+    kept = {"every_n_epochs": 2, "save_on_train_epoch_end": True}
+    callbacks = json.dumps([{"class_path": "pytorch_lightning.callbacks.ModelCheckpoint", "init_args": kept}])
+    words = ("--trainer.max_epochs=4", "--score_after_fit=false", f"--trainer.callbacks={callbacks}")
+    data = {"annotations": tmp_path, "task": "genre", "events": opened[1], "batch_size": 4}
+    model = {"txe_hidden": 8, "txe_layers": 1, "txe_heads": 2, "txe_feedforward": 8, "context": "scratch"}
+    model |= {"pooling": "attention", "feature_normalization": "standardize", "lr": 0.01}
+    whole = fit("scene-head", tmp_path / "whole", *words, data=data, model=model).model.state_dict()
+    second = next((tmp_path / "whole" / "checkpoints").glob("epoch=1-*.ckpt"))
+    resumed = fit("scene-head", tmp_path / "resumed", *words, f"--ckpt_path={second}", data=data, model=model)
+    assert resumed.trainer.current_epoch == 4
+    for name, value in resumed.model.state_dict().items():
+        assert torch.equal(value, whole[name]), name
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from kuleshov.tasks.lvu.instance_pretraining import (
 )
 from kuleshov.tasks.lvu.movie_samples import SampleMaker, collate, open_movie
 from kuleshov.tasks.lvu.object_transformer import ObjectTransformerEncoder, load_encoder_weights
-from kuleshov.tasks.lvu.track_masking import MASK, OTHER
+from kuleshov.tasks.lvu.spans import MASK, OTHER
 from kuleshov.training.lightning_cli import main
 
 SIZES = {"train": 24, "val": 6, "test": 8}
@@ -94,10 +94,7 @@ def test_neither_padding_nor_order_nor_passes_change_a_span(stores, kit):
     torch.testing.assert_close(pooled[3:], alone)
     _, passes = net(batch, batch["events"], spans_per_pass=4)
     torch.testing.assert_close(pooled, passes)
-    turned = {
-        name: value.flip(1) if name in ("row", "boxes", "ids", "action", "other") else value
-        for name, value in batch.items()
-    }
+    turned = {**batch, **{name: batch[name].flip(1) for name in ("row", "boxes", "ids", "action", "other")}}
     torch.testing.assert_close(net(turned, batch["events"])[1], pooled)
 
 
@@ -143,32 +140,18 @@ def test_compatibility_loss():
     assert float(compatibility_loss(torch.zeros(3, 2), torch.zeros(3, 2))) == pytest.approx(np.log(5))
 
 
-def run(configs, name, folder, *extra):
-    words = ["fit", "-c", str(configs / f"{name}.yaml"), "-c", str(configs / f"{name}.demo.yaml")]
-    for key, value in SMALL.items():
-        words += [f"--model.init_args.{key}", str(value)]
-    return main([*words, "--trainer.default_root_dir", str(folder), "--trainer.logger", "false", *extra])
-
-
-def test_pretraining_then_the_task_then_ot_plus_plus(tmp_path, kit, configs, stores):
-    instances = ["--data.init_args.instances", str(stores[1])]
-    short = ["--trainer.max_epochs", "1"]
-    run(configs, "instance-pretraining", tmp_path / "pretrained", *instances, *short)
+def test_pretraining_then_the_task_then_ot_plus_plus(tmp_path, fit, stores, lines_of):
+    short = ("--trainer.logger=false", "--trainer.max_epochs=1")
+    fit("instance-pretraining", tmp_path / "pretrained", *short, data={"instances": stores[1]}, model=SMALL)
     main(["predict", "-c", str(tmp_path / "pretrained" / "config.yaml")])
     spans = load_file(tmp_path / "pretrained" / "predictions" / "spans.safetensors")
     # 62 seconds have three spans
     assert len(spans) == sum(SIZES.values()) and {part.shape for part in spans.values()} == {(3, 16)}
     weights = tmp_path / "pretrained" / "weights" / "object-transformer.safetensors"
-    task = [
-        *instances,
-        "--data.init_args.annotations",
-        str(tmp_path),
-        "--model.init_args.instance_weights",
-        str(weights),
-    ]
-    more = ["--data.init_args.batch_size", "4", "--model.init_args.lr", "1e-2", "--trainer.max_epochs", "12"]
-    run(configs, "object-transformer", tmp_path / "ot", *task, *more)
-    found = {(line.row, line.metric): line for line in read_results(tmp_path / "ot" / "results.jsonl")}
+    data, model = {"instances": stores[1], "annotations": tmp_path}, {**SMALL, "instance_weights": weights}
+    longer, learns = ("--trainer.logger=false", "--trainer.max_epochs=12"), {**model, "lr": 0.01}
+    fit("object-transformer", tmp_path / "ot", *longer, data={**data, "batch_size": 4}, model=learns)
+    found = lines_of(tmp_path / "ot")
     assert found["instances", "top1"].value > found["trivial", "top1"].value
     assert found["instances", "top1"].weights_sha256 is not None
     answers = tmp_path / "ot" / "predictions" / "test.csv"
@@ -176,10 +159,8 @@ def test_pretraining_then_the_task_then_ot_plus_plus(tmp_path, kit, configs, sto
     answers.unlink()
     main(["predict", "-c", str(tmp_path / "ot" / "config.yaml")])
     assert answers.read_text() == text
-    events = ["--data.init_args.events", str(stores[0]), "--model.init_args.context", "scratch"]
-    sizes = {"txe_hidden": 8, "txe_layers": 1, "txe_heads": 2, "txe_feedforward": 8}
-    events += [word for name, value in sizes.items() for word in (f"--model.init_args.{name}", str(value))]
-    cli = run(configs, "ot-plus-plus", tmp_path / "both", *task, *events, *short)
+    model |= {"context": "scratch", "txe_hidden": 8, "txe_layers": 1, "txe_heads": 2, "txe_feedforward": 8}
+    cli = fit("ot-plus-plus", tmp_path / "both", *short, data={**data, "events": stores[0]}, model=model)
     assert read_results(tmp_path / "both" / "results.jsonl")[0].row == "ot++-scratch"
     weights.unlink()
     loaded = load_task(tmp_path / "both" / "weights" / "genre.safetensors")
@@ -218,24 +199,15 @@ def test_pretraining_lowers_its_loss(tmp_path, kit, stores):
     assert losses[-1] < 0.8 * losses[0]
 
 
-@pytest.mark.parametrize("name", ["object-transformer", "ot-plus-plus", "instance-pretraining"])
-def test_fast_dev_run_through_the_paper_values(name, tmp_path, configs, stores):
-    words = [
-        "fit",
-        "-c",
-        str(configs / f"{name}.yaml"),
-        "--trainer.fast_dev_run",
-        "true",
-        "--trainer.accelerator",
-        "cpu",
-    ]
-    words += ["--data.init_args.instances", str(stores[1]), "--data.init_args.batch_size", "2"]
-    words += ["--model.init_args.hidden", "24", "--model.init_args.feedforward", "24"]
-    if name != "instance-pretraining":
-        words += ["--data.init_args.annotations", str(tmp_path), "--data.init_args.eval_batch_size", "1"]
-    if name == "ot-plus-plus":
-        words += ["--data.init_args.events", str(stores[0])]
-    main([*words, "--trainer.default_root_dir", str(tmp_path / "run")])
+@pytest.mark.parametrize("name", ["scene-head", "object-transformer", "ot-plus-plus", "instance-pretraining"])
+def test_fast_dev_run_through_the_paper_values(name, tmp_path, fit, stores):
+    data = {"annotations": tmp_path, "events": stores[0], "instances": stores[1], "eval_batch_size": 1}
+    unused = {"scene-head": {"instances"}, "object-transformer": {"events"}, "ot-plus-plus": set()}
+    unused["instance-pretraining"] = {"annotations", "events", "eval_batch_size"}
+    data = {key: value for key, value in data.items() if key not in unused[name]}
+    model = {} if name == "scene-head" else {"hidden": 24, "feedforward": 24}
+    words = ("--trainer.fast_dev_run=true", "--trainer.accelerator=cpu")
+    fit(name, tmp_path / "run", *words, scale=None, data={**data, "batch_size": 2}, model=model)
     assert not (tmp_path / "run" / "results.jsonl").exists()
 
 

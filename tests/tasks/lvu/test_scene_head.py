@@ -6,38 +6,33 @@ import pytest
 import torch
 
 from kuleshov.core.errors import KuleshovError, MissingDataError
-from kuleshov.core.results import read_results
 from kuleshov.tasks.event_task import load_task
 from kuleshov.tasks.lvu.evaluate_lvu import evaluate_lvu
 from kuleshov.tasks.lvu.lvu_data import LvuData
 from kuleshov.tasks.lvu.scene_head import SpanPool
 from kuleshov.training.lightning_cli import main
 from kuleshov.txe.contextualizer import Contextualizer
-from kuleshov.txe.encoder import TxE, save
 
 SIZES = {"train": 24, "val": 10, "test": 12}
 SMALL = {"txe_hidden": 8, "txe_layers": 1, "txe_heads": 2, "txe_feedforward": 8}
 
 
-def run(configs, root, store, run_folder, task, *extra):
-    words = ["fit", "-c", str(configs / "scene-head.yaml"), "-c", str(configs / "scene-head.demo.yaml")]
-    words += ["--data.init_args.annotations", str(root), "--data.init_args.events", str(store)]
-    words += ["--data.init_args.task", task, "--trainer.default_root_dir", str(run_folder), "--trainer.logger", "false"]
-    for name, value in SMALL.items():
-        words += [f"--model.init_args.{name}", str(value)]
-    return main([*words, *extra])
+@pytest.fixture
+def run(fit, tmp_path):
+    """(store, folder, task, *words, **model) -> a training of the scene head."""
 
+    def made(store, folder, task, *words, **model):
+        data = {"annotations": tmp_path, "events": store, "task": task}
+        return fit("scene-head", folder, "--trainer.logger=false", *words, data=data, model={**SMALL, **model})
 
-def values(folder):
-    return {(line.row, line.metric): line for line in read_results(folder / "results.jsonl")}
+    return made
 
 
 @pytest.mark.parametrize(("context", "task", "frozen"), [("none", "genre", False), ("scratch", "view_count", True)])
-def test_a_run_learns_reports_and_is_used_again(tmp_path, kit, configs, context, task, frozen):
+def test_a_run_learns_reports_and_is_used_again(tmp_path, kit, run, context, task, frozen, lines_of):
     store = kit.events(tmp_path / "events", kit.annotations(tmp_path, task, SIZES))
-    extra = ["--model.init_args.context", context, "--model.init_args.txe_frozen", str(frozen).lower()]
-    cli = run(configs, tmp_path, store, tmp_path / "run", task, *extra)
-    found = values(tmp_path / "run")
+    cli = run(store, tmp_path / "run", task, context=context, txe_frozen=str(frozen).lower())
+    found = lines_of(tmp_path / "run")
     row, metric = {"none": "backbone", "scratch": "scratch"}[context], "top1" if task == "genre" else "mse"
     line, trivial = found[row, metric], found["trivial", metric]
     assert (line.value > trivial.value) == (task == "genre")
@@ -59,41 +54,23 @@ def test_a_run_learns_reports_and_is_used_again(tmp_path, kit, configs, context,
     assert csv_file.read_text() == text
 
 
-def test_the_same_seed_gives_the_same_predictions(tmp_path, kit, configs):
+def test_the_same_seed_gives_the_same_predictions(tmp_path, kit, run):
     store = kit.events(tmp_path / "events", kit.annotations(tmp_path, "view_count", SIZES))
     texts = []
     for name in ("a", "b"):
-        extra = ["--model.init_args.context", "scratch", "--trainer.max_epochs", "2"]
-        run(configs, tmp_path, store, tmp_path / name, "view_count", *extra)
+        run(store, tmp_path / name, "view_count", "--trainer.max_epochs=2", context="scratch")
         texts.append((tmp_path / name / "predictions" / "test.csv").read_text())
     assert texts[0] == texts[1]
 
 
-def test_fast_dev_run_through_the_paper_values(tmp_path, kit, configs):
-    store = kit.events(tmp_path / "events", kit.annotations(tmp_path, "genre", SIZES))
-    words = ["fit", "-c", str(configs / "scene-head.yaml"), "--trainer.fast_dev_run", "true"]
-    words += ["--data.init_args.annotations", str(tmp_path), "--data.init_args.events", str(store)]
-    words += ["--trainer.accelerator", "cpu", "--trainer.default_root_dir", str(tmp_path / "run")]
-    assert main(words).trainer.state.finished
-
-
-def test_features_of_another_backbone_are_refused(tmp_path, kit, configs):
-    store = kit.events(tmp_path / "events", kit.annotations(tmp_path, "genre", SIZES))
-    weights = tmp_path / "txe.safetensors"
-    save(weights, TxE(kit.width, hidden=8, layers=1, heads=2, feedforward=8), {"data": {"backbone_sha256": "ab" * 32}})
-    extra = ["--model.init_args.context", "pretrained", "--model.init_args.txe_weights", str(weights)]
-    with pytest.raises(KuleshovError, match="txe.safetensors .*backbone abababab, these are of backbone unknown: "):
-        run(configs, tmp_path, store, tmp_path / "run", "genre", *extra)
-
-
-def test_missing_movies_are_counted_and_stamped(tmp_path, kit, configs, caplog):
+def test_missing_movies_are_counted_and_stamped(tmp_path, kit, run, caplog, lines_of):
     hidden = kit.annotations(tmp_path, "genre", SIZES)
     kept = {movie: kind for movie, kind in hidden.items() if movie not in ("test0000003", "train0000001")}
     store = kit.events(tmp_path / "events", kept)
     with caplog.at_level(logging.WARNING):
-        run(configs, tmp_path, store, tmp_path / "run", "genre", "--trainer.max_epochs", "1")
+        run(store, tmp_path / "run", "genre", "--trainer.max_epochs=1")
     assert "genre test: 1 of 12 movies have no features in" in caplog.text and "test0000003" in caplog.text
-    line = values(tmp_path / "run")["backbone", "top1"]
+    line = lines_of(tmp_path / "run")["backbone", "top1"]
     assert (line.n, line.of) == (11, 12)
     with (tmp_path / "run" / "predictions" / "test.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 11
@@ -135,15 +112,11 @@ def test_pooling_equals_one_span_after_the_other():
     turn = torch.tensor([0, 1, 0, 0, 1])
     batch = {"movie": movie, "turn": turn, "event_first": first, "event_count": count}
     mean, attention = SpanPool(4, "mean"), SpanPool(4, "attention")
-    for pool in (mean, attention):
-        pooled = pool(events, batch)
-        for s in range(5):
-            inside = events[movie[s], first[s] : first[s] + count[s]]
-            if pool is mean:
-                expected = inside.mean(0)
-            else:
-                expected = torch.softmax(pool.score(inside)[:, 0], 0) @ inside
-            torch.testing.assert_close(pooled[s], expected)
+    for s in range(5):
+        inside = events[movie[s], first[s] : first[s] + count[s]]
+        weights = torch.softmax(attention.score(inside)[:, 0], 0)
+        torch.testing.assert_close(mean(events, batch)[s], inside.mean(0))
+        torch.testing.assert_close(attention(events, batch)[s], weights @ inside)
 
 
 def test_a_slice_with_its_margin_has_the_context_of_the_whole_movie(tmp_path, kit):

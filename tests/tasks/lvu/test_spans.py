@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kuleshov.tasks.lvu import spans
-from kuleshov.tasks.lvu.track_masking import KEEP, MASK, OTHER, mask_tracks
+from kuleshov.tasks.lvu.spans import KEEP, MASK, OTHER, mask_tracks
 
 
 def slow_ends(seconds, span):

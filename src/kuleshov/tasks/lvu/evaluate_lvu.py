@@ -21,30 +21,18 @@ HEADER = ("video_id", "prediction")
 
 @dataclass(frozen=True)
 class LvuScores:
-    """Scores of predictions beside those of a predictor that looks at nothing; prints itself as a table.
-
-    Attributes:
-        task: one of the nine.
-        split: train, val or test.
-        metrics: `top1` and `balanced_top1` in per cent, or `mse`.
-        n: movies scored.
-        of: movies of the split.
-        sample_ids_sha256: of the movies scored.
-        trivial: the same metrics of `trivial_prediction`, the most frequent training class or 0.
-        beats_trivial: whether the metric is strictly better than the trivial predictor's.
-        predicted_classes: number of different classes among the predictions; None for a regression.
-    """
+    """Scores of predictions beside those of a predictor that looks at nothing; prints itself as a table."""
 
     task: str
     split: str
-    metrics: dict[str, float]
-    n: int
-    of: int
-    sample_ids_sha256: str
-    trivial: dict[str, float]
-    trivial_prediction: float
-    beats_trivial: bool
-    predicted_classes: int | None
+    metrics: dict[str, float]  # `top1` and `balanced_top1` in per cent, or `mse`
+    n: int  # movies scored
+    of: int  # movies of the split
+    sample_ids_sha256: str  # of the movies scored
+    trivial: dict[str, float]  # the metrics of `trivial_prediction`
+    trivial_prediction: float  # the most frequent training class, or 0
+    beats_trivial: bool  # whether the task's metric is strictly better than the trivial predictor's
+    predicted_classes: int | None  # different classes among the predictions; None for a regression
 
     def __str__(self) -> str:
         lines = [f"LVU {self.task}, {self.split}: {self.n} of {self.of} movies"]
@@ -124,12 +112,7 @@ def _metrics(task: LvuTaskInfo, predicted: np.ndarray, labels: np.ndarray) -> di
 
 
 def read_csv(path: str | Path, task: LvuTaskInfo, names: Mapping[int, str]) -> dict[str, float]:
-    """Read `video_id,prediction` lines; class names are turned to ids.
-
-    Raises:
-        MissingDataError: the file is not there.
-        FormatError: a line that is not a video and a prediction, by its number.
-    """
+    """Read `video_id,prediction` lines; class names are turned to ids."""
     path = Path(path)
     if not path.is_file():
         raise MissingDataError("predictions", path.absolute(), "check --predictions")

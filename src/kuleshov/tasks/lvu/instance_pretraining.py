@@ -20,19 +20,14 @@ from kuleshov.core.files import write_through
 from kuleshov.core.weights import load_weights
 from kuleshov.features.feature_store import InstanceStore
 from kuleshov.tasks.lvu.lvu_data import AllSpans, RandomSpans, SpanData
-from kuleshov.tasks.lvu.movie_samples import SampleMaker, open_movie, region_rows
+from kuleshov.tasks.lvu.movie_samples import open_movie
 from kuleshov.tasks.lvu.object_transformer import ObjectTransformerEncoder, initialize
 from kuleshov.training.optimization import OptimizedModule, parameter_groups
 from kuleshov.txe.feature_normalizer import Normalization
 
 
 def soft_label_divergence(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over tokens and classes of KL(label || sigmoid(logit)) of two Bernoullis; 0 without tokens.
-
-    Args:
-        logits: (n, K) predictions.
-        labels: (n, K) probabilities, no gradient.
-    """
+    """Mean of KL(label || sigmoid(logit)) of Bernoullis: logits (n, K), labels (n, K) without gradient; 0 for n = 0."""
     if not len(logits):
         return logits.sum() * 0.0
     cross = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
@@ -41,13 +36,7 @@ def soft_label_divergence(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def compatibility_loss(first: Tensor, second: Tensor, temperature: float = 0.2) -> Tensor:
-    """Cross-entropy of finding a span's partner among all other spans; the vectors are not normalized.
-
-    Args:
-        first: (B, K) one span of each movie.
-        second: (B, K) another one.
-        temperature: divides the dot products.
-    """
+    """Cross-entropy of finding a span's partner among all others, of two spans (B, K) of each movie, not normalized."""
     both = torch.cat([gather_with_gradient(first), gather_with_gradient(second)])  # (2B, K)
     count = len(both) // 2
     itself = torch.eye(2 * count, dtype=torch.bool, device=both.device)
@@ -65,12 +54,7 @@ def dense_head(hidden: int, outputs: int) -> nn.Sequential:
 def soft_label_classifier(width: int, weights: str | None = None, classes: int = 80) -> nn.Linear:
     """The fixed linear classifier whose sigmoids are the soft labels (n, K) of region features (n, F).
 
-    Args:
-        width: F.
-        weights: `.safetensors` with a linear classifier (`weight` (K, F) and `bias` (K,), under any prefix,
-            e.g. a backbone's own head); null draws a fixed random one, which names no class but asks for the
-            feature all the same.
-        classes: K of the random one.
+    It is read from `weights`; null draws a fixed random one: it names no class but asks for the feature all the same.
     """
     if weights is None:
         generator = torch.Generator().manual_seed(0)
@@ -83,7 +67,7 @@ def soft_label_classifier(width: int, weights: str | None = None, classes: int =
 
 
 def read_classifier(path: str, width: int) -> tuple[Tensor, Tensor]:
-    """The last linear layer over features of this width in a weights file.
+    """`weight` (K, F) and `bias` (K,) of the last linear layer over features of width F in a weights file.
 
     Raises:
         WeightsError: there is none.
@@ -110,29 +94,21 @@ class InstanceSpans(SpanData):
         super().__init__(**shared)
         if not 0 < mask_share < 1:
             raise KuleshovError(f"mask_share must lie between 0 and 1, not {mask_share}")
-        self.folder, self.mask_share, self.mask_draws = instances, mask_share, mask_draws
-        self.store: InstanceStore | None = None
+        self.folder, self.masking = instances, {"mask_share": mask_share, "mask_draws": mask_draws}
 
     def setup(self, stage: str | None = None) -> None:
-        """Open the store, once."""
-        if self.store is None:
-            self.store = InstanceStore(self.folder)
-            opened = [open_movie(name, 0.0, None, self.store, self.span, 1) for name in self.store]
-            self.movies = [movie for movie in opened if movie is not None]
-
-    def training_instances(self) -> Tensor:
-        """Region features of some movies, (M, F)."""
-        return region_rows(self.movies, self.store)
+        if self.instances is None:
+            self.instances = InstanceStore(self.folder)
+            opened = [open_movie(name, 0.0, None, self.instances, self.span, 1) for name in self.instances]
+            self.movies["train"] = [movie for movie in opened if movie is not None]
 
     def train_dataloader(self) -> DataLoader:
-        """Pairs of spans."""
-        masking = {"mask_share": self.mask_share, "mask_draws": self.mask_draws}
-        maker = SampleMaker(None, self.store, self.span, self.limit, **masking)
-        return self.loader(RandomSpans(self.movies, maker, self.seed, "movie", spans=2))
+        maker = self.maker(**self.masking)
+        return self.loader(RandomSpans(self.movies["train"], maker, self.seed, "movie", spans=2))
 
     def predict_dataloader(self) -> DataLoader:
         """All spans of all movies, nothing masked."""
-        return self.loader(AllSpans(self.movies, SampleMaker(None, self.store, self.span, self.limit), self.seed))
+        return self.loader(AllSpans(self.movies["train"], self.maker(), self.seed))
 
 
 class InstancePretraining(OptimizedModule):
@@ -176,11 +152,11 @@ class InstancePretraining(OptimizedModule):
             return
         given, data = self.hparams, self.trainer.datamodule
         names = ("hidden", "layers", "heads", "feedforward", "dropout", "instance_normalization")
-        self.encoder = ObjectTransformerEncoder(data.store.width, **{name: given[name] for name in names})
+        width = data.instances.width
+        self.encoder = ObjectTransformerEncoder(width, **{name: given[name] for name in names})
         if given.instance_normalization != "none":
             self.encoder.normalizer.fit(data.training_instances())
-        classes = given.classifier_weights, given.soft_label_classes
-        self.soft_labels = soft_label_classifier(data.store.width, *classes)
+        self.soft_labels = soft_label_classifier(width, given.classifier_weights, given.soft_label_classes)
         self.class_head = dense_head(given.hidden, self.soft_labels.out_features)
         if given.compatibility_weight:
             self.compatibility_head = dense_head(given.hidden, 128)
@@ -206,20 +182,18 @@ class InstancePretraining(OptimizedModule):
         return found
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """One step's weighted loss."""
         found = self.losses(batch)
         loss = self.hparams.mask_weight * found["mask"]
         if "compatibility" in found:
             loss = loss + self.hparams.compatibility_weight * found["compatibility"]
-        logged = {"loss": loss, **found}
-        for name, value in logged.items():
+        for name, value in {"loss": loss, **found}.items():
             self.log(f"train/{name}", value, on_step=False, on_epoch=True, batch_size=len(batch["label"]))
         return loss
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:
         """The pooled states of each movie's spans, float32 (spans, H), by movie."""
         _, pooled = self.encoder(batch, spans_per_pass=64)
-        movies, place = self.trainer.datamodule.movies, batch["place"].tolist()
+        movies, place = self.trainer.datamodule.movies["train"], batch["place"].tolist()
         parts = pooled.float().cpu().split(batch["movie"].bincount(minlength=len(place)).tolist())
         return {movies[number].id: part for number, part in zip(place, parts, strict=True)}
 

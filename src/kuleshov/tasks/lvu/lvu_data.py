@@ -1,7 +1,6 @@
 """The data of an LVU task: movies from the event store and the instance store, spans drawn or all of them."""
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -15,9 +14,9 @@ from kuleshov.core.distributed import rank, world_size
 from kuleshov.core.errors import KuleshovError, MissingDataError
 from kuleshov.core.random import numpy_generator
 from kuleshov.core.results import global_seed
-from kuleshov.datasets.lvu import LVU_SPLITS, Lvu, LvuRow, LvuTaskInfo, find_lvu_task
+from kuleshov.datasets.lvu import LVU_SPLITS, Lvu, LvuRow, find_lvu_task
 from kuleshov.features.feature_store import EventStore, InstanceStore
-from kuleshov.tasks.lvu.movie_samples import MovieTokens, Sample, SampleMaker, collate, open_movie, region_rows
+from kuleshov.tasks.lvu.movie_samples import MovieTokens, Sample, SampleMaker, collate, open_movie
 
 logger = logging.getLogger(__name__)
 Sampling = Literal["span", "movie"]
@@ -101,6 +100,19 @@ class SpanData(pl.LightningDataModule):
         self.batch_size, self.eval_batch_size, self.num_workers = batch_size, eval_batch_size, num_workers
         self.span, self.limit = span, limit
         self.seed = seed if seed is not None else (global_seed() or 0)
+        self.movies: dict[str, list[MovieTokens]] = {}
+        self.instances: InstanceStore | None = None
+        self._features: Tensor | None = None
+
+    def training_instances(self) -> Tensor:
+        """Region features (M, F) of evenly chosen training movies, for statistics."""
+        with_boxes = [movie for movie in self.movies["train"] if len(movie.instances["seconds"])]
+        chosen = with_boxes[:: max(1, len(with_boxes) // 200)]
+        return torch.cat([torch.from_numpy(self.instances.features(movie.id)) for movie in chosen])
+
+    def maker(self, **options) -> SampleMaker:
+        """A maker of samples from the data's stores; options are those of `SampleMaker`."""
+        return SampleMaker(self._features, self.instances, self.span, self.limit, **options)
 
     def loader(self, dataset: AllSpans) -> DataLoader:
         """A loader of this process's share of the batches.
@@ -108,14 +120,13 @@ class SpanData(pl.LightningDataModule):
         Raises:
             KuleshovError: a batch that the processes cannot share evenly.
         """
-        drawn = isinstance(dataset, RandomSpans)
-        name = "batch_size" if drawn else "eval_batch_size"
-        size, rest = divmod(getattr(self, name), world_size())
+        name, sampler = "eval_batch_size", None
+        if isinstance(dataset, RandomSpans):
+            name, sampler = "batch_size", EpochSampler(len(dataset), self.seed)
+        whole = getattr(self, name)
+        size, rest = divmod(whole, world_size())
         if rest or not size:
-            raise KuleshovError(
-                f"{name}={getattr(self, name)} cannot be shared by {world_size()} processes: choose a multiple"
-            )
-        sampler = EpochSampler(len(dataset), self.seed) if drawn else None
+            raise KuleshovError(f"{name}={whole} cannot be shared by {world_size()} processes: choose a multiple")
         options = {"sampler": sampler, "num_workers": self.num_workers, "collate_fn": collate}
         return DataLoader(dataset, batch_size=size, **options)
 
@@ -145,26 +156,18 @@ class LvuData(SpanData):
         **shared,
     ) -> None:
         super().__init__(**shared)
-        self.task: LvuTaskInfo = find_lvu_task(task)
+        self.task = find_lvu_task(task)
         if events is None and instances is None:
             raise KuleshovError("an LVU task needs events or instances: name a store for at least one of them")
         self.annotations, self.events_folder, self.instances_folder = annotations, events, instances
         self.span_step, self.sampling = span_step, sampling
         self.mask_share = 0.15 if mask_end_task else 0.0
         self.margin = 0
-        self.movies: dict[str, list[MovieTokens]] = {}
         self.rows: dict[str, list[LvuRow]] = {}
         self.events: EventStore | None = None
-        self.instances: InstanceStore | None = None
         self._encode: Callable[[Tensor], Tensor] | None = None
-        self._features: Tensor | None = None
 
     def setup(self, stage: str | None = None) -> None:
-        """Open the stores and the annotations, once.
-
-        Raises:
-            KuleshovError: no movie of a split has features, or files are broken.
-        """
         if self.movies:
             return
         lvu = Lvu(self.annotations)
@@ -198,8 +201,7 @@ class LvuData(SpanData):
         if not self.task.classes:
             return
         names = {int(row.label): row.class_name for rows in self.rows.values() for row in rows}
-        seen = Counter(int(movie.label) for movie in train)
-        for label in sorted(names.keys() - seen.keys()):
+        for label in sorted(names.keys() - {int(movie.label) for movie in train}):
             logger.warning(
                 f"{self.task.name}: class {label} ({names[label]}) has no training movie: it cannot be learned"
             )
@@ -223,10 +225,6 @@ class LvuData(SpanData):
         """All event features of the training movies, (M, D)."""
         return torch.cat([self.events.events(movie.id) for movie in self.movies["train"]])
 
-    def training_instances(self) -> Tensor:
-        """Region features of some training movies, (M, F)."""
-        return region_rows(self.movies["train"], self.instances)
-
     def encode_events(self, encode: Callable[[Tensor], Tensor]) -> None:
         """Give events through `encode`, (L, D) -> (L, W): each whole movie once, when the next loader is made."""
         if encode != self._encode:
@@ -234,22 +232,18 @@ class LvuData(SpanData):
 
     def _maker(self) -> SampleMaker:
         if self._encode is not None and self._features is None:
-            encoded, row = [], 0
-            for movie in (movie for split in LVU_SPLITS for movie in self.movies[split]):
-                encoded.append(self._encode(self.events.events(movie.id)))
-                movie.event_rows = range(row, row + len(encoded[-1]))
-                row += len(encoded[-1])
+            movies = [movie for split in LVU_SPLITS for movie in self.movies[split]]
+            encoded = [self._encode(self.events.events(movie.id)) for movie in movies]
+            stops = np.cumsum([len(part) for part in encoded]).tolist()
+            for movie, part, stop in zip(movies, encoded, stops, strict=True):
+                movie.event_rows = range(stop - len(part), stop)
             self._features = torch.cat(encoded)
-        return SampleMaker(
-            self._features, self.instances, self.span, self.limit, margin=self.margin, mask_share=self.mask_share
-        )
+        return self.maker(margin=self.margin, mask_share=self.mask_share)
 
     def train_dataloader(self) -> DataLoader:
-        """Random spans."""
         return self.loader(RandomSpans(self.movies["train"], self._maker(), self.seed, self.sampling))
 
     def val_dataloader(self) -> DataLoader:
-        """All spans of the val split: chooses the epoch."""
         return self.loader(AllSpans(self.movies["val"], self._maker(), self.seed))
 
     def test_dataloader(self) -> DataLoader:

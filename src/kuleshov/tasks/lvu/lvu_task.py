@@ -47,7 +47,6 @@ class LvuTask(EventTask):
         return self.facts["classes"] or 1
 
     def configure_model(self) -> None:
-        """Build the network, and have the data's events encoded as this network needs them."""
         super().configure_model()
         if self.contextualizer is None:
             return
@@ -83,7 +82,6 @@ class LvuTask(EventTask):
         raise NotImplementedError
 
     def loss(self, batch: dict[str, Tensor]) -> Tensor:
-        """Cross-entropy of the spans' classes, or the mean squared error of their values."""
         logits, label = self.span_logits(batch), batch["label"][batch["movie"]]
         if self.facts["classes"]:
             return F.cross_entropy(logits, label.long())

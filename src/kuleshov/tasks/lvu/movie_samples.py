@@ -16,8 +16,7 @@ all movies, D and F the features' widths:
     chosen (S, T)  action (S, T)  other (S, T)   masking; `other` is a row in `features`
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,21 +27,13 @@ from torch.nn.utils.rnn import pad_sequence
 
 from kuleshov.features.feature_store import EventStore, InstanceStore
 from kuleshov.tasks.lvu import spans
-from kuleshov.tasks.lvu.track_masking import mask_tracks
 
 Sample = dict[str, Any]
 TABLE = 258  # size of the Object Transformer's id tables
 # what is padded, a value each: arrays (t, ...), one a span
 PADDED = {"event_ids": spans.PADDING, "row": -1, "other": 0, "boxes": 0, "ids": spans.PADDING, "chosen": 0, "action": 0}
-
-
-def _no_seconds() -> NDArray:
-    return np.zeros(0, dtype=np.int64)
-
-
-def _no_instances() -> dict[str, NDArray]:
-    none = {name: _no_seconds() for name in ("seconds", "tracks", "shots")}
-    return none | {"boxes": np.zeros((0, 4), dtype=np.float32)}
+NO_SECONDS: NDArray = np.zeros(0, dtype=np.int64)
+NO_INSTANCES = dict.fromkeys(("seconds", "tracks", "shots"), NO_SECONDS) | {"boxes": np.zeros((0, 4), np.float32)}
 
 
 @dataclass
@@ -60,10 +51,10 @@ class MovieTokens:
 
     id: str
     label: float
-    event_rows: range = range(0)
-    event_seconds: NDArray = field(default_factory=_no_seconds)
-    instances: dict[str, NDArray] = field(default_factory=_no_instances)
-    ends: NDArray = field(default_factory=_no_seconds)
+    event_rows: range
+    event_seconds: NDArray
+    instances: dict[str, NDArray]
+    ends: NDArray
 
 
 def open_movie(
@@ -73,27 +64,19 @@ def open_movie(
 
     With both stores a movie needs events; it may lack instances.
     """
-    movie = MovieTokens(movie_id, label)
+    rows, seconds, boxes = range(0), NO_SECONDS, NO_INSTANCES
     if events is not None:
         if movie_id not in events:
             return None
-        movie.event_rows = events.rows_of(movie_id)
+        rows = events.rows_of(movie_id)
         centers = np.array(events.times(movie_id)) + events.window / 2
-        movie.event_seconds = np.floor(centers + 1e-6).astype(np.int64)
+        seconds = np.floor(centers + 1e-6).astype(np.int64)
     if instances is not None and instances.count(movie_id):
-        movie.instances = instances.columns(movie_id)
-    seconds = np.concatenate([movie.event_seconds, movie.instances["seconds"]])
-    if not len(seconds):
+        boxes = instances.columns(movie_id)
+    everything = np.concatenate([seconds, boxes["seconds"]])
+    if not len(everything):
         return None
-    movie.ends = spans.span_ends(seconds, span, span_step)
-    return movie
-
-
-def region_rows(movies: Sequence[MovieTokens], instances: InstanceStore, most: int = 200) -> Tensor:
-    """Region features (M, F) of the instances of evenly chosen movies, for statistics."""
-    with_boxes = [movie for movie in movies if len(movie.instances["seconds"])]
-    chosen = with_boxes[:: max(1, len(with_boxes) // most)]
-    return torch.cat([torch.from_numpy(instances.features(movie.id)) for movie in chosen])
+    return MovieTokens(movie_id, label, rows, seconds, boxes, spans.span_ends(everything, span, span_step))
 
 
 class SampleMaker:
@@ -102,11 +85,9 @@ class SampleMaker:
     Args:
         events: (M, D) all event features, or None.
         instances: the instance store, or None.
-        span: seconds of a span.
-        limit: most instances in a span.
+        span, limit: seconds of a span, and most instances in it.
         margin: events to both sides of a slice, so that sliding context is the same as in the whole movie.
-        mask_share: share of tracks to mask; 0 masks nothing.
-        mask_draws: see `track_masking.mask_tracks`.
+        mask_share, mask_draws: see `spans.mask_tracks`; a share of 0 masks nothing.
     """
 
     def __init__(
@@ -126,68 +107,52 @@ class SampleMaker:
     def __call__(
         self, movie: MovieTokens, ends: NDArray, rng: np.random.Generator | None, augment: bool, place: int = 0
     ) -> Sample:
-        """A sample of some spans of a movie.
+        """A sample of the spans of a movie that end at the seconds `ends` (S,).
 
-        Args:
-            movie: the movie.
-            ends: (S,) last seconds of the spans.
-            rng: for what is drawn; None draws nothing.
-            augment: jitter boxes and permute track ids.
-            place: the movie's number in its split.
+        `rng` is for what is drawn, None draws nothing; `augment` jitters boxes and permutes track ids.
         """
-        sample: Sample = {"place": place, "label": movie.label, "spans": len(ends)}
-        bounds = [self._bounds(movie, int(end)) for end in ends]
-        if self.events is not None:
-            sample |= self._event_part(movie, ends, bounds)
-        if self.instances is not None:
-            sample |= self._instance_part(movie, ends, bounds, rng, augment)
-        return sample
-
-    def _bounds(self, movie: MovieTokens, end: int) -> tuple[int, int]:
-        """Earliest and latest second of the span's tokens."""
-        events, instances = movie.event_seconds, movie.instances["seconds"]
-        inside = [events[spans.tokens_inside(events, end, self.span)]] if self.events is not None else []
-        if self.instances is not None:
-            inside.append(instances[spans.tokens_inside(instances, end, self.span, self.limit)])
-        seconds = np.concatenate(inside)
-        return (int(seconds.min()), int(seconds.max())) if len(seconds) else (end, end)
-
-    def _event_part(self, movie: MovieTokens, ends: NDArray, bounds: list[tuple[int, int]]) -> Sample:
-        seconds, rows = movie.event_seconds, movie.event_rows
+        seconds, boxed = movie.event_seconds, movie.instances["seconds"]
         first = np.searchsorted(seconds, ends - self.span + 1, "left")
         last = np.searchsorted(seconds, ends, "right")
-        begin, stop = max(0, int(first.min()) - self.margin), min(len(seconds), int(last.max()) + self.margin)
-        ids = [spans.time_ids(seconds[a:b], *bound, TABLE) for a, b, bound in zip(first, last, bounds, strict=True)]
-        return {
-            "events": self.events[rows.start + begin : rows.start + stop].float(),
-            "event_first": first - begin,
-            "event_count": last - first,
-            "event_ids": ids,
-        }
+        kept = [spans.tokens_inside(boxed, int(end), self.span, self.limit) for end in ends]
+        bounds = []  # earliest and latest second of each span's tokens
+        for end, a, b, numbers in zip(ends, first, last, kept, strict=True):
+            inside = np.concatenate([seconds[a:b], boxed[numbers]])
+            bounds.append((int(inside.min()), int(inside.max())) if len(inside) else (int(end), int(end)))
+        sample: Sample = {"place": place, "label": movie.label, "spans": len(ends)}
+        if self.events is not None:
+            begin, stop = max(0, int(first.min()) - self.margin), min(len(seconds), int(last.max()) + self.margin)
+            row = movie.event_rows.start
+            sample["events"] = self.events[row + begin : row + stop].float()
+            sample["event_first"], sample["event_count"] = first - begin, last - first
+            parts = zip(first, last, bounds, strict=True)
+            sample["event_ids"] = [spans.time_ids(seconds[a:b], *bound, TABLE) for a, b, bound in parts]
+        if self.instances is not None:
+            sample |= self._instance_part(movie, kept, bounds, rng, augment)
+        return sample
 
     def _instance_part(
         self,
         movie: MovieTokens,
-        ends: NDArray,
+        kept: list[NDArray],
         bounds: list[tuple[int, int]],
         rng: np.random.Generator | None,
         augment: bool,
     ) -> Sample:
-        seconds = movie.instances["seconds"]
-        kept = [spans.tokens_inside(seconds, int(end), self.span, self.limit) for end in ends]
         used = np.unique(np.concatenate(kept))
         names = ("row", "boxes", "ids", "chosen", "action", "other")
         sample: Sample = {"features": torch.zeros(0, self.instances.width), **{name: [] for name in names}}
         if len(used):
             sample["features"] = torch.from_numpy(self.instances.features(movie.id)[used])
         for numbers, (low, high) in zip(kept, bounds, strict=True):
+            columns = (movie.instances[name][numbers] for name in ("seconds", "boxes", "tracks", "shots"))
+            seconds, boxes, tracks, shots = columns
             row = np.searchsorted(used, numbers)
-            boxes, tracks, shots = (movie.instances[name][numbers] for name in ("boxes", "tracks", "shots"))
-            chosen, action, other = mask_tracks(tracks, rng, self.mask_share, self.mask_draws)
+            chosen, action, other = spans.mask_tracks(tracks, rng, self.mask_share, self.mask_draws)
             if augment and rng is not None:
                 boxes = spans.jitter_boxes(boxes, rng)
-            times = spans.time_ids(seconds[numbers], low, high, TABLE)
-            shots = spans.shot_ids(shots, seconds[numbers], (high + low) // 2, TABLE)
+            times = spans.time_ids(seconds, low, high, TABLE)
+            shots = spans.shot_ids(shots, seconds, (high + low) // 2, TABLE)
             tracks = spans.track_ids(tracks, rng if augment else None)
             ids = np.concatenate([times, shots, tracks[:, None]], axis=1)  # in the order of spans.ID_NAMES
             made = (row, spans.with_area(boxes), ids, chosen, action, row[other])

@@ -16,8 +16,7 @@ from kuleshov.core.errors import KuleshovError, WeightsError
 from kuleshov.core.weights import load_into, load_weights
 from kuleshov.tasks.lvu.lvu_task import LvuTask
 from kuleshov.tasks.lvu.movie_samples import TABLE
-from kuleshov.tasks.lvu.spans import END, ID_NAMES, NONE, PADDING, START
-from kuleshov.tasks.lvu.track_masking import MASK, OTHER
+from kuleshov.tasks.lvu.spans import END, ID_NAMES, MASK, NONE, OTHER, PADDING, START
 from kuleshov.txe.feature_normalizer import FeatureNormalizer, Normalization
 from kuleshov.txe.transformer import TransformerLayer
 
@@ -31,12 +30,7 @@ class ObjectTransformerEncoder(nn.Module):
         instance_width: F, width of region features; None without instances.
         scene_width: W, width of scene tokens; None without.
         hidden: H.
-        layers: number of layers.
-        heads: number of attention heads; divides H.
-        feedforward: width of the feed-forward part.
-        dropout: after the embeddings and in the layers.
-        attention_dropout: of attention's weights; the same where it is None.
-        instance_normalization: statistics applied to region features, see `FeatureNormalizer`.
+        layers, heads, feedforward, dropout, attention_dropout, instance_normalization: see `ObjectTransformerTask`.
     """
 
     def __init__(
@@ -72,10 +66,6 @@ class ObjectTransformerEncoder(nn.Module):
         self.pooler = nn.Linear(hidden, hidden)
         self.apply(initialize)
 
-    def project(self, features: Tensor) -> Tensor:
-        """Normalize and project region features, (R, F) -> (R, H)."""
-        return self.feature(self.normalizer(features))
-
     def embed_ids(self, ids: Tensor) -> Tensor:
         """Sum of the ids' embeddings, (..., 7) -> (..., H)."""
         return sum(table(ids[..., column]) for column, table in enumerate(self.tables))
@@ -90,12 +80,7 @@ class ObjectTransformerEncoder(nn.Module):
         return token.expand(spans, 1, self.hidden)
 
     def instance_tokens(self, content: Tensor, batch: dict[str, Tensor]) -> Tensor:
-        """Embed instances, (S, T, H).
-
-        Args:
-            content: (R, H) projected features, each projected once however many spans hold it.
-            batch: `row`, `boxes`, `ids`, `action`, `other` of the spans.
-        """
+        """Embed instances, (S, T, H): `content` (R, H) are features, each projected once however many spans hold it."""
         action = batch["action"].unsqueeze(-1)
         taken = torch.where(batch["action"] == OTHER, batch["other"], batch["row"].clamp(min=0))
         tokens = content[taken]  # (S, T, H)
@@ -104,12 +89,7 @@ class ObjectTransformerEncoder(nn.Module):
         return tokens + self.kind.weight[0] if self.has_scene else tokens
 
     def scene_tokens(self, content: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Embed the events of spans, (S, E, H), and mark those that are no padding, (S, E).
-
-        Args:
-            content: (B, L, H) projected events, each projected once.
-            batch: `movie`, `event_first`, `event_count`, `event_ids` of the spans.
-        """
+        """Embed the events of spans, (S, E, H), from `content` (B, L, H), and mark what is no padding, (S, E)."""
         offset = torch.arange(batch["event_ids"].shape[1], device=content.device)
         keep = offset < batch["event_count"][:, None]
         place = (batch["event_first"][:, None] + offset).clamp(max=content.shape[1] - 1)
@@ -124,17 +104,12 @@ class ObjectTransformerEncoder(nn.Module):
         """Encode all spans of a batch (see `movie_samples`): states (S, 2 + T + E, H) and pooled (S, H).
 
         Tokens are ordered start, end, instances, scene; order does not matter, ids say where they lie.
-
-        Args:
-            batch: the spans.
-            events: (B, L, W) scene tokens of the movies.
-            spans_per_pass: encode at most so many spans at a time; 0 all of them.
+        `events` (B, L, W) are scene tokens of the movies; 0 `spans_per_pass` encodes all at once.
         """
-        instances = self.project(batch["features"]) if self.has_instances else None
+        instances = self.feature(self.normalizer(batch["features"])) if self.has_instances else None  # (R, H)
         scene = self.scene(events) if self.has_scene and events is not None else None
-        spans = len(batch["movie"])
+        spans, parts = len(batch["movie"]), []
         size = spans_per_pass or spans
-        parts = []
         for start in range(0, spans, size):
             part = {name: batch[name][start : start + size] for name in PER_SPAN if name in batch}
             parts.append(self._encode(part, instances, scene))
@@ -234,7 +209,6 @@ class ObjectTransformerTask(LvuTask):
             self.encoder.normalizer.fit(self.trainer.datamodule.training_instances())
 
     def build(self, width: int | None) -> None:
-        """Make the transformer and its head."""
         names = ("hidden", "layers", "heads", "feedforward", "dropout", "attention_dropout", "instance_normalization")
         options = {name: self.hparams[name] for name in names}
         self.encoder = ObjectTransformerEncoder(self.facts["instance_width"], width, **options)
@@ -244,7 +218,6 @@ class ObjectTransformerTask(LvuTask):
         self.head = nn.Sequential(nn.Dropout(self.hparams.dropout), nn.Linear(self.encoder.hidden, self.outputs))
 
     def span_logits(self, batch: dict[str, Tensor]) -> Tensor:
-        """Outputs of every span, (S, outputs)."""
         events = self.scene(batch) if self.contextualizer is not None else None
         _, pooled = self.encoder(batch, events, 0 if self.training else self.hparams.spans_per_pass)
         return self.head(pooled)
@@ -258,15 +231,3 @@ class ObjectTransformerTask(LvuTask):
         if not self.encoder.has_scene:
             return "instances"
         return f"ot++-{row}" if self.encoder.has_instances else f"scene-{row}"
-
-    def weights_sha256(self) -> str | None:
-        """Of the pretrained TxE, else of the pretrained Object Transformer, else of the backbone."""
-        if self.hparams.txe_weights is None and self.hparams.instance_weights is not None:
-            return load_weights(self.hparams.instance_weights)[1]["sha256"]
-        return super().weights_sha256()
-
-    def exports(self) -> dict[str, tuple[Any, dict[str, Any]]]:
-        """The whole network; it is built again without the weights that it started from."""
-        exported = super().exports()
-        exported[self.task][1]["init_args"]["instance_weights"] = None
-        return exported

@@ -19,9 +19,7 @@ class SpanPool(nn.Module):
 
     Each event is read once however many spans overlap on it: a span is a row of weights over its movie.
 
-    Args:
-        width: W.
-        pooling: `mean`, or `attention` with one learned query.
+    `pooling` is `mean`, or `attention` with one learned query.
     """
 
     def __init__(self, width: int, pooling: Pooling = "mean") -> None:
@@ -55,7 +53,6 @@ class SceneHead(LvuTask):
         super().__init__(**shared)
 
     def build(self, width: int | None) -> None:
-        """Make the pool and the head."""
         if width is None:
             raise KuleshovError("SceneHead needs event features: set --data.init_args.events")
         self.pool = SpanPool(width, self.hparams.pooling)
@@ -63,5 +60,4 @@ class SceneHead(LvuTask):
         self.head = nn.Sequential(nn.LayerNorm(width), dropout, nn.Linear(width, self.outputs))
 
     def span_logits(self, batch: dict[str, Tensor]) -> Tensor:
-        """Outputs of every span, (S, outputs)."""
         return self.head(self.pool(self.scene(batch), batch))

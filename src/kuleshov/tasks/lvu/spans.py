@@ -1,4 +1,4 @@
-"""Spans of a movie, the tokens inside them, and the ids that say where in its span a token lies.
+"""Spans of a movie, the tokens inside them, the ids that say where in its span a token lies, and which are masked.
 
 A span of S seconds ends at second e and holds the seconds e - S + 1 … e. Spans end at every second from
 (first token's second + S - 1) to the last token's second, and are kept if any token lies inside; if none is
@@ -22,16 +22,15 @@ ID_NAMES = (
     "track",
 )
 
+KEEP, MASK, OTHER = 0, 1, 2  # what becomes of a token's feature
+
 Ints = NDArray[np.integer]
 
 
 def span_ends(seconds: Ints, span: int = 60, step: int = 1) -> Ints:
     """Last seconds (S,) of all spans of a movie, ascending, at least one, `step` seconds apart.
 
-    Args:
-        seconds: (I,) seconds of its tokens, in any order, at least one.
-        span: length in seconds.
-        step: seconds between two spans' ends.
+    `seconds` (I,) are those of its tokens, in any order, at least one.
     """
     first, last = int(np.min(seconds)), int(np.max(seconds))
     ends = np.arange(first + span - 1, last + 1, step)
@@ -42,13 +41,9 @@ def span_ends(seconds: Ints, span: int = 60, step: int = 1) -> Ints:
 
 
 def tokens_inside(seconds: Ints, end: int, span: int = 60, limit: int | None = None) -> Ints:
-    """Numbers of the tokens in a span, its last second first, within a second in the given order.
+    """Numbers of the tokens, whose `seconds` (I,) ascend, in the span that ends at second `end`.
 
-    Args:
-        seconds: (I,) ascending.
-        end: the span's last second.
-        span: length in seconds.
-        limit: at most so many tokens; what is furthest from the end is left out.
+    Its last second comes first; within a second they keep their order. Beyond `limit` the furthest are left out.
     """
     first, last = np.searchsorted(seconds, end - span + 1, "left"), np.searchsorted(seconds, end, "right")
     numbers = np.arange(first, last)
@@ -57,13 +52,9 @@ def tokens_inside(seconds: Ints, end: int, span: int = 60, limit: int | None = N
 
 
 def time_ids(seconds: Ints, low: int, high: int, table: int) -> Ints:
-    """Ids (I, 3) of each token's second: from the span's first token, to its last, signed to the center.
+    """Ids (I, 3) of each token's second: from the span's first token, at `low`, to its last, at `high`, to the center.
 
-    Args:
-        seconds: (I,) of the tokens.
-        low: the span's earliest token second.
-        high: its latest.
-        table: size of the embedding tables; the center's id is table // 2 + 4, larger ids are cut.
+    The embedding tables have `table` rows: the center's id is table // 2 + 4, larger ids are cut.
     """
     return _three(seconds, low, high, (high + low) // 2, table)
 
@@ -103,3 +94,41 @@ def with_area(boxes: NDArray) -> NDArray:
     """Append the area as a fifth number: (I, 4) -> (I, 5)."""
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return np.concatenate([boxes, area[:, None]], axis=1).astype(np.float32)
+
+
+def mask_tracks(
+    tracks: Ints, rng: np.random.Generator | None, share: float = 0.15, draws: int = 1
+) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
+    """Draw which instances of a span are hidden; nothing is without a generator, a share or tokens.
+
+    Wu and Krahenbuhl, CVPR 2021: each track is chosen with probability 0.15, drawn again until one is chosen; of
+    the chosen tracks' tokens 80 % become the mask vector, 10 % another token's feature, 10 % stay. The released
+    code replaces twice in pretraining (`draws=2`), the second time over the first: 88 % masked, 1 % unchanged.
+
+    Args:
+        tracks: (T,) the track of each token.
+        rng: the sample's generator.
+        share: probability that a track is chosen.
+        draws: how often the replacement is drawn.
+
+    Returns:
+        Of each token, (T,): whether its content is to be predicted; KEEP, MASK or OTHER; and the token whose feature
+        is taken where that is OTHER, else the token itself.
+    """
+    count = len(tracks)
+    chosen, action, other = np.zeros(count, dtype=bool), np.zeros(count, dtype=np.int64), np.arange(count)
+    if rng is None or share == 0 or not count:
+        return chosen, action, other
+    names, inverse = np.unique(tracks, return_inverse=True)
+    while not chosen.any():
+        chosen = (rng.random(len(names)) < share)[inverse.reshape(-1)]
+    for _ in range(draws):
+        lot = rng.random(count)
+        masked, swapped = chosen & (lot < 0.8), chosen & (lot >= 0.8) & (lot < 0.9)
+        # another token's feature: one that this draw has not masked
+        pool = np.flatnonzero(~masked & (action != MASK))
+        action[masked] = MASK
+        if len(pool):
+            action[swapped] = OTHER
+            other[swapped] = pool[rng.integers(0, len(pool), size=int(swapped.sum()))]
+    return chosen, action, other
