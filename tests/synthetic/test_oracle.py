@@ -7,8 +7,7 @@ import pytest
 
 from kuleshov.synthetic.grammar import NO_RELATION, RELATIONS, VERB_IDS, Grammar, relation, successors
 from kuleshov.synthetic.oracle import RELATED, pair_posteriors, predict, relation_posteriors, styles, verb_posteriors
-from kuleshov.synthetic.sizes import Sizes
-from kuleshov.synthetic.story import plan_world
+from kuleshov.synthetic.story import Sizes, plan_world
 from kuleshov.synthetic.truth import read_segments, segments_of
 
 

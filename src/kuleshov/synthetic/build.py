@@ -7,13 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from kuleshov.core.errors import FormatError, KuleshovError
-from kuleshov.core.files import read_json, write_atomic, write_json
+from kuleshov.core.files import read_json, write_json
 from kuleshov.core.progress import progress_bar
-from kuleshov.synthetic.annotations import segments, write_boxes, write_kinetics, write_lvu, write_vidsitu
-from kuleshov.synthetic.grammar import describe
+from kuleshov.synthetic.annotations import write_boxes, write_kinetics, write_lvu, write_vidsitu
+from kuleshov.synthetic.motions import EVENT_FRAMES, FPS, SIDE
 from kuleshov.synthetic.render import encode_mp4, event_frames
-from kuleshov.synthetic.sizes import EVENT_FRAMES, FPS, SIDE, Sizes
-from kuleshov.synthetic.story import VIDSITU, PlannedMovie, plan_world
+from kuleshov.synthetic.story import Sizes, Story, plan_world
+from kuleshov.synthetic.truth import write_truth
 
 # goes up whenever the same seed would give another world
 VERSION = 4
@@ -61,11 +61,18 @@ def build_world(root: Path, sizes: Sizes, seed: int = 0, workers: int | None = N
     # what a killed run left half-written
     for path in root.rglob(".*.tmp"):
         path.unlink(missing_ok=True)
-    counts = _annotate(root, movies)
+    write_truth(root, movies)
+    counts = WorldCounts(
+        kinetics=write_kinetics(root, movies),
+        vidsitu=write_vidsitu(root, movies),
+        lvu=write_lvu(root, movies),
+        boxes=write_boxes(root, movies),
+        videos=len(movies),
+        frames=sizes.frames,
+    )
     _film_all(root, missing, len(movies), workers)
-    counts |= {"videos": len(movies), "frames": sizes.frames}
     write_json(root / MARK, {"settings": settings, "complete": True, "counts": counts})
-    return WorldCounts(counts)
+    return counts
 
 
 def check_root(root: Path, settings: dict) -> dict | None:
@@ -96,25 +103,7 @@ def check_root(root: Path, settings: dict) -> dict | None:
     return found.get("counts") if found.get("complete") else None
 
 
-def _annotate(root: Path, movies: list[PlannedMovie]) -> dict:
-    counts: dict = {
-        "kinetics": write_kinetics(root, movies),
-        "vidsitu": write_vidsitu(root, movies),
-        "lvu": write_lvu(root, movies),
-        "boxes": write_boxes(root, movies),
-    }
-    truth = root / "truth"
-    write_atomic(
-        truth / "stories.jsonl", "".join(json.dumps(movie.record(), sort_keys=True) + "\n" for movie in movies)
-    )
-    sources = [movie.story for movie in movies if movie.story.kind == VIDSITU]
-    hidden = {name: [e.off_screen for e in events] for story in sources for name, events in segments(story)}
-    write_json(truth / "vidsitu_offscreen.json", hidden, indent=None)
-    write_json(truth / "grammar.json", describe())
-    return counts
-
-
-def _film_all(root: Path, missing: list[PlannedMovie], total: int, workers: int | None) -> None:
+def _film_all(root: Path, missing: list[Story], total: int, workers: int | None) -> None:
     jobs = [(root, movie) for movie in missing]
     if workers is None:
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -131,12 +120,13 @@ def _film_all(root: Path, missing: list[PlannedMovie], total: int, workers: int 
                 advance()
 
 
-def film(job: tuple[Path, PlannedMovie]) -> None:
+def film(job: tuple[Path, Story]) -> None:
     """Render one movie of a world's folder and write its video, whole or not at all."""
-    path, story = job[0] / job[1].path, job[1].story
+    root, movie = job
+    path = root / movie.path
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(encode_mp4(event_frames(story, index) for index in range(len(story.events))))
+    temporary.write_bytes(encode_mp4(event_frames(movie, index) for index in range(len(movie.events))))
     os.replace(temporary, path)
 
 

@@ -8,7 +8,8 @@ from kuleshov.core.errors import KuleshovError, MissingDataError
 from kuleshov.core.files import write_through
 from kuleshov.synthetic.annotations import LVU_CLASSES
 from kuleshov.synthetic.grammar import VERBS
-from kuleshov.synthetic.sizes import EVENT_FRAMES, FPS, SEGMENT_EVENTS, SIDE
+from kuleshov.synthetic.motions import EVENT_FRAMES, FPS, SIDE
+from kuleshov.synthetic.story import SEGMENT_EVENTS
 from kuleshov.synthetic.truth import TrueSegment, read_segments
 from kuleshov.video.reader import VideoReader
 
@@ -62,7 +63,9 @@ def _strip(root: Path, segment: TrueSegment) -> np.ndarray:
     if not path.is_file():
         raise MissingDataError("the world's video", path, "finish the world: run `kuleshov world` again")
     picks = np.linspace(1, EVENT_FRAMES - 1, PER_EVENT).astype(int)
-    numbers = np.concatenate([(segment.start + event) * EVENT_FRAMES + picks for event in range(SEGMENT_EVENTS)])
+    numbers = np.concatenate(
+        [(segment.number * SEGMENT_EVENTS + event) * EVENT_FRAMES + picks for event in range(SEGMENT_EVENTS)]
+    )
     frames = VideoReader().read(path, numbers / FPS)
     gap = np.full((SIDE, _GAP, 3), 255, np.uint8)
     parts = [np.concatenate([*frames[k : k + PER_EVENT], gap], axis=1) for k in range(0, len(frames), PER_EVENT)]
