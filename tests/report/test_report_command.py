@@ -4,8 +4,7 @@ import pytest
 
 from kuleshov.core.errors import KuleshovError, UsageError
 from kuleshov.core.results import read_results
-from kuleshov.report.ceiling import ceiling_command
-from kuleshov.report.report_command import report_command
+from kuleshov.report.report_command import ceiling_command, report_command
 
 
 def test_the_table_as_text_and_the_page_on_disk(runs, tmp_path, capsys):

@@ -61,11 +61,7 @@ class RunRecord:
         return [JobRecord.read(path) for path in there or [self.folder]]
 
     def results(self) -> list[Result]:
-        """The run's results; those of the finished jobs where the stage still runs.
-
-        Raises:
-            FormatError: a line that is not a result.
-        """
+        """The run's results; those of the finished jobs where the stage still runs."""
         files = [self.folder / RESULTS]
         if not files[0].is_file() and not self.finished:
             files = [self.folder / job / RESULTS for job in self.jobs]
@@ -89,7 +85,7 @@ def read_run(folder: str | Path) -> RunRecord:
         needs = {name: Path(path) for name, path in raw["needs"].items()}
         # runs that were moved together are beside each other
         needs = {name: path if path.is_dir() else folder.parent / path.name for name, path in needs.items()}
-        outputs = {name: _inside(folder, Path(path)) for name, path in raw.get("outputs", {}).items()}
+        outputs = {name: _moved(folder, Path(path)) for name, path in raw.get("outputs", {}).items()}
         return RunRecord(folder, **facts, needs=needs, outputs=outputs, jobs=tuple(raw["jobs"]))
     except (KeyError, TypeError, AttributeError) as error:
         raise FormatError(folder / STAGE, f"not a stage's record ({error!r})") from error
@@ -105,8 +101,8 @@ def _without_stage(folder: Path) -> RunRecord:
     return RunRecord(folder, jobs=jobs, finished=not jobs)
 
 
-def _inside(folder: Path, recorded: Path) -> Path:
-    """An output's path: as recorded, or, where the run was moved, at the same place in its folder."""
+def _moved(folder: Path, recorded: Path) -> Path:
+    """An output's path as recorded or, where the run was moved, at the same place in its folder."""
     if recorded.exists() or folder.name not in recorded.parts:
         return recorded
     return folder.joinpath(*recorded.parts[recorded.parts.index(folder.name) + 1 :])
@@ -199,11 +195,7 @@ def parse_runs(words: Sequence[str]) -> dict[str, list[Path]]:
 
 
 def gather(variants: Mapping[str, Iterable[Path]]) -> tuple[list[RunRecord], list[tuple[ResultSource, Result]]]:
-    """All runs behind the variants, each once and needs first, and their results.
-
-    Raises:
-        MissingDataError: a run is not there.
-    """
+    """All runs behind the variants, each once and needs first, and their results."""
     runs: dict[Path, RunRecord] = {}
     measured: list[tuple[ResultSource, Result]] = []
     for variant, folders in variants.items():
@@ -240,11 +232,7 @@ def _method_of_weights(word: str) -> str:
 
 
 def left_out(runs: Iterable[RunRecord]) -> list[tuple[str, str, str]]:
-    """Unreadable videos and movies without features, each once: (run's folder name, path or id, recorded reason).
-
-    Raises:
-        FormatError: a list of bad files or a manifest that cannot be read.
-    """
+    """Unreadable videos and movies without features, each once: (run's folder name, path or id, recorded reason)."""
     found: dict[tuple[str, str, str], None] = {}
     for run in runs:
         for name, read in (("bad_files.jsonl", _bad_files), ("manifest.json", _missing)):

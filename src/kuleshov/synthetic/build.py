@@ -51,7 +51,7 @@ def build_world(root: Path, sizes: Sizes, seed: int = 0, workers: int | None = N
         raise KuleshovError(f"the world's seed must be zero or more, got {seed}")
     settings = {"version": VERSION, "seed": seed, "movies": sizes.movies, "sizes": asdict(sizes)}
     settings |= {"fps": FPS, "side": SIDE, "event_frames": EVENT_FRAMES}
-    done = check_root(root, settings)
+    done = _check_root(root, settings)
     movies = plan_world(seed, sizes)
     missing = [movie for movie in movies if not (root / movie.path).is_file()]
     if done is not None and not missing:
@@ -75,12 +75,8 @@ def build_world(root: Path, sizes: Sizes, seed: int = 0, workers: int | None = N
     return counts
 
 
-def check_root(root: Path, settings: dict) -> dict | None:
-    """Refuse a folder that holds something else; the counts of a world that is complete, or None.
-
-    Raises:
-        KuleshovError: another world, or files without a world.
-    """
+def _check_root(root: Path, settings: dict) -> dict | None:
+    """Refuse a folder that holds something else; the counts of a world that is complete, or None."""
     mark = root / MARK
     if root.exists() and not root.is_dir():
         raise KuleshovError(f"{root} is a file; give a folder for the world")
@@ -88,8 +84,10 @@ def check_root(root: Path, settings: dict) -> dict | None:
         files = sorted(path.name for path in root.iterdir()) if root.is_dir() else []
         others = [name for name in files if not (name.startswith(".") and name.endswith(".tmp"))]
         if others:
-            how = f"holds other files ({others[0]}, {len(others)} in all) and no {MARK}; give a new or empty folder"
-            raise KuleshovError(f"{root} {how}")
+            raise KuleshovError(
+                f"{root} holds other files ({others[0]}, {len(others)} in all) and no {MARK}; "
+                "give a new or empty folder"
+            )
         return None
     found = read_json(mark)
     if not isinstance(found, dict) or not isinstance(found.get("settings"), dict):

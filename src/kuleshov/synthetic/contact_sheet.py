@@ -25,9 +25,6 @@ def gallery(root: Path, output: Path, rows: int = 8, split: str = "valid") -> Pa
         output: PNG to write
         rows: number of stories, spread over the split
         split: train, valid, testvb, testsrl or testevrel
-
-    Raises:
-        MissingDataError: the world, or one of its videos, is not there.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -77,11 +77,7 @@ def read_stories(root: Path) -> list[dict]:
 
 
 def read_segments(root: Path, split: str) -> list[TrueSegment]:
-    """The segments of a VidSitu split, in the order of its split file.
-
-    Raises:
-        MissingDataError: the world, or the split, is not there.
-    """
+    """The segments of a VidSitu split, in the order of its split file."""
     names = read_json(Path(root) / "vidsitu" / "split_files" / f"vseg_split_{split}_lb.json")
     found = {segment.id: segment for story in read_stories(root) for segment in segments_of(story)}
     return [found[name] for name in names]
