@@ -6,8 +6,10 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
+import cv2
+
 from kuleshov.core.errors import FormatError, KuleshovError
-from kuleshov.core.files import read_json, write_json
+from kuleshov.core.files import read_json, write_atomic, write_json
 from kuleshov.core.progress import progress_bar
 from kuleshov.synthetic.annotations import write_boxes, write_kinetics, write_lvu, write_vidsitu
 from kuleshov.synthetic.motions import EVENT_FRAMES, FPS, SIDE
@@ -108,27 +110,16 @@ def _film_all(root: Path, missing: list[Story], total: int, workers: int | None)
     with progress_bar("world", total, total - len(jobs)) as advance:
         if workers == 0 or len(jobs) < 2:
             for job in jobs:
-                film(job)
+                _film(job)
                 advance()
             return
         # spawned workers share no state with this process, whatever it has imported or opened
         context = multiprocessing.get_context("spawn")
-        with context.Pool(min(workers, len(jobs)), initializer=_start_worker) as pool:
-            for _ in pool.imap_unordered(film, jobs, chunksize=2):
+        with context.Pool(min(workers, len(jobs)), initializer=cv2.setNumThreads, initargs=(0,)) as pool:
+            for _ in pool.imap_unordered(_film, jobs, chunksize=2):
                 advance()
 
 
-def film(job: tuple[Path, Story]) -> None:
-    """Render one movie of a world's folder and write its video, whole or not at all."""
+def _film(job: tuple[Path, Story]) -> None:
     root, movie = job
-    path = root / movie.path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(encode_mp4(event_frames(movie, index) for index in range(len(movie.events))))
-    os.replace(temporary, path)
-
-
-def _start_worker() -> None:
-    import cv2
-
-    cv2.setNumThreads(0)
+    write_atomic(root / movie.path, encode_mp4(event_frames(movie, index) for index in range(len(movie.events))))

@@ -60,10 +60,8 @@ def _strip(root: Path, segment: TrueSegment) -> np.ndarray:
     if not path.is_file():
         raise MissingDataError("the world's video", path, "finish the world: run `kuleshov world` again")
     picks = np.linspace(1, EVENT_FRAMES - 1, PER_EVENT).astype(int)
-    numbers = np.concatenate(
-        [(segment.number * SEGMENT_EVENTS + event) * EVENT_FRAMES + picks for event in range(SEGMENT_EVENTS)]
-    )
-    frames = VideoReader().read(path, numbers / FPS)
+    events = segment.number * SEGMENT_EVENTS + np.arange(SEGMENT_EVENTS)
+    frames = VideoReader().read(path, (events[:, None] * EVENT_FRAMES + picks).ravel() / FPS)
     gap = np.full((SIDE, _GAP, 3), 255, np.uint8)
     parts = [np.concatenate([*frames[k : k + PER_EVENT], gap], axis=1) for k in range(0, len(frames), PER_EVENT)]
     return np.concatenate(parts, axis=1)

@@ -88,18 +88,11 @@ def body_points(pose: Pose, scale: float, ground: float) -> np.ndarray:
     def limb(root: float, length: float, angle: np.ndarray) -> np.ndarray:
         return np.stack([side * length * np.sin(angle), root * tall - length * np.cos(angle) * tall], -1)
 
-    local = np.stack(
-        [
-            *(np.stack([zero, height * tall], -1) for height in (HEAD, SHOULDER, HIP)),
-            limb(SHOULDER - 1.0, ARM, pose.front),
-            limb(SHOULDER - 1.0, ARM, pose.back),
-            limb(HIP, LEG, pose.stride),
-            limb(HIP, LEG, -pose.stride),
-            np.stack([zero - HEM, 4.0 * tall], -1),
-            np.stack([zero + HEM, 4.0 * tall], -1),
-        ],
-        axis=1,
-    )  # (T, 9, 2), y upwards from the feet
+    joints = [np.stack([zero, height * tall], -1) for height in (HEAD, SHOULDER, HIP)]
+    joints += [limb(SHOULDER - 1.0, ARM, angle) for angle in (pose.front, pose.back)]
+    joints += [limb(HIP, LEG, angle) for angle in (pose.stride, -pose.stride)]
+    joints += [np.stack([zero + out, 4.0 * tall], -1) for out in (-HEM, HEM)]
+    local = np.stack(joints, axis=1)  # (T, 9, 2), y upwards from the feet
     local[..., 1] -= CENTER
     sin, cos = np.sin(pose.tilt)[:, None], np.cos(pose.tilt)[:, None]
     turned_x = local[..., 0] * cos + local[..., 1] * sin
