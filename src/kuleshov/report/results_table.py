@@ -89,10 +89,6 @@ class ResultsTable:
     ranks: dict[str, Standing] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def cells(self, row: str) -> list[tuple[ResultColumn, ResultCell]]:
-        """A row's cells in the order of the columns."""
-        return [(column, self.rows[row][column]) for column in self.columns if column in self.rows[row]]
-
     def column(self, column: ResultColumn) -> dict[str, ResultCell]:
         """A column's cells by row."""
         return {row: cells[column] for row, cells in self.rows.items() if column in cells}
@@ -106,10 +102,12 @@ class ResultsTable:
 
     def to_dict(self) -> dict[str, Any]:
         """The table as plain values: columns, rows of cells by `task/metric/split`, comparisons, ranks, notes."""
-        rows = {row: {column.key: asdict(cell) for column, cell in self.cells(row)} for row in self.rows}
         plain = {
             "columns": [asdict(one) | {"key": one.key, "samples": asdict(self.samples[one])} for one in self.columns],
-            "rows": rows,
+            "rows": {
+                row: {column.key: asdict(cells[column]) for column in self.columns if column in cells}
+                for row, cells in self.rows.items()
+            },
             "comparisons": [asdict(one) | {"column": one.column.key} for one in self.comparisons],
             "ranks": {row: asdict(one) for row, one in self.ranks.items()},
             "notes": self.notes,

@@ -1,5 +1,6 @@
 """The world's annotation files under the official names and structures of Kinetics, VidSitu and LVU."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ LVU_CLASSES: dict[str, tuple[tuple[int, str], ...]] = {
 }
 
 
-def _by_split(movies: list[Story], kind: int, *splits: str) -> dict[str, list[Story]]:
+def _by_split(movies: list[Story], kind: str, *splits: str) -> dict[str, list[Story]]:
     # sorted by the random id, the order of the rows says nothing about their labels
     chosen = sorted((movie for movie in movies if movie.kind == kind), key=lambda movie: movie.id)
     return {split: [movie for movie in chosen if movie.split == split] for split in splits}
@@ -63,7 +64,7 @@ def write_vidsitu(root: Path, movies: list[Story]) -> dict[str, int]:
     home, counts = root / "vidsitu", {}
     for split in ("train", "valid", *TEST_SETS):
         sources = [movie for movie in movies if movie.kind == VIDSITU and movie.split == split]
-        segments = [(movie, segment) for movie in sources for segment in segments_of(movie.record())]
+        segments = [(movie, segment) for movie in sources for segment in segments_of(asdict(movie))]
         write_json(home / "split_files" / f"vseg_split_{split}_lb.json", [segment.id for _, segment in segments])
         if split in ROLE_ANNOTATORS:
             information = [_information(movie, segment, split == "valid") for movie, segment in segments]

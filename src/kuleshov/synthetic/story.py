@@ -11,9 +11,7 @@ from kuleshov.synthetic.figures import CHARACTERS
 from kuleshov.synthetic.grammar import GENRES, TURN_BREAK, TURNS, VERBS, WRITERS, grammar
 from kuleshov.synthetic.motions import EVENT_FRAMES
 
-LVU, VIDSITU, KINETICS = range(3)
-KIND_NAMES = ("lvu", "vidsitu", "kinetics")
-_FOLDERS = ("lvu/videos", "vidsitu/videos", "kinetics/clips")
+LVU, VIDSITU, KINETICS = KINDS = ("lvu", "vidsitu", "kinetics")
 TEST_SETS = ("testvb", "testsrl", "testevrel")
 SEGMENT_EVENTS = 5
 CLIP_EVENTS = 4
@@ -100,7 +98,7 @@ class Story:
     """
 
     seed: int
-    kind: int
+    kind: str
     number: int
     id: str
     style: Styles
@@ -120,27 +118,23 @@ class Story:
     @property
     def path(self) -> str:
         """The video's path relative to the world's folder."""
-        return f"{_FOLDERS[self.kind]}/{self.id}.mp4"
+        return f"{self.kind}/{'clips' if self.kind == KINETICS else 'videos'}/{self.id}.mp4"
 
     @property
     def imdb_id(self) -> str:
         """The id of the film a video was cut from, drawn like the video id."""
-        draw = stream(self.seed, COUNTS, 0, 0)
+        draw = stream(self.seed, COUNTS, LVU, 0)
         # an affine permutation of all seven-digit numbers: no two films share one
         factor, offset = 10 * int(draw.integers(10**6)) + 7, int(draw.integers(10**7))
-        return f"tt{(factor * (3 * self.number + self.kind) + offset) % 10**7:07d}"
-
-    def record(self) -> dict:
-        """The whole truth as plain JSON values."""
-        return asdict(self) | {"kind": KIND_NAMES[self.kind]}
+        return f"tt{(factor * (3 * self.number + KINDS.index(self.kind)) + offset) % 10**7:07d}"
 
 
-def stream(seed: int, purpose: int, kind: int, number: int, view: int = 0) -> np.random.Generator:
+def stream(seed: int, purpose: int, kind: str, number: int, view: int = 0) -> np.random.Generator:
     """The generator of one purpose for one movie (and, by `view`, one of its events)."""
-    return numpy_generator(seed, 10 * purpose + kind, number, view)
+    return numpy_generator(seed, 10 * purpose + KINDS.index(kind), number, view)
 
 
-def video_id(seed: int, kind: int, number: int) -> str:
+def video_id(seed: int, kind: str, number: int) -> str:
     """An 11-character id that is drawn from the seed and the movie's place in the world alone."""
     letters = stream(seed, IDS, kind, number).integers(len(ID_LETTERS), size=11)
     return "".join(ID_LETTERS[letter] for letter in letters)
@@ -164,7 +158,7 @@ def _lvu(seed: int, sizes: Sizes) -> list[Story]:
     return movies
 
 
-def balanced(seed: int, name: str, kind: int, count: int) -> np.ndarray:
+def balanced(seed: int, name: str, kind: str, count: int) -> np.ndarray:
     """Class indices (count,) of one style for all movies of a kind: as even as can be, shuffled."""
     order = stream(seed, ORDER, kind, list(STYLES).index(name))
     return order.permutation(np.arange(count) % STYLES[name])
@@ -188,7 +182,7 @@ def _kinetics(seed: int, sizes: Sizes) -> list[Story]:
     return clips
 
 
-def _any_styles(seed: int, kind: int, number: int, count: int) -> list[Styles]:
+def _any_styles(seed: int, kind: str, number: int, count: int) -> list[Styles]:
     draw = stream(seed, STYLE, kind, number)
     return [{name: int(draw.integers(classes)) for name, classes in STYLES.items()} for _ in range(count)]
 
@@ -209,7 +203,7 @@ def write_clip(seed: int, number: int, looks: list[Styles], verb: int, split: st
     return Story(seed, KINETICS, number, name, looks[0], cast, events, tuple(looks), split)
 
 
-def write_story(seed: int, kind: int, number: int, style: Styles, events: int, split: str = "train") -> Story:
+def write_story(seed: int, kind: str, number: int, style: Styles, events: int, split: str = "train") -> Story:
     """Draw the story of one movie of the world `seed`, by its kind and its number within it."""
     draw = stream(seed, EVENTS, kind, number)
     cast = tuple(int(c) for c in draw.choice(len(CHARACTERS), size=3, replace=False))
@@ -251,7 +245,7 @@ def _scenes(draw: np.random.Generator, scene: int, events: int) -> np.ndarray:
     return scenes
 
 
-def off_screen(seed: int, kind: int, number: int, events: int) -> np.ndarray:
+def off_screen(seed: int, kind: str, number: int, events: int) -> np.ndarray:
     """Which events (events,) happen off screen; at least two of each segment's five stay on screen."""
     draw = stream(seed, SCREEN, kind, number)
     flags = np.zeros(events, bool)

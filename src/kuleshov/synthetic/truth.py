@@ -1,14 +1,14 @@
 """A world's truth, written and read back: for the ceiling, the gallery and tests, never for training."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kuleshov.core.errors import FormatError, MissingDataError
 from kuleshov.core.files import read_json, write_atomic, write_json
 from kuleshov.synthetic.grammar import describe
 from kuleshov.synthetic.motions import EVENT_SECONDS
-from kuleshov.synthetic.story import SEGMENT_EVENTS, Story
+from kuleshov.synthetic.story import LVU, SEGMENT_EVENTS, VIDSITU, Story
 
 SEGMENT_SECONDS = EVENT_SECONDS * SEGMENT_EVENTS
 _STORIES = Path("truth", "stories.jsonl")
@@ -37,7 +37,7 @@ class TrueSegment:
 
 def segments_of(story: dict) -> list[TrueSegment]:
     """The segments of one story's record in order; none if it is no VidSitu source."""
-    if story["kind"] != "vidsitu":
+    if story["kind"] != VIDSITU:
         return []
     found = []
     for number in range(len(story["events"]) // SEGMENT_EVENTS):
@@ -49,7 +49,7 @@ def segments_of(story: dict) -> list[TrueSegment]:
 
 def write_truth(root: Path, movies: list[Story]) -> None:
     """Write `root/truth`: all stories, VidSitu's events off screen, and the grammar."""
-    records = [movie.record() for movie in movies]
+    records = [asdict(movie) for movie in movies]
     write_atomic(root / _STORIES, "".join(json.dumps(record, sort_keys=True) + "\n" for record in records))
     hidden = {segment.id: segment.off_screen for record in records for segment in segments_of(record)}
     write_json(root / "truth" / "vidsitu_offscreen.json", hidden, indent=None)
@@ -87,7 +87,7 @@ def off_screen_flags(root: Path) -> dict[str, list[bool]]:
     """LVU movie or VidSitu segment -> which of its two-second events happen off screen; {} outside a world."""
     flags: dict[str, list[bool]] = {}
     for story in read_stories(root) if (Path(root) / _STORIES).is_file() else []:
-        if story["kind"] == "lvu":
+        if story["kind"] == LVU:
             flags[story["id"]] = [event["off_screen"] for event in story["events"]]
         flags |= {segment.id: list(segment.off_screen) for segment in segments_of(story)}
     return flags
