@@ -103,11 +103,6 @@ def body_points(pose: Pose, scale: float, ground: float) -> np.ndarray:
     return np.stack([x, y], -1)
 
 
-def canvas_points(points: np.ndarray) -> np.ndarray:
-    """Canvas integers (T, 9, 2) of body points in frame pixels."""
-    return np.rint(SCALE * points).astype(np.int32)
-
-
 def draw_figure(canvas: np.ndarray, points: list, who: Character) -> None:
     """Draw one figure, given nine [x, y] in canvas pixels, on a canvas (CANVAS, CANVAS, 3) uint8 RGB, in place."""
     limb, thick = 6, 13

@@ -114,7 +114,7 @@ def _canvases(story: Story, index: int, backdrop: np.ndarray) -> Iterable[np.nda
     """What stands before the camera in each frame, (CANVAS, CANVAS, 3)."""
     actors, scene = _actors(story, index)
     speech = SPEECH[story.look(index)["way_speaking"]]
-    places = {member: figures.canvas_points(points).tolist() for member, points in actors.items()}
+    places = {member: np.rint(figures.SCALE * points).astype(int).tolist() for member, points in actors.items()}
     for t in range(EVENT_FRAMES):
         canvas = backdrop.copy()
         if scene is not None and not scene.behind:
