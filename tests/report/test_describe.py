@@ -9,7 +9,7 @@ import torch
 from kuleshov.core.errors import KuleshovError, VideoError
 from kuleshov.datasets.vidsitu_format import RELATIONS
 from kuleshov.report.describe import describe_command
-from kuleshov.synthetic.sizes import CLIP_EVENTS
+from kuleshov.synthetic.story import CLIP_EVENTS
 
 
 def first_video(world: Path, *parts: str) -> Path:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kuleshov.synthetic.annotations import LVU_CLASSES, VERB_ANNOTATORS, segment_id
+from kuleshov.synthetic.annotations import LVU_CLASSES, VERB_ANNOTATORS
 from kuleshov.synthetic.grammar import RELATIONS, VERB_IDS
-from kuleshov.synthetic.truth import off_screen_flags, read_segments, read_stories
+from kuleshov.synthetic.truth import TrueSegment, off_screen_flags, read_segments, read_stories
 
 SEGMENT = re.compile(r"^v_(.{11})_seg_(\d+)_(\d+)$")
 
@@ -25,7 +25,7 @@ def test_splits_name_ten_seconds_of_whole_videos(tiny_world):
     for name in names:
         video, start, end = SEGMENT.match(name).groups()
         assert int(end) - int(start) == 10 and (tiny_world / "vidsitu" / "videos" / f"{video}.mp4").is_file()
-    assert segment_id("abc-_efghij", 2) == "v_abc-_efghij_seg_20_30"
+    assert TrueSegment("abc-_efghij", 2, (), (), {}).id == "v_abc-_efghij_seg_20_30"
 
 
 @pytest.mark.parametrize(("split", "annotators"), [("train", 1), ("valid", 4)])

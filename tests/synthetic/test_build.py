@@ -12,7 +12,7 @@ import pytest
 
 from kuleshov.core.errors import KuleshovError
 from kuleshov.synthetic.build import build_world, generate
-from kuleshov.synthetic.sizes import Sizes
+from kuleshov.synthetic.story import Sizes
 
 SMALL = Sizes.of(3, train_sources=1, valid_sources=1, test_sources=1, clips=16, events=5)
 
@@ -59,7 +59,7 @@ def test_another_seed_gives_another_world(small_world, tmp_path):
 def test_killed_world_is_finished_to_the_same_bytes(small_world, tmp_path):
     root = tmp_path / "killed"
     code = (
-        "from kuleshov.synthetic.build import build_world\nfrom kuleshov.synthetic.sizes import Sizes\n"
+        "from kuleshov.synthetic.build import build_world\nfrom kuleshov.synthetic.story import Sizes\n"
         f"build_world({str(root)!r}, {SMALL!r}, 0, 0)"
     )
     process = subprocess.Popen([sys.executable, "-c", code])

@@ -3,8 +3,7 @@
 import av
 import numpy as np
 
-from kuleshov.synthetic.sizes import Sizes
-from kuleshov.synthetic.story import KINETICS, plan_world
+from kuleshov.synthetic.story import KINETICS, Sizes, plan_world
 
 
 def test_all_clips_are_equally_long(tiny_world):
@@ -25,7 +24,7 @@ def test_all_long_movies_are_equally_long(tiny_world):
 
 
 def test_names_of_clips_say_nothing_of_verbs():
-    clips = [movie.story for movie in plan_world(0, Sizes.of(100)) if movie.story.kind == KINETICS]
+    clips = [movie for movie in plan_world(0, Sizes.of(100)) if movie.kind == KINETICS]
     verbs = np.array([story.events[0].verb for story in clips])
     for place in range(11):
         letters = np.array([ord(story.id[place]) % 2 for story in clips])
@@ -38,8 +37,8 @@ def test_names_of_clips_say_nothing_of_verbs():
 
 def test_names_do_not_change_when_the_stories_do():
     small, large = plan_world(0, Sizes.of(8)), plan_world(0, Sizes.of(16))
-    names = {movie.story.id for movie in large}
-    assert {movie.story.id for movie in small} <= names
+    names = {movie.id for movie in large}
+    assert {movie.id for movie in small} <= names
 
 
 def test_files_carry_no_time_of_making(tiny_world):

@@ -1,14 +1,14 @@
 """The ceiling is exact: it agrees with enumerating every story, and it is as often right as it claims."""
 
 import itertools
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
 from kuleshov.synthetic.grammar import NO_RELATION, RELATIONS, VERB_IDS, Grammar, relation, successors
 from kuleshov.synthetic.oracle import RELATED, pair_posteriors, predict, relation_posteriors, styles, verb_posteriors
-from kuleshov.synthetic.sizes import Sizes
-from kuleshov.synthetic.story import plan_world
+from kuleshov.synthetic.story import Sizes, plan_world
 from kuleshov.synthetic.truth import read_segments, segments_of
 
 
@@ -75,7 +75,7 @@ def test_a_verb_that_was_seen_is_certain():
 def test_it_is_right_as_often_as_it_claims_and_context_tells_much():
     right, claimed, related, related_claimed = [], [], [], []
     movies = plan_world(1, Sizes.of(4, train_sources=25))
-    for segment in (segment for movie in movies for segment in segments_of(movie.record())):
+    for segment in (segment for movie in movies for segment in segments_of(asdict(movie))):
         truth, after, hidden = segment.verbs, successors(segment.style["writer"]), np.array(segment.off_screen)
         chance = verb_posteriors(segment.seen, styles())
         right += (chance.argmax(1) == np.array(truth))[hidden].tolist()

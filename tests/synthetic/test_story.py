@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from kuleshov.synthetic.sizes import Sizes
 from kuleshov.synthetic.story import (
     LVU,
     MIN_ON_SCREEN,
     STYLES,
     VIDSITU,
+    Sizes,
     balanced,
     off_screen,
     plan_world,
@@ -79,7 +79,7 @@ def test_scene_changes_are_rare():
 
 def test_splits_are_disjoint_in_films_and_complete():
     movies = plan_world(0, Sizes.of(20))
-    lvu = [movie for movie in movies if movie.story.kind == LVU]
+    lvu = [movie for movie in movies if movie.kind == LVU]
     assert sorted({m.split: 0 for m in lvu}) == ["test", "train", "val"]
     assert len({movie.imdb_id for movie in movies}) == len(movies)
     assert [sum(m.split == s for m in lvu) for s in ("train", "val", "test")] == [12, 4, 4]

@@ -71,29 +71,19 @@ class ResultColumn:
         return f"{self.task}/{self.metric}/{self.split}"
 
     @property
-    def task_title(self) -> str:
-        """The task's name for people."""
-        return _TASKS.get(self.task, self.task)
-
-    @property
-    def metric_title(self) -> str:
-        """The metric's name for people."""
-        return _METRICS.get(self.metric, self.metric)
+    def titles(self) -> tuple[str, str]:
+        """The task's and the metric's name for people."""
+        return _TASKS.get(self.task, self.task), _METRICS.get(self.metric, self.metric)
 
     @property
     def title(self) -> str:
         """Its name for people."""
-        return f"{self.task_title} {self.metric_title}"
+        return " ".join(self.titles)
 
     @property
     def higher_is_better(self) -> bool:
         """Direction of its metric."""
         return not self.metric.lower().startswith(_LOWER_IS_BETTER)
-
-    @property
-    def ranked(self) -> bool:
-        """Whether it is the metric that one of LVU's tasks is ranked by."""
-        return self.task in LVU_TASKS and self.metric == LVU_TASKS[self.task].metric
 
     @property
     def order(self) -> tuple:

@@ -35,10 +35,7 @@ class LearningCurve:
 
 @dataclass(frozen=True)
 class StageCurves:
-    """A run, the rows that are drawn, and drawings of losses and scores and of the representation's health.
-
-    A drawing is a title and an SVG element.
-    """
+    """A run, its rows, and drawings (title, SVG) of losses and scores and of the representation's health."""
 
     run: RunRecord
     rows: list[str]
@@ -85,10 +82,10 @@ def stage_curves(run: RunRecord, colors: Mapping[str, int]) -> StageCurves | Non
     if not curves:
         return None
     rows = {curve.row for many in curves.values() for curve in many if curve.row}
-    drawn: tuple[list[tuple[str, str]], ...] = ([], [])
-    for title, many in curves.items():
-        drawn["ssl/" in title or "knn" in title].append((title, draw(title, many, colors)))
-    return StageCurves(run, sorted(rows, key=row_order), *drawn)
+    drawn = {title: draw(title, many, colors) for title, many in curves.items()}
+    health = [(title, svg) for title, svg in drawn.items() if "ssl/" in title or "knn" in title]
+    scores = [one for one in drawn.items() if one not in health]
+    return StageCurves(run, sorted(rows, key=row_order), scores, health)
 
 
 def draw(title: str, curves: Sequence[LearningCurve], colors: Mapping[str, int]) -> str:

@@ -8,11 +8,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class EventDescription:
-    """One event.
+    """One event, from its first to its last second in the movie.
 
     Attributes:
-        start: its first second in the movie.
-        end: its last.
         verbs: (verb id, probability), best first.
         roles: role -> text, for the best verb; None where the run writes no roles.
         next: (relation, probability) of this event and the next; None for the last and without relations.
@@ -26,7 +24,7 @@ class EventDescription:
 
     def __str__(self) -> str:
         named = ", ".join(f"{verb} {chance:.2f}" for verb, chance in self.verbs)
-        lines = [f"{clock(self.start)}-{clock(self.end)}  {named}"]
+        lines = [f"{_clock(self.start)}-{_clock(self.end)}  {named}"]
         if self.roles:
             lines.append(" " * 13 + "; ".join(f"{role}: {text}" for role, text in self.roles.items()))
         if self.next is not None:
@@ -82,6 +80,5 @@ def describe_command(video: Path, run: Path = Path("runs"), verbs: int = 3) -> M
     return MovieDescription(video, described)
 
 
-def clock(seconds: float) -> str:
-    """Seconds as minutes:seconds."""
+def _clock(seconds: float) -> str:
     return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"

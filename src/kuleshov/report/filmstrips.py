@@ -2,11 +2,12 @@
 
 import base64
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import yaml
 
@@ -23,7 +24,6 @@ EVENT_SECONDS = 2.0
 FRAMES = 3
 SHORT_SIDE = 96
 ANNOTATORS = 10
-Annotations = tuple[Path, str, str | None]
 # a field of a prediction file's records -> the task whose structure it is
 _STRUCTURES = {"pred_vbs_ev": "verbs", "vb_output": "roles", "pred_evrels_ev": "relations"}
 
@@ -37,17 +37,17 @@ class EventView:
         verbs: the annotators' verbs, the most frequent first.
         roles: role -> text of the first annotator.
         relation: relation to the third event, as most annotators say; empty for the third.
-        named: row -> the verb it predicts and whether any annotator named it.
+        named: row -> verb.
         written: row -> role -> text.
         related: row -> relation.
     """
 
+    off_screen: bool | None
+    verbs: list[str]
+    roles: dict[str, str]
+    relation: str
     frames: list[str] = field(default_factory=list)
-    off_screen: bool | None = None
-    verbs: list[str] = field(default_factory=list)
-    roles: dict[str, str] = field(default_factory=dict)
-    relation: str = ""
-    named: dict[str, tuple[str, bool]] = field(default_factory=dict)
+    named: dict[str, str] = field(default_factory=dict)
     written: dict[str, dict[str, str]] = field(default_factory=dict)
     related: dict[str, str] = field(default_factory=dict)
 
@@ -57,92 +57,91 @@ class EventView:
         return list(dict.fromkeys([*self.named, *self.related]))
 
 
+@dataclass(frozen=True)
+class Answers:
+    """A job's predictions for a split of VidSitu: the annotations' root, split and list of segments, and the file."""
+
+    job: JobRecord
+    annotations: tuple[Path, str, str | None]
+    task: str
+    path: Path
+
+
 def filmstrips(runs: Iterable[RunRecord], count: int = 3) -> tuple[dict[str, list[EventView]], list[str]]:
     """Some segments' events, by the segment's id, and sentences on what could not be shown.
 
     The segments are spread evenly over the split that the runs' jobs on VidSitu report, not chosen by how well they
     went; each row is shown with its seed 0.
     """
+    jobs = [job for run in runs for job in run.job_records() if not job.seed]
+    answers = [found for job in jobs if (found := _answers(job)) is not None]
     notes: list[str] = []
-    found: list[tuple[str, str, Mapping[str, Any]]] = []
-    chosen: Annotations | None = None
-    for job in (job for run in runs for job in run.job_records() if not job.seed):
-        settings = _annotations(job)
-        files = sorted((job.folder / "predictions").glob("*.json")) if settings is not None else []
-        task, path = next(((task, path) for path in files if (task := prediction_task(path))), ("", None))
-        if path is None:
+    read: list[tuple[Answers, dict[int, Any]]] = []
+    for one in answers:
+        if one.annotations != answers[0].annotations:
+            folder = one.job.folder
+            notes.append(f"{folder.parent.name}/{folder.name} is on other annotations and not in the film strips")
             continue
-        chosen = chosen or settings
-        if settings != chosen:
-            name = f"{job.folder.parent.name}/{job.folder.name}"
-            notes.append(f"{name} is on other annotations and not in the film strips")
-            continue
+        root, split, split_file = one.annotations
         try:
-            segments = VidSitu(chosen[0]).segments(*chosen[1:])
-            read = read_predictions(path, task, len(segments))
-            found.append((task, job.row, {segments[number]: value for number, value in read.items()}))
+            read.append((one, read_predictions(one.path, one.task, len(VidSitu(root).segments(split, split_file)))))
         except KuleshovError as error:
             notes.append(f"not in the film strips: {error}")
-    return (_strips(chosen, found, count, notes) if found else {}), notes
+    return (_strips(read, count, notes) if read else {}), notes
 
 
-def _annotations(job: JobRecord) -> Annotations | None:
-    """Root, split and list of segments of VidSitu in a job's configuration; None for other jobs."""
+def _answers(job: JobRecord) -> Answers | None:
+    """What a job's configuration and predictions say; None for jobs that do not predict on VidSitu."""
     config = job.folder / "config.yaml"
     loaded = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else None
     data = ((loaded or {}).get("data") or {}).get("init_args") or {}
     if "split" not in data or not data.get("annotations"):
         return None
-    return Path(data["annotations"]), data["split"], data.get("split_file")
+    annotations = Path(data["annotations"]), data["split"], data.get("split_file")
+    for path in sorted((job.folder / "predictions").glob("*.json")):
+        records = read_json(path)
+        first = records[0] if isinstance(records, list) and records and isinstance(records[0], dict) else {}
+        for name, task in _STRUCTURES.items():
+            if name in first:
+                return Answers(job, annotations, task, path)
+    return None
 
 
-def prediction_task(path: Path) -> str:
-    """The VidSitu task whose structure a prediction file has; empty for another file."""
-    records = read_json(path)
-    first = records[0] if isinstance(records, list) and records and isinstance(records[0], dict) else {}
-    return next((task for name, task in _STRUCTURES.items() if name in first), "")
-
-
-def _strips(
-    chosen: Annotations, found: Sequence[tuple[str, str, Mapping[str, Any]]], count: int, notes: list[str]
-) -> dict[str, list[EventView]]:
-    root, split, split_file = chosen
+def _strips(read: list[tuple[Answers, dict[int, Any]]], count: int, notes: list[str]) -> dict[str, list[EventView]]:
+    root, split, split_file = read[0][0].annotations
     data = VidSitu(root)
     segments = data.segments(split, split_file)
-    count = min(count, len(segments))
     videos = {video.id: video for video in data.videos(split)} if split_file is None else {}
-    hidden = root.parent / "truth" / "vidsitu_offscreen.json"
-    off_screen = read_json(hidden) if hidden.is_file() else {}
-    strips = {}
-    for name in (segments[(2 * i + 1) * len(segments) // (2 * count)] for i in range(count)):
-        events = _annotated(data, split, name)
-        for event, off in zip(events, off_screen.get(name, [None] * len(EVENTS)), strict=True):
-            event.off_screen = off
-        for task, row, predictions in found:
-            if name in predictions:
-                _add(events, task, row, predictions[name])
-        _add_frames(events, videos.get(name), name, notes)
-        strips[name] = events
+    count, strips = min(count, len(segments)), {}
+    for number in ((2 * i + 1) * len(segments) // (2 * count) for i in range(count)):
+        name = segments[number]
+        strips[name] = _annotated(data, split, name)
+        for answers, predictions in read:
+            if number in predictions:
+                _add(strips[name], answers.task, answers.job.row, predictions[number])
+        _add_frames(strips[name], videos.get(name), name, notes)
     return strips
 
 
 def _annotated(data: VidSitu, split: str, name: str) -> list[EventView]:
     verbs = data.verbs(split).get(name, [[]] * len(EVENTS))
     annotations = data.annotations(split).get(name, [])
+    path = data.root.parent / "truth" / "vidsitu_offscreen.json"
+    off_screen = (read_json(path) if path.is_file() else {}).get(name, [None] * len(EVENTS))
     events = []
     for number in range(len(EVENTS)):
         named = [verb for verb, _ in Counter(verbs[number][:ANNOTATORS]).most_common()]
         relations = Counter(one[number].relation for one in annotations if one[number].relation)
         relation = relations.most_common(1)[0][0] if relations else ""
         roles = dict(annotations[0][number].roles) if annotations else {}
-        events.append(EventView(verbs=named, roles=roles, relation=relation))
+        events.append(EventView(off_screen[number], named, roles, relation))
     return events
 
 
 def _add(events: list[EventView], task: str, row: str, value: Any) -> None:
     if task == "verbs":
         for event, ranked in zip(events, value, strict=True):
-            event.named[row] = (ranked[0], ranked[0] in event.verbs) if ranked else ("", False)
+            event.named[row] = ranked[0] if ranked else ""
     elif task == "relations":
         for event, labels in zip(RELATED_EVENTS, value, strict=True):
             events[EVENTS.index(event)].related[row] = labels[0] if labels else ""
@@ -160,17 +159,14 @@ def _add_frames(events: list[EventView], video: Video | None, name: str, notes: 
     times = [(video.start or 0.0) + step * (k + 0.5) for k in range(len(events) * FRAMES)]
     try:
         frames = VideoReader().read(video.path, times, short_side=SHORT_SIDE)
-        for number, event in enumerate(events):
-            event.frames = [data_uri(frame) for frame in frames[number * FRAMES : (number + 1) * FRAMES]]
     except KuleshovError as error:
         notes.append(str(error))
+        return
+    for number, event in enumerate(events):
+        event.frames = [_data_uri(frame) for frame in frames[number * FRAMES : (number + 1) * FRAMES]]
 
 
-def data_uri(frame: np.ndarray) -> str:
+def _data_uri(frame: np.ndarray) -> str:
     """An RGB image (H, W, 3) uint8 as a JPEG data URI."""
-    import cv2
-
-    done, raw = cv2.imencode(".jpg", frame[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
-    if not done:
-        raise KuleshovError("OpenCV could not write a JPEG image")
+    _, raw = cv2.imencode(".jpg", frame[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
     return "data:image/jpeg;base64," + base64.b64encode(raw.tobytes()).decode("ascii")

@@ -16,10 +16,10 @@ from kuleshov.tasks.event_task import EventTask, load_task
 from kuleshov.tasks.relations import RelationTask
 from kuleshov.tasks.roles import RoleTask
 from kuleshov.tasks.verbs import VerbTask
+from kuleshov.txe.window_data import EVENT_SECONDS
 from kuleshov.video.reader import VideoReader
 from kuleshov.video.video_file import Video
 
-EVENT_SECONDS = 2.0
 WINDOW = len(EVENTS)
 BATCH = 16
 ROW, SEED = "pretrained", 0
@@ -27,14 +27,7 @@ ROW, SEED = "pretrained", 0
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """Networks in evaluation mode, on the CPU.
-
-    Attributes:
-        backbone: clips to event features; carries `clip`, its clips' format.
-        verbs: names events.
-        relations: relates events; None where the run has none.
-        roles: writes roles; None where the run has none.
-    """
+    """Networks in evaluation mode, on the CPU; the backbone carries `clip`, its clips' format."""
 
     backbone: nn.Module
     verbs: VerbTask
@@ -43,24 +36,29 @@ class Hierarchy:
 
 
 def load_hierarchy(folder: str | Path) -> Hierarchy:
-    """Load what a run has trained.
+    """Load what a run has trained: row `pretrained`, seed 0.
 
     Args:
         folder: a run that leads to train-verbs, -relations and -roles, such as that of `tables`; or the folder
             of all runs, whose newest `tables` run is taken.
 
     Raises:
-        MissingDataError: no such run, or a file of it is not there.
+        MissingDataError: the run leads to no network that names verbs, or to no backbone.
         WeightsError: the networks do not belong together.
     """
     folder = named_run(folder)
     runs = lineage([folder])
+    latest = {run.stage: run for run in runs}
     kinds = {"verbs": VerbTask, "relations": RelationTask, "roles": RoleTask}
-    networks = {task: task_network(runs, task, kind) for task, kind in kinds.items()}
+    networks = {task: _network(latest.get(f"train-{task}"), task, kind) for task, kind in kinds.items()}
     if networks["verbs"] is None:
         how = "name a run of tables or train-verbs (`kuleshov run tables --scale demo` makes one)"
         raise MissingDataError("run of train-verbs", f"{folder} or what it was made from", how)
-    backbone = load_backbone(backbone_weights(runs))
+    verbs = latest["train-verbs"]
+    made = [run for run in ancestors(verbs.needs.values(), runs) if run.stage == "pretrain-backbone"]
+    if not made:
+        raise MissingDataError("run of pretrain-backbone", f"what {verbs.folder} was made from", "name another run")
+    backbone = load_backbone(made[0].outputs.get("weights", made[0].folder / "weights" / "backbone.safetensors"))
     for name, network in networks.items():
         if network is not None and network.facts["width"] != backbone.feature_width:
             raise WeightsError(
@@ -70,46 +68,23 @@ def load_hierarchy(folder: str | Path) -> Hierarchy:
     return Hierarchy(backbone, **networks)
 
 
-def task_network(runs: list[RunRecord], task: str, kind: type[EventTask]) -> EventTask | None:
-    """A task's network, row `pretrained`, seed 0; None where no run trained it.
-
-    Raises:
-        MissingDataError: the run is there, its weights are not.
-    """
-    run = next((run for run in reversed(runs) if run.stage == f"train-{task}"), None)
+def _network(run: RunRecord | None, task: str, kind: type[EventTask]) -> EventTask | None:
     if run is None:
         return None
-    job = next((job.folder for job in run.job_records() if (job.row, job.seed) == (ROW, SEED)), None)
-    if job is None:
+    folder = next((job.folder for job in run.job_records() if (job.row, job.seed) == (ROW, SEED)), None)
+    if folder is None:
         how = f"run train-{task} again"
         raise MissingDataError(f"job of row {ROW}, seed {SEED}, with its {task}.safetensors", run.folder, how)
-    path = job / "weights" / f"{task}.safetensors"
+    path = folder / "weights" / f"{task}.safetensors"
     network = load_task(path)
     if not isinstance(network, kind):
         raise WeightsError(f"{path} holds a {type(network).__name__}, not a {kind.__name__}: train it again")
     return network
 
 
-def backbone_weights(runs: list[RunRecord]) -> Path:
-    """The backbone whose features the verbs were learned on.
-
-    Raises:
-        MissingDataError: no run made it.
-    """
-    verbs = next(run for run in reversed(runs) if run.stage == "train-verbs")
-    made = [run for run in ancestors(verbs.needs.values(), runs) if run.stage == "pretrain-backbone"]
-    if not made:
-        raise MissingDataError("run of pretrain-backbone", f"what {verbs.folder} was made from", "name another run")
-    return made[0].outputs.get("weights", made[0].folder / "weights" / "backbone.safetensors")
-
-
 @torch.inference_mode()
 def event_features(video: Path, hierarchy: Hierarchy) -> Tensor:
-    """The backbone's features of a movie's events, float32 (N, D), read in one pass.
-
-    Raises:
-        VideoError: it cannot be read, or is shorter than an event.
-    """
+    """The backbone's features of a movie's events, float32 (N, D), read in one pass."""
     clip = hierarchy.backbone.clip
     grid = Grid(EVENT_SECONDS, EVENT_SECONDS, {})
     clips = movie_clips(Video(video.name, video), grid, clip, VideoReader())

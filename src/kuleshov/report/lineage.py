@@ -1,7 +1,7 @@
 """Run folders, the runs they were made from, their jobs and results, and what they left out."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,16 +33,9 @@ class JobRecord:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run folder, as its `stage.json` has it.
+    """One run folder, as its `stage.json` has it; a folder that no stage made has no stage.
 
-    Attributes:
-        folder: where it is.
-        stage: the stage's name; empty for a folder that no stage made.
-        needs: name -> folder of a run it was made from.
-        outputs: name -> path of what it hands on.
-        jobs: names of its job folders.
-        seconds: how long it took; None where unknown.
-        finished: whether the stage was closed.
+    `needs` are the runs it was made from, `outputs` what it hands on, `jobs` the names of its job folders.
     """
 
     folder: Path
@@ -64,15 +57,11 @@ class RunRecord:
 
     def job_records(self) -> list[JobRecord]:
         """Its jobs whose folders are there, in the order of its plan; the run folder itself for a single job."""
-        named = [self.folder / name for name in self.jobs]
-        return [JobRecord.read(path) for path in [path for path in named if path.is_dir()] or [self.folder]]
+        there = [self.folder / name for name in self.jobs if (self.folder / name).is_dir()]
+        return [JobRecord.read(path) for path in there or [self.folder]]
 
     def results(self) -> list[Result]:
-        """The run's results; those of the finished jobs where the stage still runs.
-
-        Raises:
-            FormatError: a line that is not a result.
-        """
+        """The run's results; those of the finished jobs where the stage still runs."""
         files = [self.folder / RESULTS]
         if not files[0].is_file() and not self.finished:
             files = [self.folder / job / RESULTS for job in self.jobs]
@@ -93,8 +82,10 @@ def read_run(folder: str | Path) -> RunRecord:
     try:
         facts = {name: raw[name] for name in ("stage", "data", "fingerprint")}
         facts |= {name: raw[name] for name in ("seconds", "code_version", "resolved") if name in raw}
-        needs = {name: _beside(folder, Path(path)) for name, path in raw["needs"].items()}
-        outputs = {name: _inside(folder, Path(path)) for name, path in raw.get("outputs", {}).items()}
+        needs = {name: Path(path) for name, path in raw["needs"].items()}
+        # runs that were moved together are beside each other
+        needs = {name: path if path.is_dir() else folder.parent / path.name for name, path in needs.items()}
+        outputs = {name: _moved(folder, Path(path)) for name, path in raw.get("outputs", {}).items()}
         return RunRecord(folder, **facts, needs=needs, outputs=outputs, jobs=tuple(raw["jobs"]))
     except (KeyError, TypeError, AttributeError) as error:
         raise FormatError(folder / STAGE, f"not a stage's record ({error!r})") from error
@@ -107,16 +98,11 @@ def _without_stage(folder: Path) -> RunRecord:
     jobs = tuple(sorted(path.parent.name for path in folder.glob(f"*/{JOB_DONE}")))
     if not jobs and not any((folder / name).exists() for name in (RESULTS, "config.yaml", JOB_DONE)):
         raise MissingDataError("run", folder.absolute(), f"it has neither {STAGE} nor {RESULTS}: {how}")
-    return RunRecord(folder=folder, jobs=jobs, finished=not jobs)
+    return RunRecord(folder, jobs=jobs, finished=not jobs)
 
 
-def _beside(folder: Path, recorded: Path) -> Path:
-    """A needed run's folder: as recorded, or, where the runs were moved, beside this one."""
-    return recorded if recorded.is_dir() else folder.parent / recorded.name
-
-
-def _inside(folder: Path, recorded: Path) -> Path:
-    """An output's path: as recorded, or, where the run was moved, at the same place in its folder."""
+def _moved(folder: Path, recorded: Path) -> Path:
+    """An output's path as recorded or, where the run was moved, at the same place in its folder."""
     if recorded.exists() or folder.name not in recorded.parts:
         return recorded
     return folder.joinpath(*recorded.parts[recorded.parts.index(folder.name) + 1 :])
@@ -148,8 +134,8 @@ def lineage(folders: Iterable[str | Path]) -> list[RunRecord]:
 
 def ancestors(needs: Iterable[Path], runs: Iterable[RunRecord]) -> list[RunRecord]:
     """The needed runs and all that they were made from, nearest first."""
-    by_folder = {run.folder.resolve(): run for run in runs}
-    waiting, found = list(needs), []
+    by_folder, waiting = {run.folder.resolve(): run for run in runs}, list(needs)
+    found: list[RunRecord] = []
     while waiting:
         need = by_folder.get(waiting.pop(0).resolve())
         if need is not None and need not in found:
@@ -176,13 +162,10 @@ def named_run(folder: str | Path) -> Path:
 
 @dataclass(frozen=True)
 class ResultSource:
-    """Where a result comes from.
+    """Where a result comes from: the run folder's name, and the user's name for this branch of runs.
 
-    Attributes:
-        name: the run folder's name.
-        variant: the user's name for this branch of runs; empty for the only one.
-        method: how the backbone behind the row was pretrained; empty where the lineage does not say, or says several.
-        txe_data: what the TxE behind the row was pretrained on; likewise.
+    `method` is how the backbone behind the row was pretrained, `txe_data` what its TxE was pretrained on; empty where
+    the lineage does not say, or says several.
     """
 
     name: str
@@ -212,11 +195,7 @@ def parse_runs(words: Sequence[str]) -> dict[str, list[Path]]:
 
 
 def gather(variants: Mapping[str, Iterable[Path]]) -> tuple[list[RunRecord], list[tuple[ResultSource, Result]]]:
-    """All runs behind the variants, each once and needs first, and their results.
-
-    Raises:
-        MissingDataError: a run is not there.
-    """
+    """All runs behind the variants, each once and needs first, and their results."""
     runs: dict[Path, RunRecord] = {}
     measured: list[tuple[ResultSource, Result]] = []
     for variant, folders in variants.items():
@@ -224,16 +203,16 @@ def gather(variants: Mapping[str, Iterable[Path]]) -> tuple[list[RunRecord], lis
         for run in reached:
             runs.setdefault(run.folder.resolve(), run)
             jobs = run.job_records()
-            measured += [(source_of(result, run, jobs, reached, variant), result) for result in run.results()]
+            measured += [(_source(result, run, jobs, reached, variant), result) for result in run.results()]
     return list(runs.values()), measured
 
 
-def source_of(
-    result: Result, run: RunRecord, jobs: Sequence[JobRecord], runs: Iterable[RunRecord], variant: str = ""
+def _source(
+    result: Result, run: RunRecord, jobs: Sequence[JobRecord], runs: Iterable[RunRecord], variant: str
 ) -> ResultSource:
     """A result's origin: by the runs and weights that its job's command names, else by all behind its run."""
     own = [job for job in jobs if (job.row, job.seed) == (result.row, result.seed) and job.task in ("", result.task)]
-    words = [word for job in own[:1] for word in job.words]
+    words = own[0].words if own else ()
     needs = [need for need in run.needs.values() if not words or any(need.name in word for word in words)]
     before = ancestors(needs, runs)
     methods = {one.method for one in before if one.stage == "pretrain-backbone"}
@@ -253,33 +232,26 @@ def _method_of_weights(word: str) -> str:
 
 
 def left_out(runs: Iterable[RunRecord]) -> list[tuple[str, str, str]]:
-    """Unreadable videos and movies without features, each once: (run's folder name, path or id, recorded reason).
-
-    Raises:
-        FormatError: a list of bad files or a manifest that cannot be read.
-    """
+    """Unreadable videos and movies without features, each once: (run's folder name, path or id, recorded reason)."""
     found: dict[tuple[str, str, str], None] = {}
     for run in runs:
         for name, read in (("bad_files.jsonl", _bad_files), ("manifest.json", _missing)):
             for file in sorted(path for depth in ("", "*/", "*/*/") for path in run.folder.glob(depth + name)):
-                found |= {(run.folder.name, what, reason): None for what, reason in read(file)}
+                found |= dict.fromkeys((run.folder.name, what, reason) for what, reason in read(file))
     return list(found)
 
 
-def _bad_files(file: Path) -> list[tuple[str, str]]:
-    found = []
+def _bad_files(file: Path) -> Iterator[tuple[str, str]]:
     # a line without an end is still being written
     for number, line in enumerate(file.read_text(encoding="utf-8").split("\n")[:-1], 1):
         try:
             record = json.loads(line)
-            what = record.get("path") or record.get("id") or record["video"]
-            found.append((str(what), str(record.get("reason", ""))))
+            yield str(record.get("path") or record.get("id") or record["video"]), str(record.get("reason", ""))
         except (json.JSONDecodeError, KeyError, AttributeError) as error:
             raise FormatError(file, f"not a line of a list of bad files ({error!r})", number) from error
-    return found
 
 
-def _missing(file: Path) -> list[tuple[str, str]]:
+def _missing(file: Path) -> Iterator[tuple[str, str]]:
     raw = read_json(file)
-    missing = raw.get("missing", []) if isinstance(raw, dict) else []
-    return [(str(one.get("id", one)), str(one.get("reason", ""))) for one in missing]
+    for one in raw.get("missing", []) if isinstance(raw, dict) else []:
+        yield str(one.get("id", one)), str(one.get("reason", ""))

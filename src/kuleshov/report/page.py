@@ -23,14 +23,9 @@ def write_page(
     table: ResultsTable,
     strips: int = 3,
 ) -> None:
-    """Write the page of some runs, needs first, by an atomic rename.
+    """Write the page of some runs, needs first, and their results, by an atomic rename.
 
-    Args:
-        path: the HTML file.
-        runs: all runs.
-        measured: their results.
-        table: the table to show first; a table of all metrics follows.
-        strips: VidSitu segments to show.
+    The table is shown first, then one of all metrics, then `strips` segments of VidSitu.
     """
     shown, strip_notes = filmstrips(runs, strips) if strips else ({}, [])
     colors = row_colors(job.row for run in runs for job in run.job_records())
@@ -41,8 +36,7 @@ def write_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["row_title"] = row_title
-    environment.globals |= {"shown_rows": shown_rows, "shown_columns": shown_columns}
+    environment.globals |= {"shown_rows": shown_rows, "shown_columns": shown_columns, "row_title": row_title}
     text = environment.get_template("page.html").render(
         title="Kuleshov",
         style=Markup(environment.loader.get_source(environment, "style.css")[0]),

@@ -11,14 +11,7 @@ from kuleshov.datasets.lvu import LVU_TASKS
 
 @dataclass(frozen=True)
 class PaperValue:
-    """A printed number.
-
-    Attributes:
-        value: as printed.
-        error: standard error of the mean over runs; None where the paper prints none.
-        table: number of the paper's table.
-        row: the table's row, in words.
-    """
+    """A printed number, its standard error over runs (None where none is printed), its table's number and its row."""
 
     value: float
     error: float | None
@@ -86,11 +79,11 @@ def _read(text: str) -> dict[int, dict[str, dict[str, PaperValue]]]:
         row, _, cells = line.rpartition(": ")
         if row.startswith("Table "):
             number, columns = int(row.removeprefix("Table ")), cells.split()
+            tables[number] = {}
             continue
-        for column, cell in zip(columns, cells.split(), strict=True):
-            value, _, error = cell.partition("±")
-            found = PaperValue(float(value), float(error) if error else None, number, row)
-            tables.setdefault(number, {}).setdefault(row, {})[column] = found
+        printed = [cell.partition("±") for cell in cells.split()]
+        values = [PaperValue(float(v), float(error) if error else None, number, row) for v, _, error in printed]
+        tables[number][row] = dict(zip(columns, values, strict=True))
     return tables
 
 
@@ -99,6 +92,36 @@ _ABLATION_ROWS = ("mask-1", "mask-12", "mask-123", "mask-1234", "stride-1s", "st
 _ABLATION = dict(zip(_ABLATION_ROWS, PAPER_TABLES[2], strict=True))
 _METHODS = {"cvrl": "CVRL", "modist": "MoDist", "supervised": "Sup"}
 _TXE_DATA = {"k400": "K400", "vidsitu": "VS", "lvu": "LVU"}
+# task -> our row -> the paper's; METHOD and DATA are what the backbone and TxE were pretrained by and on
+_ROWS: dict[str, dict[str, str]] = {
+    "roles": {
+        "language": "GPT2",
+        "human": "Human (up. bound)",
+        "backbone": "Slow-D+TxD, Sup-K400",
+        "scratch": "Slow-D+TxE+TxD, METHOD-K400, N",
+        "pretrained": "Slow-D+TxE+TxD, METHOD-K400, MaskPred-DATA",
+        **_ABLATION,
+    },
+    "relations": {
+        "backbone": "Slow-D, METHOD",
+        "backbone-tuned": "Slow-D, METHOD, vb finetune",
+        **dict.fromkeys(("scratch", "scratch-tuned"), "Slow-D+TxE, METHOD, vb finetune, TxE No"),
+        **dict.fromkeys(("pretrained", "pretrained-tuned"), "Slow-D+TxE, METHOD, vb finetune, TxE MaskPred"),
+    },
+    "verbs": {
+        **{row: f"Slow-D, {name}-K400" for row, name in _METHODS.items()},
+        **dict.fromkeys(("backbone", "finetuned"), "Slow-D, METHOD-K400"),
+        **dict.fromkeys(("no-pretraining", "finetuned from scratch"), "Slow-D, -"),
+    },
+    "lvu": {
+        **dict.fromkeys(("backbone", "scene-backbone"), "no instances, Sup"),
+        **dict.fromkeys(("pretrained", "scene-pretrained"), "no instances, Ours"),
+        "instances": "METHOD, no scene",
+        "ot++-pretrained": "OT, Ours",
+    },
+}
+# how a table names a supervised backbone, where not Sup
+_SUPERVISED = {"relations": "Supervised", "lvu": "OT"}
 
 
 def paper_value(task: str, metric: str, row: str, method: str = "", txe_data: str = "") -> PaperValue | None:
@@ -111,42 +134,10 @@ def paper_value(task: str, metric: str, row: str, method: str = "", txe_data: st
         method: how the backbone was pretrained: cvrl, modist or supervised; empty where that is not known.
         txe_data: what TxE was pretrained on: k400, vidsitu or lvu; likewise.
     """
-    row = row.removeprefix("supervised-").removesuffix("-vidsitu")
-    kind = "lvu" if task in LVU_TASKS and metric == LVU_TASKS[task].metric else task
-    name = _names(_METHODS.get(method), _TXE_DATA.get(txe_data)).get(kind, {}).get(row)
+    row, column, kind = row.removeprefix("supervised-").removesuffix("-vidsitu"), metric, task
+    if task in LVU_TASKS and metric == LVU_TASKS[task].metric:
+        column, kind = task, "lvu"
+    by = _SUPERVISED.get(kind, "Sup") if method == "supervised" else _METHODS.get(method, "?")
+    name = _ROWS.get(kind, {}).get(row, "").replace("METHOD", by).replace("DATA", _TXE_DATA.get(txe_data, "?"))
     number = {"roles": 2 if row in _ABLATION else 1, "relations": 3, "verbs": 4, "lvu": 5}.get(kind)
-    return PAPER_TABLES.get(number, {}).get(name, {}).get(task if kind == "lvu" else metric)
-
-
-def _names(method: str | None, txe_data: str | None) -> dict[str, dict[str, str]]:
-    """Task -> our row -> the paper's, of what was pretrained in some way; names without a row where it has none."""
-    roles, relations = f"Slow-D+TxE+TxD, {method}-K400", "Supervised" if method == "Sup" else method
-    context = f"Slow-D+TxE, {relations}, vb finetune, TxE"
-    scenes = {"backbone": "no instances, Sup", "pretrained": "no instances, Ours"}
-    return {
-        "roles": {
-            "language": "GPT2",
-            "human": "Human (up. bound)",
-            "backbone": "Slow-D+TxD, Sup-K400",
-            "scratch": f"{roles}, N",
-            "pretrained": f"{roles}, MaskPred-{txe_data}",
-            **_ABLATION,
-        },
-        "relations": {
-            "backbone": f"Slow-D, {relations}",
-            "backbone-tuned": f"Slow-D, {relations}, vb finetune",
-            **dict.fromkeys(("scratch", "scratch-tuned"), f"{context} No"),
-            **dict.fromkeys(("pretrained", "pretrained-tuned"), f"{context} MaskPred"),
-        },
-        "verbs": {
-            **{row: f"Slow-D, {name}-K400" for row, name in _METHODS.items()},
-            **dict.fromkeys(("backbone", "finetuned"), f"Slow-D, {method}-K400"),
-            **dict.fromkeys(("no-pretraining", "finetuned from scratch"), "Slow-D, -"),
-        },
-        "lvu": {
-            **scenes,
-            **{f"scene-{row}": name for row, name in scenes.items()},
-            "instances": "OT, no scene" if method == "Sup" else f"{method}, no scene",
-            "ot++-pretrained": "OT, Ours",
-        },
-    }
+    return PAPER_TABLES.get(number, {}).get(name, {}).get(column)

@@ -6,7 +6,7 @@ Nothing here reads or writes a file, so that a table can be made of any results.
 import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from kuleshov.core.results import TRIVIAL, Result
@@ -33,15 +33,11 @@ class SampleSet:
         return f"{self.n} of {self.of} samples (ids {self.sha256[:8]})"
 
 
-@dataclass(frozen=True)
+@dataclass
 class ResultCell:
-    """One number of the table.
+    """One number of the table: the mean over seeds, its standard error (None for a single seed), and the samples.
 
     Attributes:
-        value: mean over seeds.
-        error: standard error of that mean; None for a single seed.
-        seeds: seed -> value.
-        samples: what it was measured on.
         mark: empty where the samples are the column's own, else one of `MARKS`.
         selection: the rule by which the epoch was chosen.
         beats_trivial: whether it is better than the trivial row by more than two standard errors; None for
@@ -61,12 +57,9 @@ class ResultCell:
 
 @dataclass(frozen=True)
 class RowDifference:
-    """The difference `better - base` between two rows in one column, paired over `seeds` seeds.
+    """The difference `better - base` between two rows in one column, paired over a number of seeds.
 
-    Attributes:
-        error: its standard error; None for a single pair.
-        clear: whether it is beyond two standard errors.
-        gain: whether it goes into the metric's direction.
+    It is `clear` beyond two standard errors, and a `gain` where it goes into the metric's direction.
     """
 
     column: ResultColumn
@@ -81,15 +74,12 @@ class RowDifference:
 
 @dataclass
 class ResultsTable:
-    """Rows of cells over columns, with notes on them.
+    """Rows of cells over columns, in the order shown, with notes on them.
 
     Attributes:
-        columns: in the order shown.
         samples: column -> the samples that most of its rows were measured on.
-        rows: row's name -> column -> cell, in the order shown.
         comparisons: differences between rows with pretrained context and those without.
         ranks: row -> its standing among the rows that have all nine of LVU's tasks, where two have.
-        notes: sentences below the table.
     """
 
     columns: list[ResultColumn] = field(default_factory=list)
@@ -98,6 +88,10 @@ class ResultsTable:
     comparisons: list[RowDifference] = field(default_factory=list)
     ranks: dict[str, Standing] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+
+    def column(self, column: ResultColumn) -> dict[str, ResultCell]:
+        """A column's cells by row."""
+        return {row: cells[column] for row, cells in self.rows.items() if column in cells}
 
     def differences(self) -> dict[str, dict[ResultColumn, RowDifference]]:
         """The comparisons as rows: `pretrained - scratch` -> column -> comparison."""
@@ -118,7 +112,7 @@ class ResultsTable:
             "ranks": {row: asdict(one) for row, one in self.ranks.items()},
             "notes": self.notes,
         }
-        return finite(plain)
+        return _finite(plain)
 
     def __str__(self) -> str:
         from kuleshov.report.table_view import as_text
@@ -126,12 +120,12 @@ class ResultsTable:
         return as_text(self)
 
 
-def finite(value: Any) -> Any:
+def _finite(value: Any) -> Any:
     """Plain values for JSON: no number that is not finite, no key that is no text."""
     if isinstance(value, dict):
-        return {str(key): finite(one) for key, one in value.items() if key is not None}
+        return {str(key): _finite(one) for key, one in value.items() if key is not None}
     if isinstance(value, list):
-        return [finite(one) for one in value]
+        return [_finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -167,9 +161,9 @@ def _group(measured: Lines) -> dict[tuple[str, ResultColumn], Lines]:
     for source, result in measured:
         row = result.row or source.name
         if row not in REFERENCES:
-            row = f"{row} · {source.variant}" if source.variant else row
-            if result.row and len(filled[result.task, result.row, source.variant]) > 1:
-                row = f"{row} [{source.name}]"
+            several = result.row and len(filled[result.task, result.row, source.variant]) > 1
+            row += f" · {source.variant}" if source.variant else ""
+            row += f" [{source.name}]" if several else ""
         column = ResultColumn(result.task, result.metric, result.split)
         groups.setdefault((row, column), []).append((source, result))
     return groups
@@ -199,44 +193,42 @@ def _cell(row: str, column: ResultColumn, lines: Lines, notes: list[str]) -> Res
 
 def _mark(table: ResultsTable, column: ResultColumn) -> None:
     """Find the column's own samples, and mark the cells over others."""
-    counts = Counter(cells[column].samples for cells in table.rows.values() if column in cells)
+    counts = Counter(cell.samples for cell in table.column(column).values())
     common = table.samples[column] = counts.most_common(1)[0][0]
-    marks = {samples: MARKS[i % len(MARKS)] for i, samples in enumerate(s for s in counts if s != common)}
-    for cells in table.rows.values():
-        if column in cells:
-            cells[column] = replace(cells[column], mark=marks.get(cells[column].samples, ""))
+    others = [samples for samples in counts if samples != common]
+    marks = {samples: MARKS[i % len(MARKS)] for i, samples in enumerate(others)}
+    for cell in table.column(column).values():
+        cell.mark = marks.get(cell.samples, "")
     for samples, mark in marks.items():
         table.notes.append(f"{mark} {column.title}: over {samples}, not comparable with the column's {common}")
 
 
 def _judge(table: ResultsTable, column: ResultColumn) -> None:
     """Find out of every cell whether it beats the trivial row over the same samples."""
-    trivial = table.rows.get(TRIVIAL, {}).get(column)
-    for row, cells in table.rows.items():
-        cell = cells.get(column)
-        if cell is not None and trivial is not None and row not in REFERENCES and cell.samples == trivial.samples:
+    cells = table.column(column)
+    trivial = cells.get(TRIVIAL)
+    for row, cell in cells.items():
+        if trivial is not None and row not in REFERENCES and cell.samples == trivial.samples:
             gain = (cell.value - trivial.value) * (1 if column.higher_is_better else -1)
-            cells[column] = replace(cell, beats_trivial=gain > 2 * (cell.error or 0.0))
+            cell.beats_trivial = gain > 2 * (cell.error or 0.0)
 
 
 def _compare(table: ResultsTable, column: ResultColumn) -> list[RowDifference]:
     """Every row with pretrained context against its partner of the same variant, over the same samples and seeds."""
-    found = []
-    for better in (row for row in table.rows if column in table.rows[row]):
-        base = next((base for base in partners(better) if column in table.rows.get(base, {})), "")
-        if not base:
+    found, cells = [], table.column(column)
+    for better, cell in cells.items():
+        base = next((base for base in _partners(better) if base in cells), None)
+        if base is None or cell.samples != cells[base].samples or not cell.seeds.keys() & cells[base].seeds.keys():
             continue
-        first, second = table.rows[better][column], table.rows[base][column]
-        if first.samples == second.samples and first.seeds.keys() & second.seeds.keys():
-            one = paired_difference(first.seeds, second.seeds)
-            error = one.standard_error if one.n > 1 else None
-            clear = error is not None and abs(one.mean) > 2 * error
-            gain = one.mean > 0 if column.higher_is_better else one.mean < 0
-            found.append(RowDifference(column, better, base, one.mean, error, one.n, clear, gain))
+        one = paired_difference(cell.seeds, cells[base].seeds)
+        error = one.standard_error if one.n > 1 else None
+        clear = error is not None and abs(one.mean) > 2 * error
+        gain = one.mean > 0 if column.higher_is_better else one.mean < 0
+        found.append(RowDifference(column, better, base, one.mean, error, one.n, clear, gain))
     return found
 
 
-def partners(row: str) -> tuple[str, ...]:
+def _partners(row: str) -> tuple[str, ...]:
     """Rows that a row is to be compared with, the first that is there: its setting from scratch, else the plain one."""
     name, space, variant = row.partition(" ")
     if name == "scene-pretrained":
@@ -248,7 +240,7 @@ def partners(row: str) -> tuple[str, ...]:
 
 def _ranks(table: ResultsTable) -> dict[str, Standing]:
     """Ranks as in the paper's Table 5; rows that lack a task, or have it over other samples, have none."""
-    columns = [column for column in table.columns if column.ranked]
+    columns = [one for one in table.columns if one.task in LVU_TASKS and one.metric == LVU_TASKS[one.task].metric]
     if sorted(column.task for column in columns) != sorted(LVU_TASKS):
         return {}
     values = {
@@ -269,7 +261,7 @@ def _remarks(table: ResultsTable) -> list[str]:
         remarks.append(f"* a difference beyond two standard errors ({', '.join(ways)})")
     remarks += [f"{one.column.title}: {one.better} is worse than {one.base}" for one in clear if not one.gain]
     for column in table.columns:
-        weak = [row for row, cells in table.rows.items() if column in cells and cells[column].beats_trivial is False]
+        weak = [row for row, cell in table.column(column).items() if cell.beats_trivial is False]
         if weak:
             remarks.append(f"{column.title}: not clearly better than the trivial row: {', '.join(weak)}")
     return remarks

@@ -46,9 +46,9 @@ def shown_columns(table: ResultsTable) -> list[ShownColumn]:
     for column in table.columns:
         samples = table.samples[column]
         n = f"n {samples.n}" if samples.n == samples.of else f"n {samples.n} of {samples.of}"
-        fields = {row: _cell(cells[column], column) for row, cells in table.rows.items() if column in cells}
+        fields = {row: _cell(cell, column) for row, cell in table.column(column).items()}
         fields |= {row: _difference(found[column]) for row, found in table.differences().items() if column in found}
-        columns.append(ShownColumn(column.task_title, column.metric_title, f"{column.split}, {n}", fields))
+        columns.append(ShownColumn(*column.titles, f"{column.split}, {n}", fields))
     if table.ranks:
         top = {row: ShownField(str(one.top1)) for row, one in table.ranks.items()}
         mean = {row: ShownField(f"{one.mean_rank:.2f}") for row, one in table.ranks.items()}

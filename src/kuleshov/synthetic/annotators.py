@@ -2,44 +2,46 @@
 
 import numpy as np
 
-from kuleshov.synthetic.figures import CHARACTERS
+from kuleshov.synthetic.figures import CHARACTERS, SCENES
 from kuleshov.synthetic.grammar import VERBS
-from kuleshov.synthetic.scenery import SCENES
 from kuleshov.synthetic.story import WORDS, Story, StoryEvent
 
-AGENT, PATIENT, BALL, FIST, PLACE_NAME = "agent", "patient", "ball", "fist", "place name"
-DIRECTION, DOWN, MANNER, WHERE, CRATE, SCENE = "direction", "down", "manner", "where", "crate", "scene"
-_COMMON = {
-    "direction": ("ArgM (direction)", DIRECTION),
-    "down": ("ArgM (direction)", DOWN),
-    "manner": ("ArgM (manner)", MANNER),
-    "where": ("ArgM (location)", WHERE),
-    "crate": ("ArgM (location)", CRATE),
+_SHARED = {
+    "direction": "ArgM (direction)",
+    "down": "ArgM (direction)",
+    "manner": "ArgM (manner)",
+    "where": "ArgM (location)",
+    "crate": "ArgM (location)",
+    "scene": "Scene of the Event",
 }
 
 
-def _roles(own: dict[str, str], *common: str) -> tuple[tuple[str, str], ...]:
-    return (*own.items(), *(_COMMON[name] for name in common), ("Scene of the Event", SCENE))
+def _roles(own: dict[str, str], *shared: str) -> dict[str, str]:
+    return own | {_SHARED[what]: what for what in (*shared, "scene")}
 
 
 # official argument names of each verb, in the order of its Arg_List, and what fills them
-ROLES: dict[str, tuple[tuple[str, str], ...]] = {
-    "chase": _roles({"Arg0 (chaser)": AGENT, "Arg1 (thing chased)": PATIENT}, "direction", "manner"),
-    "fall": _roles({"Arg1 (thing falling)": AGENT}, "down", "manner", "where"),
-    "crawl": _roles({"Arg0 (crawler)": AGENT}, "direction", "manner", "where"),
-    "hide": _roles({"Arg0 (hider)": AGENT, "Arg2 (hidden from)": PATIENT}, "crate", "manner"),
-    "enter": _roles({"Arg0 (one entering)": AGENT, "Arg1 (place entered)": PLACE_NAME}, "direction", "manner"),
-    "wave": _roles({"Arg0 (waver)": AGENT, "Arg2 (waved at)": PATIENT}, "manner", "where"),
-    "hug": _roles({"Arg0 (hugger)": AGENT, "Arg1 (hugged)": PATIENT}, "manner", "where"),
-    "dance": _roles({"Arg0 (dancer)": AGENT, "Arg1 (partner)": PATIENT}, "manner", "where"),
-    "push": _roles({"Arg0 (pusher)": AGENT, "Arg1 (thing pushed)": PATIENT}, "direction", "manner"),
-    "hit": _roles({"Arg0 (hitter)": AGENT, "Arg1 (thing hit)": PATIENT, "Arg2 (instrument)": FIST}, "manner"),
-    "knock": _roles({"Arg0 (knocker)": AGENT, "Arg1 (thing knocked)": PATIENT}, "down", "manner"),
-    "leave": _roles({"Arg0 (one leaving)": AGENT, "Arg1 (place left)": PLACE_NAME}, "direction", "manner"),
-    "throw": _roles({"Arg0 (thrower)": AGENT, "Arg1 (thing thrown)": BALL, "Arg2 (thrown at)": PATIENT}, "direction"),
-    "jump": _roles({"Arg0 (jumper)": AGENT}, "manner", "where"),
-    "spin": _roles({"Arg1 (thing spinning)": AGENT}, "direction", "manner"),
-    "give": _roles({"Arg0 (giver)": AGENT, "Arg1 (thing given)": BALL, "Arg2 (entity given to)": PATIENT}, "where"),
+ROLES = {
+    "chase": _roles({"Arg0 (chaser)": "agent", "Arg1 (thing chased)": "patient"}, "direction", "manner"),
+    "fall": _roles({"Arg1 (thing falling)": "agent"}, "down", "manner", "where"),
+    "crawl": _roles({"Arg0 (crawler)": "agent"}, "direction", "manner", "where"),
+    "hide": _roles({"Arg0 (hider)": "agent", "Arg2 (hidden from)": "patient"}, "crate", "manner"),
+    "enter": _roles({"Arg0 (one entering)": "agent", "Arg1 (place entered)": "place name"}, "direction", "manner"),
+    "wave": _roles({"Arg0 (waver)": "agent", "Arg2 (waved at)": "patient"}, "manner", "where"),
+    "hug": _roles({"Arg0 (hugger)": "agent", "Arg1 (hugged)": "patient"}, "manner", "where"),
+    "dance": _roles({"Arg0 (dancer)": "agent", "Arg1 (partner)": "patient"}, "manner", "where"),
+    "push": _roles({"Arg0 (pusher)": "agent", "Arg1 (thing pushed)": "patient"}, "direction", "manner"),
+    "hit": _roles({"Arg0 (hitter)": "agent", "Arg1 (thing hit)": "patient", "Arg2 (instrument)": "fist"}, "manner"),
+    "knock": _roles({"Arg0 (knocker)": "agent", "Arg1 (thing knocked)": "patient"}, "down", "manner"),
+    "leave": _roles({"Arg0 (one leaving)": "agent", "Arg1 (place left)": "place name"}, "direction", "manner"),
+    "throw": _roles(
+        {"Arg0 (thrower)": "agent", "Arg1 (thing thrown)": "ball", "Arg2 (thrown at)": "patient"}, "direction"
+    ),
+    "jump": _roles({"Arg0 (jumper)": "agent"}, "manner", "where"),
+    "spin": _roles({"Arg1 (thing spinning)": "agent"}, "direction", "manner"),
+    "give": _roles(
+        {"Arg0 (giver)": "agent", "Arg1 (thing given)": "ball", "Arg2 (entity given to)": "patient"}, "where"
+    ),
 }
 
 _SCENE_WORDS = {
@@ -50,7 +52,7 @@ _SCENE_WORDS = {
     "prison": ("in a prison", "prison", "prison cell", "inside a prison", "behind bars"),
     "restaurant": ("in a restaurant", "restaurant", "dining room", "inside a restaurant", "at dinner"),
 }
-_PLACE_NAMES = {name: (f"the {name}", name, f"{words[2]}") for name, words in _SCENE_WORDS.items()}
+_PLACE_NAMES = {name: (f"the {name}", name, words[2]) for name, words in _SCENE_WORDS.items()}
 _SIDES = (
     ("on the left", "left side", "at the left side"),
     ("in the middle", "middle of the room", "at the center"),
@@ -59,10 +61,10 @@ _SIDES = (
 _WAYS = (("to the right", "right", "rightwards"), ("to the left", "left", "leftwards"))
 _MANNERS = (("slowly", "calmly", "with care"), ("steadily", "as usual", "normally"), ("quickly", "fast", "in a hurry"))
 _THINGS = {
-    BALL: ("red ball", "ball", "orange ball"),
-    FIST: ("fist", "his fist", "bare hands"),
-    DOWN: ("to the ground", "down", "onto the floor"),
-    CRATE: ("behind a crate", "behind a box", "behind a wooden crate"),
+    "ball": ("red ball", "ball", "orange ball"),
+    "fist": ("fist", "his fist", "bare hands"),
+    "down": ("to the ground", "down", "onto the floor"),
+    "crate": ("behind a crate", "behind a box", "behind a wooden crate"),
 }
 # the plain phrase is used more often than any of its synonyms
 PLAIN = 0.35
@@ -89,7 +91,7 @@ class Annotator:
         event = self.story.events[place]
         draw = self.story.stream(WORDS, 10**5 * (self.number + 1) + place)
         texts = {}
-        for name, what in ROLES[VERBS[event.verb]]:
+        for name, what in ROLES[VERBS[event.verb]].items():
             phrases = _phrases(self.story, event, what)
             slip, other = draw.random() < SLIP, _choose(phrases, draw)
             texts[name] = other if slip else self._usual[phrases]
@@ -102,23 +104,18 @@ def _choose(phrases: tuple[str, ...], draw: np.random.Generator) -> str:
 
 
 def _phrases(story: Story, event: StoryEvent, what: str) -> tuple[str, ...]:
-    if what in (AGENT, PATIENT):
-        member = event.agent if what == AGENT else event.patient
-        return CHARACTERS[story.cast[member]].phrases
-    scene = SCENES[event.scene]
-    tables = {
-        SCENE: _SCENE_WORDS[scene],
-        PLACE_NAME: _PLACE_NAMES[scene],
-        DIRECTION: _WAYS[_way(event)],
-        MANNER: _MANNERS[event.speed],
-        WHERE: _SIDES[event.place],
-    }
-    return tables[what] if what in tables else _THINGS[what]
-
-
-def _way(event: StoryEvent) -> int:
     # motions are written from left to right, but whoever leaves goes the other way
-    return int(event.mirrored) ^ int(VERBS[event.verb] == "leave")
+    way = event.mirrored != (VERBS[event.verb] == "leave")
+    tables = {
+        "agent": CHARACTERS[story.cast[event.agent]].phrases,
+        "patient": CHARACTERS[story.cast[event.patient]].phrases,
+        "scene": _SCENE_WORDS[SCENES[event.scene]],
+        "place name": _PLACE_NAMES[SCENES[event.scene]],
+        "direction": _WAYS[way],
+        "manner": _MANNERS[event.speed],
+        "where": _SIDES[event.place],
+    }
+    return (tables | _THINGS)[what]
 
 
 def _vocabulary() -> list[tuple[str, ...]]:

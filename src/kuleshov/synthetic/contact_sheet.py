@@ -8,7 +8,8 @@ from kuleshov.core.errors import KuleshovError, MissingDataError
 from kuleshov.core.files import write_through
 from kuleshov.synthetic.annotations import LVU_CLASSES
 from kuleshov.synthetic.grammar import VERBS
-from kuleshov.synthetic.sizes import EVENT_FRAMES, FPS, SEGMENT_EVENTS, SIDE
+from kuleshov.synthetic.motions import EVENT_FRAMES, FPS, SIDE
+from kuleshov.synthetic.story import SEGMENT_EVENTS
 from kuleshov.synthetic.truth import TrueSegment, read_segments
 from kuleshov.video.reader import VideoReader
 
@@ -24,9 +25,6 @@ def gallery(root: Path, output: Path, rows: int = 8, split: str = "valid") -> Pa
         output: PNG to write
         rows: number of stories, spread over the split
         split: train, valid, testvb, testsrl or testevrel
-
-    Raises:
-        MissingDataError: the world, or one of its videos, is not there.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -62,8 +60,8 @@ def _strip(root: Path, segment: TrueSegment) -> np.ndarray:
     if not path.is_file():
         raise MissingDataError("the world's video", path, "finish the world: run `kuleshov world` again")
     picks = np.linspace(1, EVENT_FRAMES - 1, PER_EVENT).astype(int)
-    numbers = np.concatenate([(segment.start + event) * EVENT_FRAMES + picks for event in range(SEGMENT_EVENTS)])
-    frames = VideoReader().read(path, numbers / FPS)
+    events = segment.number * SEGMENT_EVENTS + np.arange(SEGMENT_EVENTS)
+    frames = VideoReader().read(path, (events[:, None] * EVENT_FRAMES + picks).ravel() / FPS)
     gap = np.full((SIDE, _GAP, 3), 255, np.uint8)
     parts = [np.concatenate([*frames[k : k + PER_EVENT], gap], axis=1) for k in range(0, len(frames), PER_EVENT)]
     return np.concatenate(parts, axis=1)

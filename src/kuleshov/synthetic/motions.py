@@ -1,7 +1,7 @@
 """How each verb moves: pure arithmetic from a time axis to the poses of agent, patient and ball.
 
-Lengths are in pixels of the 64-pixel frame, angles in radians. Every motion is written from left to
-right; mirroring comes afterwards. All verbs share the same distribution of starting places.
+T = 16 frames make an event. Lengths are in pixels of the 64-pixel frame, angles in radians. Every motion is written
+from left to right; mirroring comes afterwards. All verbs share the same distribution of starting places.
 """
 
 from collections.abc import Callable
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+EVENT_SECONDS, FPS, SIDE = 2, 8, 64
+EVENT_FRAMES = EVENT_SECONDS * FPS
 TURN = 2 * np.pi
 NEAR = 10.0  # distance of the two centers when they touch
 
@@ -27,10 +29,10 @@ class Pose:
     facing: np.ndarray
 
     @classmethod
-    def standing(cls, x: np.ndarray, facing: float) -> "Pose":
-        """A figure that stands at x (T,), arms down, looking right (1) or left (-1)."""
-        zero = np.zeros_like(x)
-        return cls(x, zero, zero, zero + 0.25, zero - 0.25, zero + 0.18, zero, zero + facing)
+    def standing(cls, x: float, facing: float) -> "Pose":
+        """A figure that stands at x, arms down, looking right (1) or left (-1)."""
+        zero = np.zeros(EVENT_FRAMES)
+        return cls(zero + x, zero, zero, zero + 0.25, zero - 0.25, zero + 0.18, zero, zero + facing)
 
 
 @dataclass
@@ -48,6 +50,11 @@ def ramp(u: np.ndarray, start: float, end: float) -> np.ndarray:
     """0 before start, 1 after end, smooth between (T,)."""
     s = np.clip((u - start) / (end - start), 0, 1)
     return s * s * (3 - 2 * s)
+
+
+def blend(start: np.ndarray, target: np.ndarray | float, share: np.ndarray) -> np.ndarray:
+    """From `start`, where the share is 0, to `target`, where it is 1."""
+    return start + (target - start) * share
 
 
 def walk(pose: Pose, pace: float, u: np.ndarray, when: np.ndarray | float = 1.0) -> None:
@@ -94,7 +101,7 @@ def _hide(u: np.ndarray, s: Scene) -> None:
     s.behind = True
     gone = ramp(u, 0.45, 0.7)
     s.agent.facing = np.where(u < 0.45, np.sign(s.crate - s.agent.x) + (s.agent.x == s.crate), -1.0)
-    s.agent.x = s.agent.x + (s.crate - s.agent.x) * ramp(u, 0.05, 0.5)
+    s.agent.x = blend(s.agent.x, s.crate, ramp(u, 0.05, 0.5))
     walk(s.agent, 4, u, 1 - gone)
     s.agent.crouch = 0.55 * gone
 
@@ -118,10 +125,10 @@ def _hug(u: np.ndarray, s: Scene) -> None:
     middle = (s.agent.x + s.patient.x) / 2
     sway = 0.16 * np.sin(TURN * 2 * u) * ramp(u, 0.45, 0.55)
     for pose, side in ((s.agent, -1), (s.patient, 1)):
-        pose.x = pose.x + (middle + side * 4.0 - pose.x) * close
+        pose.x = blend(pose.x, middle + side * 4.0, close)
         walk(pose, 3, u, 1 - close)
-        pose.front = pose.front + (1.55 - pose.front) * close
-        pose.back = pose.back + (1.25 - pose.back) * close
+        pose.front = blend(pose.front, 1.55, close)
+        pose.back = blend(pose.back, 1.25, close)
         pose.tilt = sway
         pose.x = pose.x + 22 * sway
 
@@ -138,14 +145,14 @@ def _dance(u: np.ndarray, s: Scene) -> None:
 
 
 def _push(u: np.ndarray, s: Scene) -> None:
-    met = ramp(u, 0.05, 0.42)
-    s.agent.x = s.agent.x + (s.patient.x - NEAR - s.agent.x) * met + 5 * ramp(u, 0.42, 0.55)
+    met, raised = ramp(u, 0.05, 0.42), ramp(u, 0.3, 0.45)
+    s.agent.x = blend(s.agent.x, s.patient.x - NEAR, met) + 5 * ramp(u, 0.42, 0.55)
     walk(s.agent, 3, u, 1 - met)
-    s.agent.front = s.agent.front + (1.6 - s.agent.front) * ramp(u, 0.3, 0.45)
-    s.agent.back = s.agent.back + (1.45 - s.agent.back) * ramp(u, 0.3, 0.45)
-    s.agent.tilt = 0.3 * ramp(u, 0.3, 0.45)
+    s.agent.front = blend(s.agent.front, 1.6, raised)
+    s.agent.back = blend(s.agent.back, 1.45, raised)
+    s.agent.tilt = 0.3 * raised
     slid = np.clip((u - 0.45) / 0.5, 0, 1)
-    s.patient.x = s.patient.x + (64 - s.patient.x) * (1 - (1 - slid) ** 2)
+    s.patient.x = blend(s.patient.x, 64, 1 - (1 - slid) ** 2)
     s.patient.tilt = 0.35 * np.sin(np.pi * slid)
     s.patient.front = s.patient.front + 1.5 * np.sin(np.pi * slid)
 
@@ -153,7 +160,7 @@ def _push(u: np.ndarray, s: Scene) -> None:
 def _hit(u: np.ndarray, s: Scene) -> None:
     met = ramp(u, 0.0, 0.25)
     blow = np.clip(np.sin(TURN * 4 * u - 0.5), 0, 1) * ramp(u, 0.2, 0.28)
-    s.agent.x = s.agent.x + (s.patient.x - NEAR - 5 - s.agent.x) * met + 7 * blow
+    s.agent.x = blend(s.agent.x, s.patient.x - NEAR - 5, met) + 7 * blow
     walk(s.agent, 2, u, 1 - met)
     s.agent.front = s.agent.front * (1 - met) + met * (2.4 - 0.9 * blow) - 1.2 * met * (1 - blow)
     s.agent.tilt = 0.3 * blow
@@ -163,8 +170,7 @@ def _hit(u: np.ndarray, s: Scene) -> None:
 
 def _knock(u: np.ndarray, s: Scene) -> None:
     run = np.clip(u / 0.35, 0, 1)
-    target = s.patient.x - NEAR + 5
-    s.agent.x = s.agent.x + (target - s.agent.x) * run
+    s.agent.x = blend(s.agent.x, s.patient.x - NEAR + 5, run)
     walk(s.agent, 5, u, 1 - ramp(u, 0.33, 0.42))
     s.agent.tilt = 0.45 * ramp(u, 0.1, 0.3) * (1 - ramp(u, 0.5, 0.7))
     down = ramp(u, 0.35, 0.55)
@@ -177,7 +183,7 @@ def _knock(u: np.ndarray, s: Scene) -> None:
 def _leave(u: np.ndarray, s: Scene) -> None:
     go = np.clip((u - 0.12) / 0.85, 0, 1)
     s.agent.facing = np.where(u < 0.1, 1.0, -1.0)
-    s.agent.x = s.agent.x + (-14 - s.agent.x) * go
+    s.agent.x = blend(s.agent.x, -14, go)
     walk(s.agent, 4, u, ramp(u, 0.08, 0.14))
 
 
@@ -188,7 +194,7 @@ def _throw(u: np.ndarray, s: Scene) -> None:
     s.agent.tilt = -0.3 * wind + 0.65 * release - 0.35 * ramp(u, 0.5, 0.7)
     fly = np.clip((u - 0.32) / 0.36, 0, 1)
     hand = np.stack([s.agent.x - 1 - 5 * wind, 13 + 13 * wind], -1)
-    arc_x = hand[:, 0] + (s.patient.x - hand[:, 0]) * fly
+    arc_x = blend(hand[:, 0], s.patient.x, fly)
     after = np.clip((u - 0.68) / 0.3, 0, 1)
     arc_y = 26 - 8 * fly + 44 * fly * (1 - fly) - 14 * after
     s.ball = np.where((fly > 0)[:, None], np.stack([arc_x - 10 * after, arc_y], -1), hand)
@@ -213,19 +219,18 @@ def _spin(u: np.ndarray, s: Scene) -> None:
 
 def _give(u: np.ndarray, s: Scene) -> None:
     met, away = ramp(u, 0.0, 0.42), np.clip((u - 0.58) / 0.42, 0, 1)
-    s.agent.x = s.agent.x + (s.patient.x - NEAR - 7 - s.agent.x) * met
+    s.agent.x = blend(s.agent.x, s.patient.x - NEAR - 7, met)
     walk(s.agent, 3, u, 1 - met)
     s.agent.front = 1.5 - 1.3 * ramp(u, 0.55, 0.65)
     s.patient.facing = np.where(u < 0.58, -1.0, 1.0)
     taken = ramp(u, 0.42, 0.55)
-    s.patient.front = s.patient.front + (1.5 - s.patient.front) * ramp(u, 0.3, 0.45)
+    s.patient.front = blend(s.patient.front, 1.5, ramp(u, 0.3, 0.45))
     walk(s.patient, 3, u, (away > 0).astype(float))
-    start = s.patient.x
-    s.patient.x = start + (66 - start) * away
+    s.patient.x = blend(s.patient.x, 66, away)
     s.patient.front = np.where(away > 0, 1.5, s.patient.front)
     carried = np.stack([s.agent.x + 8.5, np.full_like(u, 17.0)], -1)
     held = np.stack([s.patient.x + 8.0 * s.patient.facing, np.full_like(u, 17.0)], -1)
-    s.ball = carried + (held - carried) * taken[:, None]
+    s.ball = blend(carried, held, taken[:, None])
 
 
 MOTIONS: dict[str, Callable[[np.ndarray, Scene], None]] = {
@@ -237,41 +242,33 @@ MOTIONS: dict[str, Callable[[np.ndarray, Scene], None]] = {
 }
 
 
-def idle_sway(frames: int, draw: np.random.Generator) -> np.ndarray:
+def idle_sway(draw: np.random.Generator) -> np.ndarray:
     """The tilt (T,) of somebody who stands and waits."""
-    return 0.05 * np.sin(TURN * (2 * np.arange(frames) / frames + draw.random()))
+    return 0.05 * np.sin(TURN * (2 * np.arange(EVENT_FRAMES) / EVENT_FRAMES + draw.random()))
 
 
-def choreograph(verb: str, frames: int, draw: np.random.Generator, speed: int, place: int, mirrored: bool) -> Scene:
-    """The motion of one on-screen event of T frames; every verb draws the same numbers from the event's generator.
+def choreograph(verb: str, draw: np.random.Generator, speed: int, place: int, mirrored: bool) -> Scene:
+    """The motion of one on-screen event; every verb draws the same numbers from the event's generator.
 
     Args:
         verb: a key of `MOTIONS`.
-        frames: T.
         draw: the event's generator.
         speed: 0 slow, 1 plain, 2 quick.
         place: where the pair starts: 0 left, 1 middle, 2 right.
-        mirrored: the agent comes from the right.
+        mirrored: left and right change places, so that the agent comes from the right.
     """
     delay, jitter = draw.uniform(0, 0.06), draw.uniform(-0.05, 0.05)
     gap, shift, crate = draw.uniform(24, 30), draw.uniform(-2, 2), draw.uniform(12, 52)
     ball = np.array([draw.uniform(6, 58), 3.5])
     rate = (0.9, 1.0, 1.12)[speed] + jitter
-    u = np.clip((np.arange(frames) / (frames - 1) - delay) * rate / (1 - delay), 0, 1.0)
-    place = 2 - place if mirrored else place
-    center = (28, 32, 36)[place] + shift
-    agent = Pose.standing(np.full(frames, center - gap / 2), 1.0)
-    patient = Pose.standing(np.full(frames, center + gap / 2), -1.0)
-    scene = Scene(agent, patient, np.repeat(ball[None], frames, 0), crate)
-    patient.tilt = patient.tilt + idle_sway(frames, draw)
+    u = np.clip((np.arange(EVENT_FRAMES) / (EVENT_FRAMES - 1) - delay) * rate / (1 - delay), 0, 1.0)
+    center = (28, 32, 36)[2 - place if mirrored else place] + shift
+    agent, patient = Pose.standing(center - gap / 2, 1.0), Pose.standing(center + gap / 2, -1.0)
+    scene = Scene(agent, patient, np.repeat(ball[None], EVENT_FRAMES, 0), crate)
+    patient.tilt = patient.tilt + idle_sway(draw)
     MOTIONS[verb](u, scene)
-    return mirror(scene) if mirrored else scene
-
-
-def mirror(scene: Scene) -> Scene:
-    """The same event seen from the other side: left and right change places."""
-    for pose in (scene.agent, scene.patient):
-        pose.x, pose.tilt, pose.facing = 64 - pose.x, -pose.tilt, -pose.facing
-    scene.ball = scene.ball * [-1, 1] + [64, 0]
-    scene.crate = 64 - scene.crate
+    if mirrored:
+        for pose in (agent, patient):
+            pose.x, pose.tilt, pose.facing = SIDE - pose.x, -pose.tilt, -pose.facing
+        scene.ball, scene.crate = scene.ball * [-1, 1] + [SIDE, 0], SIDE - crate
     return scene

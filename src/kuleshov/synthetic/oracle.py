@@ -69,9 +69,8 @@ def relation_posteriors(seen: Sequence[int | None], chains: Sequence[Grammar]) -
     rows = []
     for index in RELATED:
         first, second = sorted((index, 2))
-        joint = pair_posteriors(seen, chains, first, second)
         row = np.zeros(len(RELATIONS))
-        for chain, table in zip(chains, joint, strict=True):
+        for chain, table in zip(chains, pair_posteriors(seen, chains, first, second), strict=True):
             kinds = _relation_table(chain.successors, second - first)
             row += np.bincount(kinds.ravel(), weights=table.ravel(), minlength=len(RELATIONS))
         rows.append(row)

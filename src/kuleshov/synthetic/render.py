@@ -14,9 +14,7 @@ import numpy as np
 
 from kuleshov.synthetic import figures
 from kuleshov.synthetic.grammar import VERBS
-from kuleshov.synthetic.motions import Pose, Scene, choreograph, idle_sway
-from kuleshov.synthetic.scenery import backdrop
-from kuleshov.synthetic.sizes import EVENT_FRAMES, FPS, SIDE
+from kuleshov.synthetic.motions import EVENT_FRAMES, FPS, SIDE, Pose, Scene, choreograph, idle_sway
 from kuleshov.synthetic.story import FRAMES, STAGING, Story
 
 BYSTANDER = 2
@@ -40,10 +38,8 @@ _GRADES = (
     ((0.88, 20), (0.88, 20), (0.88, 20)),
     ((1.10, -12), (1.10, -12), (1.10, -12)),
 )
-
-
-# a visible character: index into the cast, and its body points (T, 9, 2) in frame pixels
-Actor = tuple[int, np.ndarray]
+# index into the cast -> body points (T, 9, 2) in frame pixels, in the order in which they are drawn
+Actors = dict[int, np.ndarray]
 
 
 def event_frames(story: Story, index: int) -> np.ndarray:
@@ -52,10 +48,9 @@ def event_frames(story: Story, index: int) -> np.ndarray:
     draw = story.stream(FRAMES, index)
     cameras = _camera(look["director"], draw)
     grain = draw.integers(0, [_GRAIN_BANK, SIDE, SIDE], size=(EVENT_FRAMES, 3))
-    scenery = backdrop(scene_number, story.stream(STAGING, scene_number))
-    actors, scene = _actors(story, index)
+    backdrop = figures.backdrop(scene_number, story.stream(STAGING, scene_number))
     frames = np.empty((EVENT_FRAMES, SIDE, SIDE, 3), np.uint8)
-    for t, canvas in enumerate(_canvases(story, SPEECH[look["way_speaking"]], scenery, actors, scene)):
+    for t, canvas in enumerate(_canvases(story, index, backdrop)):
         cv2.warpAffine(canvas, cameras[t], (SIDE, SIDE), dst=frames[t], borderMode=cv2.BORDER_REFLECT_101)
     return _develop(frames, look["director"], look["year"], grain)
 
@@ -67,7 +62,7 @@ def event_boxes(story: Story, index: int) -> dict[int, np.ndarray]:
     """
     cameras = _camera(story.look(index)["director"], story.stream(FRAMES, index))
     boxes = {}
-    for member, points in _actors(story, index)[0]:
+    for member, points in _actors(story, index)[0].items():
         low, high = points.min(1) - [2.0, 3.0], points.max(1) + [2.0, 1.0]
         corners = np.stack([low, high], 1) * figures.SCALE  # (T, 2, 2) canvas pixels
         seen = np.einsum("tij,tcj->tci", cameras[:, :, :2], corners) + cameras[:, None, :, 2]
@@ -75,29 +70,25 @@ def event_boxes(story: Story, index: int) -> dict[int, np.ndarray]:
     return boxes
 
 
-def _actors(story: Story, index: int) -> tuple[list[Actor], Scene | None]:
+def _actors(story: Story, index: int) -> tuple[Actors, Scene | None]:
+    """Who is visible and, on screen, the things around them."""
     event = story.events[index]
     if event.off_screen:
-        return _bystander(story, index), None
+        draw = story.stream(STAGING, 2000 + index)
+        if draw.random() < 0.5:
+            return {}, None
+        pose = Pose.standing(draw.uniform(12, 52), draw.choice([-1.0, 1.0]))
+        pose.tilt = pose.tilt + idle_sway(draw)
+        return {BYSTANDER: _points(story, BYSTANDER, pose, draw.uniform(-1, 2))}, None
     draw = story.stream(STAGING, 1000 + index)
-    scene = choreograph(VERBS[event.verb], EVENT_FRAMES, draw, event.speed, event.place, event.mirrored)
-    depths = draw.uniform(-1.0, 2.0, size=2)
-    parts = ((event.patient, scene.patient, depths[1]), (event.agent, scene.agent, depths[0]))
-    return [_actor(story, member, pose, depth) for member, pose, depth in parts], scene
+    scene = choreograph(VERBS[event.verb], draw, event.speed, event.place, event.mirrored)
+    front, back = draw.uniform(-1.0, 2.0, size=2)
+    patient = _points(story, event.patient, scene.patient, back)
+    return {event.patient: patient, event.agent: _points(story, event.agent, scene.agent, front)}, scene
 
 
-def _actor(story: Story, member: int, pose: Pose, depth: float) -> Actor:
-    scale = figures.CHARACTERS[story.cast[member]].scale
-    return member, figures.body_points(pose, scale, figures.GROUND + depth)
-
-
-def _bystander(story: Story, index: int) -> list[Actor]:
-    draw = story.stream(STAGING, 2000 + index)
-    if draw.random() < 0.5:
-        return []
-    pose = Pose.standing(np.full(EVENT_FRAMES, draw.uniform(12, 52)), draw.choice([-1.0, 1.0]))
-    pose.tilt = pose.tilt + idle_sway(EVENT_FRAMES, draw)
-    return [_actor(story, BYSTANDER, pose, draw.uniform(-1, 2))]
+def _points(story: Story, member: int, pose: Pose, depth: float) -> np.ndarray:
+    return figures.body_points(pose, figures.CHARACTERS[story.cast[member]].scale, figures.GROUND + depth)
 
 
 def _camera(director: int, draw: np.random.Generator) -> np.ndarray:
@@ -119,16 +110,16 @@ def _camera(director: int, draw: np.random.Generator) -> np.ndarray:
     return maps
 
 
-def _canvases(
-    story: Story, speech: tuple[str, str], scenery: np.ndarray, actors: list[Actor], scene: Scene | None
-) -> Iterable[np.ndarray]:
+def _canvases(story: Story, index: int, backdrop: np.ndarray) -> Iterable[np.ndarray]:
     """What stands before the camera in each frame, (CANVAS, CANVAS, 3)."""
-    places = [(member, figures.canvas_points(points).tolist()) for member, points in actors]
+    actors, scene = _actors(story, index)
+    speech = SPEECH[story.look(index)["way_speaking"]]
+    places = {member: np.rint(figures.SCALE * points).astype(int).tolist() for member, points in actors.items()}
     for t in range(EVENT_FRAMES):
-        canvas = scenery.copy()
+        canvas = backdrop.copy()
         if scene is not None and not scene.behind:
             figures.draw_crate(canvas, scene.crate)
-        for member, points in places:
+        for member, points in places.items():
             figures.draw_figure(canvas, points[t], figures.CHARACTERS[story.cast[member]])
             if speech[member % 2][t % 8] == "1":
                 figures.draw_speech(canvas, points[t][figures.HEAD_AT])

@@ -1,30 +1,59 @@
-"""Reading a world's truth back: for the ceiling, the gallery and tests, never for training."""
+"""A world's truth, written and read back: for the ceiling, the gallery and tests, never for training."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kuleshov.core.errors import FormatError, MissingDataError
-from kuleshov.core.files import read_json
-from kuleshov.synthetic.annotations import segment_id
-from kuleshov.synthetic.sizes import SEGMENT_EVENTS
+from kuleshov.core.files import read_json, write_atomic, write_json
+from kuleshov.synthetic.grammar import describe
+from kuleshov.synthetic.motions import EVENT_SECONDS
+from kuleshov.synthetic.story import LVU, SEGMENT_EVENTS, VIDSITU, Story
+
+SEGMENT_SECONDS = EVENT_SECONDS * SEGMENT_EVENTS
+_STORIES = Path("truth", "stories.jsonl")
 
 
 @dataclass(frozen=True)
 class TrueSegment:
     """What truly happens in one VidSitu segment: verbs, which of them are off screen, and the style."""
 
-    id: str
     video: str
-    start: int
+    number: int
     verbs: tuple[int, ...]
     off_screen: tuple[bool, ...]
     style: dict[str, int]
 
     @property
+    def id(self) -> str:
+        """Its official id."""
+        return f"v_{self.video}_seg_{self.number * SEGMENT_SECONDS}_{(self.number + 1) * SEGMENT_SECONDS}"
+
+    @property
     def seen(self) -> tuple[int | None, ...]:
         """The verb of each event on screen, None for the others."""
         return tuple(None if off else verb for verb, off in zip(self.verbs, self.off_screen, strict=True))
+
+
+def segments_of(story: dict) -> list[TrueSegment]:
+    """The segments of one story's record in order; none if it is no VidSitu source."""
+    if story["kind"] != VIDSITU:
+        return []
+    found = []
+    for number in range(len(story["events"]) // SEGMENT_EVENTS):
+        events = story["events"][number * SEGMENT_EVENTS : (number + 1) * SEGMENT_EVENTS]
+        verbs, off_screen = (tuple(event[name] for event in events) for name in ("verb", "off_screen"))
+        found.append(TrueSegment(story["id"], number, verbs, off_screen, story["style"]))
+    return found
+
+
+def write_truth(root: Path, movies: list[Story]) -> None:
+    """Write `root/truth`: all stories, VidSitu's events off screen, and the grammar."""
+    records = [asdict(movie) for movie in movies]
+    write_atomic(root / _STORIES, "".join(json.dumps(record, sort_keys=True) + "\n" for record in records))
+    hidden = {segment.id: segment.off_screen for record in records for segment in segments_of(record)}
+    write_json(root / "truth" / "vidsitu_offscreen.json", hidden, indent=None)
+    write_json(root / "truth" / "grammar.json", describe())
 
 
 def read_stories(root: Path) -> list[dict]:
@@ -34,7 +63,7 @@ def read_stories(root: Path) -> list[dict]:
         MissingDataError: the world has no `truth/stories.jsonl`.
         FormatError: a line of it is broken.
     """
-    path = Path(root) / "truth" / "stories.jsonl"
+    path = Path(root) / _STORIES
     if not path.is_file():
         how = f"make the world with: kuleshov world --root {root} --movies 400 --seed 0"
         raise MissingDataError("the world's truth", path, how)
@@ -48,11 +77,7 @@ def read_stories(root: Path) -> list[dict]:
 
 
 def read_segments(root: Path, split: str) -> list[TrueSegment]:
-    """The segments of a VidSitu split, in the order of its split file.
-
-    Raises:
-        MissingDataError: the world, or the split, is not there.
-    """
+    """The segments of a VidSitu split, in the order of its split file."""
     names = read_json(Path(root) / "vidsitu" / "split_files" / f"vseg_split_{split}_lb.json")
     found = {segment.id: segment for story in read_stories(root) for segment in segments_of(story)}
     return [found[name] for name in names]
@@ -60,24 +85,9 @@ def read_segments(root: Path, split: str) -> list[TrueSegment]:
 
 def off_screen_flags(root: Path) -> dict[str, list[bool]]:
     """LVU movie or VidSitu segment -> which of its two-second events happen off screen; {} outside a world."""
-    if not (Path(root) / "truth" / "stories.jsonl").is_file():
-        return {}
     flags: dict[str, list[bool]] = {}
-    for story in read_stories(root):
-        if story["kind"] == "lvu":
+    for story in read_stories(root) if (Path(root) / _STORIES).is_file() else []:
+        if story["kind"] == LVU:
             flags[story["id"]] = [event["off_screen"] for event in story["events"]]
         flags |= {segment.id: list(segment.off_screen) for segment in segments_of(story)}
     return flags
-
-
-def segments_of(story: dict) -> list[TrueSegment]:
-    """The segments of one story's record; none if it is no VidSitu source."""
-    if story["kind"] != "vidsitu":
-        return []
-    found = []
-    for first in range(0, len(story["events"]), SEGMENT_EVENTS):
-        events = story["events"][first : first + SEGMENT_EVENTS]
-        verbs, off = (tuple(event[name] for event in events) for name in ("verb", "off_screen"))
-        name = segment_id(story["id"], first // SEGMENT_EVENTS)
-        found.append(TrueSegment(name, story["id"], first, verbs, off, story["style"]))
-    return found
