@@ -13,8 +13,8 @@ from kuleshov.core.errors import VideoError
 from kuleshov.datasets.folder import find_videos
 from kuleshov.datasets.vidsitu_format import parse_segment
 from kuleshov.txe.encoder import TxE
-from kuleshov.txe.event_masking import block_mask, evaluating, event_discrepancies
-from kuleshov.txe.window_data import EventWindows
+from kuleshov.txe.event_masking import block_discrepancies, block_mask
+from kuleshov.txe.window_data import EventWindows, Windows
 from kuleshov.video.reader import VideoReader
 
 FramesOf = Callable[[str, float], np.ndarray | None]
@@ -39,16 +39,13 @@ class TxEVisualization(pl.Callback):
             return
         data: EventWindows = trainer.datamodule
         txe: TxE = pl_module.txe
-        step = trainer.global_step
-        with torch.no_grad(), evaluating(txe):
-            rows = validation_rows(data)
-            windows = data.table.take(rows.to(pl_module.device))
-            writer.add_figure("txe/attention", attention_figure(txe, windows[:64]), step)
-            name, seconds, values = movie_discrepancies(txe, data, pl_module.device)
-            writer.add_figure("txe/discrepancy", discrepancy_figure(name, seconds, values), step)
-            found = retrieve(txe, data, rows[: self.queries].to(pl_module.device))
-            frames_of = frames_in(data.video_root) if data.video_root else lambda movie, second: None
-            writer.add_figure("txe/retrieval", retrieval_figure(found, data, frames_of), step)
+        step, windows = trainer.global_step, shown_windows(data)
+        rows = windows.rows(windows.draw(0)[0]).to(pl_module.device)
+        writer.add_figure("txe/attention", attention_figure(txe, data.table.take(rows[:64])), step)
+        writer.add_figure("txe/discrepancy", discrepancy_figure(*movie_discrepancies(txe, data, rows.device)), step)
+        found = retrieve(txe, data, rows[: self.queries])
+        frames_of = frames_in(data.video_root) if data.video_root else lambda movie, second: None
+        writer.add_figure("txe/retrieval", retrieval_figure(found, data, frames_of), step)
 
 
 def frames_in(video_root: str) -> FramesOf:
@@ -72,10 +69,9 @@ def frames_in(video_root: str) -> FramesOf:
     return frame_of
 
 
-def validation_rows(data: EventWindows) -> Tensor:
-    """The rows of the validation's windows, (n, N)."""
-    windows = data.val_windows or data.train_windows
-    return windows.rows(windows.epoch(0)[0])
+def shown_windows(data: EventWindows) -> Windows:
+    """The windows that are drawn: the validation's, the training's where nothing is held out."""
+    return data.train_windows if data.val_windows is None else data.val_windows
 
 
 def attention_figure(txe: TxE, windows: Tensor) -> Figure:
@@ -103,13 +99,14 @@ def movie_discrepancies(txe: TxE, data: EventWindows, device: torch.device) -> t
 
     The movie is the longest one, the first by id of several; the events at its ends are in the middle of none.
     """
-    windows = data.val_windows or data.train_windows
+    windows = shown_windows(data)
     movies = windows.movies
     number = min(range(len(movies.ids)), key=lambda i: (-movies.count[i], movies.ids[i]))
     middle = windows.events // 2
     begin = np.arange(movies.count[number] - (windows.events - 1) * windows.step)
     rows = windows.rows(movies.first[number] + begin).to(device)
-    scores = event_discrepancies(txe, data.table.take(rows))[:, middle]
+    alone = torch.ones(len(rows), dtype=torch.long, device=device)
+    scores = block_discrepancies(txe, data.table.take(rows), alone)[:, middle]
     seconds = (begin + middle * windows.step) * data.table.stores[0].stride
     return movies.ids[number], seconds, scores.cpu().numpy()
 
