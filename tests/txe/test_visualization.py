@@ -11,15 +11,13 @@ from kuleshov.txe.event_masking import block_discrepancies
 from kuleshov.txe.visualization import (
     TxEVisualization,
     attention_figure,
+    discrepancy_figure,
     frames_in,
-    movie_discrepancies,
     retrieval_figure,
     retrieve,
     shown_windows,
 )
 from kuleshov.txe.window_data import EventWindows
-
-CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -41,8 +39,9 @@ def shown_rows(data: EventWindows) -> torch.Tensor:
 
 
 def test_discrepancies_are_those_of_the_middle_of_a_window(data: EventWindows, txe: TxE):
-    name, seconds, values = movie_discrepancies(txe, data, CPU)
-    rows = data.table.stores[0].rows_of(name)
+    (axis,) = discrepancy_figure(txe, data, torch.device("cpu")).axes
+    seconds, values = axis.lines[0].get_data()
+    rows = data.table.stores[0].rows_of(axis.get_title())
     # windows take nine rows, every second of them
     assert seconds.tolist() == [2.0 * place for place in range(4, len(rows) - 4)] and len(values) == len(rows) - 8
     for begin, value in enumerate(values, rows.start):

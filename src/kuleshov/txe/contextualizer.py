@@ -14,7 +14,6 @@ from kuleshov.txe.feature_normalizer import FeatureNormalizer, Normalization
 
 ContextKind = Literal["none", "scratch", "pretrained"]
 LongWindows = Literal["sliding", "blocks"]
-PAPER_SIZES = {"hidden": 1024, "layers": 3, "heads": 16, "feedforward": 2048}
 
 
 class SegmentFeatures:
@@ -113,8 +112,8 @@ class Contextualizer(nn.Module):
             self.norm = nn.LayerNorm(input_width) if layer_norm else nn.Identity()
             self.out_width = input_width
         elif kind == "scratch":
-            built = {**PAPER_SIZES, **given, "dropout": dropout, "max_events": max_events, "positions": positions}
-            self.txe = TxE(input_width, feature_normalization=feature_normalization, **built)
+            given |= {"dropout": dropout, "max_events": max_events, "positions": positions}
+            self.txe = TxE(input_width, feature_normalization=feature_normalization, **given)
         elif kind == "pretrained":
             self.txe = load(str(txe_weights), dropout, {"input_width": input_width, **given})
         else:

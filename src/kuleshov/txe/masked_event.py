@@ -17,7 +17,7 @@ from kuleshov.txe.contextualizer import encode_long
 from kuleshov.txe.encoder import Positions, TxE, describe
 from kuleshov.txe.event_masking import allowed_sizes, block_discrepancies, block_mask, draw_blocks
 from kuleshov.txe.feature_normalizer import Normalization
-from kuleshov.txe.masked_event_losses import MaskedEventRecall, masked_event_infonce, masked_event_l2
+from kuleshov.txe.masked_event_losses import MaskedEventRecall, masked_event_infonce
 
 Sampling = Literal["uniform", "max_discrepancy"]
 LossName = Literal["infonce", "l2"]
@@ -144,7 +144,7 @@ class MaskedEventPretraining(OptimizedModule):
     def token_losses(self, predictions: Tensor, targets: Tensor, rows: Tensor) -> Tensor:
         """The configured loss of each hidden event (M,); `rows` (M,) are the events' numbers."""
         if self.hparams.loss == "l2":
-            return masked_event_l2(predictions, targets)
+            return (predictions - targets).square().sum(-1)
         own = self.own_events(rows.double()) if self.hparams.skip_own_event else None
         return masked_event_infonce(predictions, targets, self.queue.filled(), self.hparams.temperature, ignored=own)
 

@@ -227,7 +227,7 @@ class EventWindows(pl.LightningDataModule):
         if short:
             whole = len(train.ids) + len(held.ids)
             logger.warning("%d of %d movies are too short for a window (first %s)", len(short), whole, short[0])
-        self._others = self._draw_others(train, held)
+        self.others, self._others_movie = self._draw_others(train, held)
         self._flags = self._read_offscreen(held)
 
     def _split(self) -> tuple[Movies, Movies]:
@@ -245,7 +245,7 @@ class EventWindows(pl.LightningDataModule):
         held = kept.first >= self.table.bases[len(self.stores)]
         return kept.only(~held), kept.only(held)
 
-    def _draw_others(self, train: Movies, held: Movies) -> tuple[np.ndarray, np.ndarray]:
+    def _draw_others(self, train: Movies, held: Movies) -> tuple[Tensor, Tensor]:
         """Rows of the distractors of recall, and which held-out movie each is of (-1: none)."""
         rows = np.concatenate([held.rows(), train.rows()])
         drawn = numpy_generator(self.seed, 0, 0, SAMPLE).permutation(len(rows))[: OTHERS + OTHERS_SPARE]
@@ -253,7 +253,7 @@ class EventWindows(pl.LightningDataModule):
         if self.val_windows is not None:
             movies = self.val_windows.movies
             owner[movies.rows()] = np.repeat(np.arange(len(movies.ids)), movies.count)
-        return rows[drawn], owner[rows[drawn]]
+        return torch.from_numpy(rows[drawn]), torch.from_numpy(owner[rows[drawn]])
 
     def _read_offscreen(self, held: Movies) -> Tensor:
         flags = torch.full((len(self.table),), -1, dtype=torch.int8)
@@ -300,15 +300,10 @@ class EventWindows(pl.LightningDataModule):
         batch["events"] = self.table.to(rows.device).take(rows)  # (B, N, D)
         if self.trainer is not None and (self.trainer.training or self.trainer.predicting):
             return batch
-        index, movie = (torch.from_numpy(array).to(rows.device) for array in self._others)
-        batch["others"], batch["others_movie"] = self.table.take(index), movie
+        batch["others"] = self.table.take(self.others.to(rows.device))
+        batch["others_movie"] = self._others_movie.to(rows.device)
         batch["offscreen"] = self._flags.to(rows.device)[rows]
         return batch
-
-    @property
-    def other_rows(self) -> np.ndarray:
-        """The rows of the distractors of recall."""
-        return self._others[0]
 
     def sample_rows(self, most: int) -> np.ndarray:
         """At most `most` different rows of the training movies, in random order, the same for every rank."""
