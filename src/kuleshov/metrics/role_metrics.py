@@ -28,6 +28,15 @@ SCORED_ROLES = ("Arg0", "Arg1", "Arg2", "ALoc", "AScn")
 REFERENCES = 3
 HUMAN = 3
 SEED = 5
+# the paper's columns, per cent, and the official figures that they show (CIDEr is printed a hundred times as great)
+COLUMNS = {
+    "CIDEr": "cider",
+    "CIDEr-verb": "MacroVb_cider",
+    "CIDEr-arg": "MacroArg_cider",
+    "ROUGE-L": "rouge",
+    "LEA": "lea",
+    "LEA-soft": "lea_soft",
+}
 
 # event name -> role -> text; an event may be absent
 Prediction = Mapping[str, Mapping[str, str]]
@@ -273,16 +282,3 @@ def frequent_texts(annotations: Sequence[Annotation]) -> dict[str, str]:
     for mention, text in (found for annotation in annotations for found in reference_mentions(annotation)):
         counts[mention.partition("_")[2]][text] += 1
     return {role: min(given, key=lambda t: (-given[t], t)) for role, given in counts.items() if given}
-
-
-def role_table(figures: Mapping[str, float]) -> dict[str, float]:
-    """The paper's columns that `figures` hold, per cent (CIDEr as printed: a hundred times the official figure)."""
-    names = {
-        "CIDEr": "cider",
-        "CIDEr-verb": "MacroVb_cider",
-        "CIDEr-arg": "MacroArg_cider",
-        "ROUGE-L": "rouge",
-        "LEA": "lea",
-        "LEA-soft": "lea_soft",
-    }
-    return {name: 100.0 * figures[official] for name, official in names.items() if official in figures}
