@@ -70,9 +70,8 @@ def brute_force(txe: TxE, window: torch.Tensor, size: int) -> list[float]:
     return scores
 
 
-def test_max_discrepancy_picks_what_brute_force_picks():
-    torch.manual_seed(1)
-    txe = TxE(6, 8, layers=2, heads=2, feedforward=12, dropout=0.5)
+def test_max_discrepancy_picks_what_brute_force_picks(tiny_txe):
+    txe = tiny_txe(dropout=0.5).train()
     events, size = torch.randn(40, 5, 6), torch.tensor([1, 2, 3, 4] * 10)
     found = block_discrepancies(txe, events, size)
     starts = found.argmax(1)

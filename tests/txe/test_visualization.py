@@ -28,9 +28,8 @@ def data(make_store) -> EventWindows:
 
 
 @pytest.fixture
-def txe() -> TxE:
-    torch.manual_seed(0)
-    return TxE(6, 8, layers=2, heads=2, feedforward=12).eval()
+def txe(tiny_txe) -> TxE:
+    return tiny_txe()
 
 
 def shown_rows(data: EventWindows) -> torch.Tensor:
