@@ -79,7 +79,9 @@ def test_unknown_names_are_misses_that_the_notes_name(data):
 def test_headline_figures_are_those_of_the_table(data):
     scorer = RoleScorer(data, "valid", SEGMENTS[:1])
     answers, _ = scorer.trivial()
-    table = scorer.table(scorer.official(answers))
+    official = scorer.official(answers)
+    table = scorer.table(official)
+    assert table["CIDEr"] == 100 * official["cider"] and table["LEA-soft"] == 100 * official["lea_soft"]
     headline = scorer.headline(answers)
     assert set(headline) == {"CIDEr", "ROUGE-L", "LEA", "LEA-soft"}
     assert headline == {name: table[name] for name in headline}

@@ -13,9 +13,9 @@ from kuleshov.metrics.answers import Answers
 from kuleshov.pretraining.backbone_pretraining import paired_filmstrip
 from kuleshov.pretraining.batch_norm import GlobalBatchNorm, exact_batch_norm, share_batch_norm
 from kuleshov.pretraining.clip_data import GlobalBatchSampler
-from kuleshov.pretraining.modist import MoDist, follow, key_encoder
+from kuleshov.pretraining.contrastive_losses import ProjectionHead
+from kuleshov.pretraining.modist import MoDist, follow
 from kuleshov.pretraining.probes import knn_answers, knn_predict, knn_scores, majority_accuracy
-from kuleshov.pretraining.projection_head import ProjectionHead
 
 
 def test_cvrl_head_has_the_published_shape():
@@ -43,13 +43,14 @@ def test_modist_heads_may_have_batch_norm(norm):
     networks = {f"{name}backbone": {"class_path": "motion_2d", "init_args": {"width": 1}} for name in ("", "motion_")}
     module = MoDist(**networks, hidden_width=4, embedding_width=2, head_batch_norm=norm)
     heads = (module.visual_head, module.motion_head, module.keys["visual_head"], module.keys["motion_head"])
+    assert not any(parameter.requires_grad for parameter in module.keys.parameters())
     for head in heads:
         assert any(isinstance(layer, torch.nn.BatchNorm1d) for layer in head.layers) == norm
 
 
 def test_key_encoder_follows():
     network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
-    key = key_encoder(network)
+    key = copy.deepcopy(network)
     before = [p.clone() for p in key.parameters()]
     with torch.no_grad():
         for parameter in network.parameters():
@@ -57,7 +58,6 @@ def test_key_encoder_follows():
     follow(key, network, 0.9)
     for old, now in zip(before, key.parameters(), strict=True):
         torch.testing.assert_close(now, old + 0.1)
-        assert not now.requires_grad
     network[1].running_mean.add_(5.0)
     follow(key, network, 0.0)
     assert torch.equal(key[0].weight, network[0].weight) and not key[1].running_mean.any()

@@ -1,4 +1,4 @@
-"""Small stores of made-up event features."""
+"""Small stores of made-up event features, and a TxE that fits them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,8 +7,21 @@ import pytest
 import torch
 
 from kuleshov.features.store_writer import StoreWriter
+from kuleshov.txe import TxE
 
 MakeStore = Callable[..., Path]
+TINY = {"hidden": 8, "layers": 2, "heads": 2, "feedforward": 12, "dropout": 0.0}
+
+
+@pytest.fixture
+def tiny_txe() -> Callable[..., TxE]:
+    """Make a TxE for features of width 6, always with the same weights, in evaluation mode."""
+
+    def make(**changes) -> TxE:
+        torch.manual_seed(0)
+        return TxE(6, **{**TINY, **changes}).eval()
+
+    return make
 
 
 @pytest.fixture

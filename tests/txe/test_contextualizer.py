@@ -7,16 +7,15 @@ import torch
 
 from kuleshov.core.errors import KuleshovError, StoreError
 from kuleshov.features.feature_store import EventStore
-from kuleshov.txe import TxE, save
+from kuleshov.txe import load, save
 from kuleshov.txe.contextualizer import Contextualizer, SegmentFeatures
 
 SIZES = {"hidden": 8, "layers": 1, "heads": 2, "feedforward": 12}
 
 
 @pytest.fixture
-def weights(tmp_path: Path) -> str:
-    torch.manual_seed(0)
-    txe = TxE(6, feature_normalization="center", **SIZES)
+def weights(tmp_path: Path, tiny_txe) -> str:
+    txe = tiny_txe(feature_normalization="center", layers=1)
     txe.normalizer.fit(torch.rand(30, 6))
     save(tmp_path / "txe.safetensors", txe, {})
     return str(tmp_path / "txe.safetensors")
@@ -62,8 +61,6 @@ def test_none_passes_features_on(weights: str):
 
 
 def test_pretrained_brings_its_weights_and_statistics(weights: str):
-    from kuleshov.txe import load
-
     context, events = make("pretrained", weights), torch.rand(2, 5, 6)
     context.fit_statistics(torch.rand(9, 6) + 50)
     assert torch.equal(context(events), load(weights)(events))

@@ -13,12 +13,6 @@ from kuleshov.txe import TxE, load, save
 from kuleshov.txe.feature_normalizer import FeatureNormalizer, whitening
 
 
-def small(**changes) -> TxE:
-    torch.manual_seed(0)
-    sizes = {"input_width": 6, "hidden": 8, "layers": 2, "heads": 2, "feedforward": 12, "dropout": 0.0}
-    return TxE(**{**sizes, **changes}).eval()
-
-
 def reference(txe: TxE, events: torch.Tensor) -> torch.Tensor:
     """The encoder by PyTorch's own post-norm layer, one layer a block."""
     hidden = txe.project(events) + txe.position[: events.shape[1]]
@@ -38,21 +32,21 @@ def reference(txe: TxE, events: torch.Tensor) -> torch.Tensor:
     return hidden
 
 
-def test_equals_pytorchs_encoder():
-    txe, events = small(), torch.randn(3, 5, 6)
+def test_equals_pytorchs_encoder(tiny_txe):
+    txe, events = tiny_txe(), torch.randn(3, 5, 6)
     torch.testing.assert_close(txe(events), reference(txe, events))
 
 
 @pytest.mark.parametrize("positions", ["learned", "sinusoidal"])
-def test_runs_on_any_length_up_to_its_own(positions: str):
-    txe = small(positions=positions, max_events=7)
+def test_runs_on_any_length_up_to_its_own(positions: str, tiny_txe):
+    txe = tiny_txe(positions=positions, max_events=7)
     assert [tuple(txe(torch.randn(2, n, 6)).shape) for n in (1, 4, 7)] == [(2, 1, 8), (2, 4, 8), (2, 7, 8)]
     with pytest.raises(KuleshovError, match=r"a window of 8 events is longer than max_events=7"):
         txe(torch.randn(2, 8, 6))
 
 
-def test_a_hidden_events_input_changes_nothing():
-    txe, events = small(), torch.randn(2, 5, 6)
+def test_a_hidden_events_input_changes_nothing(tiny_txe):
+    txe, events = tiny_txe(), torch.randn(2, 5, 6)
     masked = torch.tensor([[False, True, True, False, False]] * 2)
     other = torch.where(masked.unsqueeze(-1), torch.full_like(events, 1e6), events)
     assert torch.equal(txe(events, masked), txe(other, masked))
@@ -61,15 +55,15 @@ def test_a_hidden_events_input_changes_nothing():
     assert not torch.equal(txe(events, masked), txe(events))
 
 
-def test_reconstructions_and_targets_have_unit_length():
-    txe, events = small(), torch.randn(2, 5, 6) * 3
+def test_reconstructions_and_targets_have_unit_length(tiny_txe):
+    txe, events = tiny_txe(), torch.randn(2, 5, 6) * 3
     torch.testing.assert_close(txe.reconstruct(txe(events)).norm(dim=-1), torch.ones(2, 5))
     torch.testing.assert_close(txe.targets(events), F.normalize(events, dim=-1))
     assert not txe.targets(events.requires_grad_()).requires_grad
 
 
-def test_attention_maps_are_those_of_the_forward_pass():
-    txe, events = small(), torch.randn(2, 5, 6)
+def test_attention_maps_are_those_of_the_forward_pass(tiny_txe):
+    txe, events = tiny_txe(), torch.randn(2, 5, 6)
     maps = txe.attention_maps(events)
     assert maps.shape == (2, 2, 2, 5, 5)
     torch.testing.assert_close(maps.sum(-1), torch.ones(2, 2, 2, 5))
@@ -103,8 +97,8 @@ def test_normalizer_does_what_it_says(mode: str):
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
-def test_weights_come_back_with_their_statistics(tmp_path: Path):
-    txe = small(feature_normalization="standardize", positions="sinusoidal")
+def test_weights_come_back_with_their_statistics(tmp_path: Path, tiny_txe):
+    txe = tiny_txe(feature_normalization="standardize", positions="sinusoidal")
     txe.normalizer.fit(torch.randn(20, 6) + 3)
     save(tmp_path / "txe.safetensors", txe, {"method": "masked-event"})
     again = load(tmp_path / "txe.safetensors", dropout=0.3)
@@ -121,14 +115,14 @@ def test_other_weights_are_refused(tmp_path: Path):
         load(tmp_path / "old.safetensors")
 
 
-def test_features_of_another_width_are_refused():
+def test_features_of_another_width_are_refused(tiny_txe):
     with pytest.raises(KuleshovError, match=r"built for features of width 6, got 5"):
-        small()(torch.randn(1, 5, 5))
+        tiny_txe()(torch.randn(1, 5, 5))
 
 
-def test_heads_must_divide():
+def test_heads_must_divide(tiny_txe):
     with pytest.raises(KuleshovError, match=r"8 is not a multiple of heads 3"):
-        small(heads=3)
+        tiny_txe(heads=3)
 
 
 def rows(count: int = 4000) -> torch.Tensor:
@@ -152,7 +146,7 @@ def test_two_directions_in_closed_form():
     torch.testing.assert_close(whitening(centered, shrinkage=0.1), expected)
 
 
-def test_a_direction_without_variance_stays_small():
+def test_a_direction_without_variance_stays_tiny_txe(tiny_txe):
     centered = torch.randn(50, 3).double()
     centered[:, 2] = 0
     white = centered @ whitening(centered - centered.mean(0))

@@ -182,6 +182,13 @@ def test_the_event_looked_for_does_not_count_as_its_own_distractor(tmp_path: Pat
     assert float(module.token_losses(vector, vector, torch.tensor([17]))) == pytest.approx(0.6931, abs=1e-3)
 
 
+def test_l2_is_two_minus_two_cosines():
+    module = MaskedEventPretraining(input_width=3, max_events=5, loss="l2", **small())
+    predictions, targets = torch.nn.functional.normalize(torch.rand(2, 6, 3), dim=-1)
+    expected = 2 - 2 * (predictions * targets).sum(-1)
+    torch.testing.assert_close(module.token_losses(predictions, targets, torch.arange(6)), expected)
+
+
 def test_own_events_are_all_found(tmp_path: Path):
     module = MaskedEventPretraining(input_width=3, max_events=5, **small())
     module.queue_rows.enqueue(torch.tensor([[4.0], [7.0], [4.0], [9.0]]).double())

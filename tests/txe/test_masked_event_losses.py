@@ -7,13 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from kuleshov.txe.event_masking import block_mask
-from kuleshov.txe.masked_event_losses import (
-    MaskedEventRecall,
-    masked_event_infonce,
-    masked_event_l2,
-    nearest_is_true,
-    nearest_shown,
-)
+from kuleshov.txe.masked_event_losses import MaskedEventRecall, masked_event_infonce, nearest_is_true, nearest_shown
 
 
 def unit(*shape: int) -> torch.Tensor:
@@ -73,13 +67,6 @@ def test_infonce_of_extreme_temperatures_stays_finite():
     loss = masked_event_infonce(predictions, -predictions.detach(), unit(9, 4).float(), 1e-3)
     loss.sum().backward()
     assert bool(loss.isfinite().all()) and bool(predictions.grad.isfinite().all())
-
-
-def test_l2_is_two_minus_two_cosines():
-    predictions, targets = unit(6, 5), unit(6, 5)
-    expected = 2 - 2 * (predictions * targets).sum(-1)
-    torch.testing.assert_close(masked_event_l2(predictions, targets), expected)
-    assert masked_event_l2(targets, targets).tolist() == [0.0] * 6
 
 
 def test_nearest_counts_ties_as_misses_and_leaves_out_the_ignored():

@@ -7,19 +7,17 @@ import pytest
 import torch
 
 from kuleshov.txe.encoder import TxE
-from kuleshov.txe.event_masking import event_discrepancies
+from kuleshov.txe.event_masking import block_discrepancies
 from kuleshov.txe.visualization import (
     TxEVisualization,
     attention_figure,
+    discrepancy_figure,
     frames_in,
-    movie_discrepancies,
     retrieval_figure,
     retrieve,
-    validation_rows,
+    shown_windows,
 )
 from kuleshov.txe.window_data import EventWindows
-
-CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -30,23 +28,30 @@ def data(make_store) -> EventWindows:
 
 
 @pytest.fixture
-def txe() -> TxE:
-    torch.manual_seed(0)
-    return TxE(6, 8, layers=2, heads=2, feedforward=12).eval()
+def txe(tiny_txe) -> TxE:
+    return tiny_txe()
+
+
+def shown_rows(data: EventWindows) -> torch.Tensor:
+    windows = shown_windows(data)
+    return windows.rows(windows.draw(0)[0])
 
 
 def test_discrepancies_are_those_of_the_middle_of_a_window(data: EventWindows, txe: TxE):
-    name, seconds, values = movie_discrepancies(txe, data, CPU)
-    rows = data.table.stores[0].rows_of(name)
+    (axis,) = discrepancy_figure(txe, data, torch.device("cpu")).axes
+    seconds, values = axis.lines[0].get_data()
+    rows = data.table.stores[0].rows_of(axis.get_title())
     # windows take nine rows, every second of them
     assert seconds.tolist() == [2.0 * place for place in range(4, len(rows) - 4)] and len(values) == len(rows) - 8
     for begin, value in enumerate(values, rows.start):
         window = torch.arange(begin, begin + 9, 2)[None]
-        assert float(event_discrepancies(txe, data.table.take(window))[0, 2]) == pytest.approx(value, abs=1e-5)
+        assert float(block_discrepancies(txe, data.table.take(window), torch.ones(1).long())[0, 2]) == pytest.approx(
+            value, abs=1e-5
+        )
 
 
 def test_retrieval_finds_what_is_filled_in(data: EventWindows, txe: TxE):
-    rows = validation_rows(data)[:3]
+    rows = shown_rows(data)[:3]
     found = retrieve(txe, data, rows)
     assert [truth for truth, _ in found] == rows[:, 2].tolist()
     masked = torch.tensor([[False, False, True, False, False]])
@@ -67,7 +72,7 @@ def test_rows_are_located(data: EventWindows):
 
 
 def test_attention_has_a_picture_a_head(data: EventWindows, txe: TxE):
-    figure = attention_figure(txe, data.table.take(validation_rows(data)))
+    figure = attention_figure(txe, data.table.take(shown_rows(data)))
     assert len(figure.axes) == 4
     assert figure.get_supxlabel() == "key event" and figure.get_supylabel() == "query event"
     assert [axis.get_title() for axis in figure.axes] == ["head 1", "head 2", "", ""]

@@ -10,7 +10,7 @@ from scipy import stats
 
 from kuleshov.core.errors import KuleshovError, StoreError
 from kuleshov.txe.event_table import Movies
-from kuleshov.txe.window_data import EventWindows, WindowBatches, Windows, read_ids
+from kuleshov.txe.window_data import EventWindows, Windows, read_ids
 
 
 def movies(*counts: int) -> Movies:
@@ -23,24 +23,24 @@ def movies(*counts: int) -> Movies:
 @pytest.mark.parametrize("step", [1, 2])
 def test_windows_stay_inside_their_movie(weighting: str, step: int):
     windows = Windows(movies(9, 10, 30, 4), 5, step, weighting, per_movie=50, seed=3)
-    first, movie, mask = windows.epoch(2)
+    first, movie, mask = windows.draw(2)
     span = 4 * step + 1
     begin, count = windows.movies.first[movie], windows.movies.count[movie]
     assert ((first >= begin) & (first + span <= begin + count)).all()
-    assert len(first) == len(windows) and mask.shape == (len(first), 2)
+    assert len(first) == windows.size and mask.shape == (len(first), 2)
     assert windows.too_short == ["m3"]
 
 
 def test_an_epoch_by_movie_shows_every_movie_equally_often():
     windows = Windows(movies(5, 9, 200), 5, per_movie=4)
-    _, movie, _ = windows.epoch(0)
+    _, movie, _ = windows.draw(0)
     assert np.bincount(movie).tolist() == [4, 4, 4]
 
 
 def test_an_epoch_by_event_shows_every_place_equally_often():
     windows = Windows(movies(5, 9, 24), 5, weighting="event", seed=1)
-    assert len(windows) == 38 // 5
-    places = np.concatenate([windows.epoch(number)[0] for number in range(4000)])
+    assert windows.size == 38 // 5
+    places = np.concatenate([windows.draw(number)[0] for number in range(4000)])
     counts = np.bincount(places - 100)
     assert (counts > 0).sum() == 1 + 5 + 20
     assert stats.chisquare(counts[counts > 0]).pvalue > 1e-4
@@ -48,12 +48,12 @@ def test_an_epoch_by_event_shows_every_place_equally_often():
 
 def test_places_in_a_movie_are_uniform():
     windows = Windows(movies(12), 5, per_movie=8000)
-    assert stats.chisquare(np.bincount(windows.epoch(0)[0] - 100)).pvalue > 1e-4
+    assert stats.chisquare(np.bincount(windows.draw(0)[0] - 100)).pvalue > 1e-4
 
 
 def test_epochs_and_seeds_differ_and_repeat():
     def draw(seed: int, epoch: int) -> np.ndarray:
-        return Windows(movies(*[50] * 20), 5, seed=seed).epoch(epoch)[0]
+        return Windows(movies(*[50] * 20), 5, seed=seed).draw(epoch)[0]
 
     assert (draw(0, 1) == draw(0, 1)).all()
     assert (draw(0, 1) != draw(0, 2)).any() and (draw(0, 1) != draw(1, 1)).any()
@@ -70,14 +70,16 @@ def together(batches: list[dict]) -> torch.Tensor:
 
 @pytest.mark.parametrize("world", [2, 4])
 def test_ranks_share_a_batch_in_order(world: int, monkeypatch: pytest.MonkeyPatch):
-    windows = Windows(movies(*[9] * 23), 5, 2)
-    alone = list(WindowBatches(windows, 10))
+    def share() -> list[dict]:
+        return list(Windows(movies(*[9] * 23), 5, 2, batch_size=10))
+
+    alone = share()
     assert [len(batch["rows"]) for batch in alone] == [10, 10, 3]
     shares = []
     for rank in range(world):
         monkeypatch.setattr("kuleshov.txe.window_data.world_size", lambda: world)
         monkeypatch.setattr("kuleshov.txe.window_data.rank", lambda rank=rank: rank)
-        shares.append(list(WindowBatches(windows, 10)))
+        shares.append(share())
     # three windows are too few for four ranks: none of them gets one
     assert {len(share) for share in shares} == {3 if world == 2 else 2}
     for number in range(len(shares[0])):
@@ -86,14 +88,13 @@ def test_ranks_share_a_batch_in_order(world: int, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_loader_goes_on_where_it_was():
-    windows = Windows(movies(*[9] * 40), 5)
-    loader = WindowBatches(windows, 10)
+    loader = Windows(movies(*[9] * 40), 5, batch_size=10)
     loader.set_epoch(3)
     whole = list(loader)
     half = iter(loader)
     next(half), next(half)
     for epoch, left in ((3, whole[2:]), (4, None)):
-        again = WindowBatches(windows, 10)
+        again = Windows(movies(*[9] * 40), 5, batch_size=10)
         again.load_state_dict(loader.state_dict())
         again.set_epoch(epoch)
         batches = list(again)

@@ -7,7 +7,7 @@ document frequencies from these items alone; a group of one item has CIDEr 0.
 CIDEr: Vedantam et al., CVPR 2015. BLEU: Papineni et al., ACL 2002, closest reference length. ROUGE-L: Lin, 2004.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -25,16 +25,19 @@ class Captions:
     Args:
         hypotheses: a text an item.
         references: the item's reference texts, at least one.
-
-    Raises:
-        ValueError: lists of different lengths, an item without a reference.
     """
 
     def __init__(self, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> None:
         if not all(references):
             raise ValueError("an item has no reference")
         self._pairs = list(zip(hypotheses, references, strict=True))
-        self._counted = _counted(CiderScorer(), self._pairs)
+        self._counted = self._count(CiderScorer())
+
+    def _count(self, scorer: Any) -> Any:
+        """The scorer with the n-grams of all items counted."""
+        for pair in self._pairs:
+            scorer += pair
+        return scorer
 
     @cached_property
     def rouge(self) -> np.ndarray:
@@ -44,10 +47,7 @@ class Captions:
 
     @cached_property
     def _matched(self) -> BleuScorer:
-        return _counted(BleuScorer(n=4), self._pairs)
-
-    def __len__(self) -> int:
-        return len(self._pairs)
+        return self._count(BleuScorer(n=4))
 
     def cider(self, items: Sequence[int]) -> np.ndarray:
         """CIDEr-D of each of some items, float64 (len(items),), times ten as coco-caption gives it.
@@ -74,10 +74,3 @@ class Captions:
         """The official figures of some items: cider, rouge, bleu_1 to bleu_4."""
         found = {"cider": float(self.cider(items).mean()), "rouge": float(self.rouge[items].mean())}
         return found | {f"bleu_{n}": value for n, value in enumerate(self.bleu(items), 1)}
-
-
-def _counted(scorer: Any, pairs: Iterable[tuple[str, Sequence[str]]]) -> Any:
-    """The scorer with the n-grams of all items counted."""
-    for pair in pairs:
-        scorer += pair
-    return scorer

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from kuleshov.core.errors import KuleshovError
 
 ANNOTATORS = 3
+# the paper's columns, per cent, and the official figures that they show
+COLUMNS = {"Mean-Acc": "Macro_Top_1", "Top1-Acc": "Top_1"}
 
 # a segment's annotations: a list of four labels an annotator
 Annotations = Sequence[Sequence[str]]
@@ -60,11 +62,6 @@ def masked_labels(annotations: Sequence[Annotations]) -> list[str]:
     """Labels that are the majority only where the annotators tie: the macro mean leaves them out."""
     found = [(label, votes >= 2) for annotated in annotations for label, votes, _ in majorities(annotated)]
     return sorted({label for label, _ in found} - {label for label, agreed in found if agreed})
-
-
-def relation_table(figures: dict) -> dict[str, float]:
-    """The paper's columns, per cent."""
-    return {"Mean-Acc": 100.0 * figures["Macro_Top_1"], "Top1-Acc": 100.0 * figures["Top_1"]}
 
 
 def frequent_relation(annotations: Sequence[Annotations]) -> str:

@@ -8,12 +8,14 @@ The official figures (TheShadow29/VidSitu, `EvalFnCap`). What defines them:
   order), without number 3 of the permuted list, at most three; number 3 is the human hypothesis. A subset of
   the segments therefore sees other permutations;
 - the figures inside verbs (of reference 0) and roles recompute everything, document frequencies included;
-- LEA compares with each reference separately over all five events (F1 over the corpus, then the mean); a
-  prediction without Ev1 is left out of it.
+- LEA (Moosavi and Strube, ACL 2016) asks whether two role texts that name the same thing still agree: a cluster is a
+  list of mentions (`Ev1_Arg0`) that carry the same text. It compares with each reference separately over all five
+  events (F1 over the corpus, then the mean); a prediction without Ev1 is left out of it. Soft LEA's precision weighs
+  a cluster by the CIDEr of its texts (Sadhu et al., CVPR 2021).
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,15 +23,24 @@ import numpy as np
 from kuleshov.core.errors import KuleshovError
 from kuleshov.datasets.vidsitu_format import EVENTS, Annotation, role_of
 from kuleshov.metrics.caption_metrics import Captions
-from kuleshov.metrics.lea import lea_figures
 
 SCORED_ROLES = ("Arg0", "Arg1", "Arg2", "ALoc", "AScn")
 REFERENCES = 3
 HUMAN = 3
 SEED = 5
+# the paper's columns, per cent, and the official figures that they show (CIDEr is printed a hundred times as great)
+COLUMNS = {
+    "CIDEr": "cider",
+    "CIDEr-verb": "MacroVb_cider",
+    "CIDEr-arg": "MacroArg_cider",
+    "ROUGE-L": "rouge",
+    "LEA": "lea",
+    "LEA-soft": "lea_soft",
+}
 
 # event name -> role -> text; an event may be absent
 Prediction = Mapping[str, Mapping[str, str]]
+Clusters = Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -162,6 +173,59 @@ def coreference_figures(
     return {name: sum(figures[name] for figures in rounds) / count for name in rounds[0]}
 
 
+def resolved_links(clusters: Clusters, others: Clusters) -> list[float]:
+    """Share of each cluster's links that `others` also hold; (len(clusters),).
+
+    A cluster of one mention holds one link, to itself, which counts where the other cluster has one mention too.
+    """
+    home = {mention: i for i, other in enumerate(others) for mention in other}
+    shares = []
+    for cluster in clusters:
+        if len(cluster) == 1:
+            other = home.get(cluster[0])
+            shares.append(1.0 if other is not None and len(others[other]) == 1 else 0.0)
+            continue
+        together = Counter(home[mention] for mention in cluster if mention in home)
+        common = sum(n * (n - 1) / 2 for n in together.values())
+        shares.append(common / (len(cluster) * (len(cluster) - 1) / 2))
+    return shares
+
+
+def lea_counts(clusters: Clusters, others: Clusters, weights: Mapping[str, float] | None = None) -> np.ndarray:
+    """Numerator and denominator of LEA, (2,): clusters weighted by their size.
+
+    With `weights`, mention -> CIDEr (times ten) of its text, those of soft LEA's precision: a cluster weighs its size
+    squared times its mentions' mean weight, so the figure can exceed 1.
+    """
+    sizes = [len(cluster) for cluster in clusters]
+    shares = resolved_links(clusters, others)
+    if weights is None:
+        return np.array([sum(size * share for size, share in zip(sizes, shares, strict=True)), sum(sizes)], float)
+    energies = [sum(weights[mention] for mention in cluster) * len(cluster) for cluster in clusters]
+    resolved = sum(energy * share for energy, share in zip(energies, shares, strict=True))
+    return np.array([resolved, sum(size**2 for size in sizes)], float)
+
+
+def f1(precision: Sequence[float], recall: Sequence[float]) -> float:
+    """Harmonic mean of two (numerator, denominator) pairs; 0 where a denominator is 0."""
+    p, r = (top / bottom if bottom else 0.0 for top, bottom in (precision, recall))
+    return 2 * p * r / (p + r) if p + r else 0.0
+
+
+def lea_figures(documents: Iterable[tuple[Clusters, Clusters, Mapping[str, float]]]) -> dict[str, float]:
+    """`lea` and `lea_soft`: the F1 of precision and recall whose counts are summed over all segments.
+
+    Args:
+        documents: a segment's predicted clusters, its reference's, and mention -> CIDEr of its predicted text.
+    """
+    precision, soft, recall = np.zeros(2), np.zeros(2), np.zeros(2)
+    for predicted, reference, weights in documents:
+        precision += lea_counts(predicted, reference)
+        soft += lea_counts(predicted, reference, weights)
+        recall += lea_counts(reference, predicted)
+    return {"lea": float(f1(precision, recall)), "lea_soft": float(f1(soft, recall))}
+
+
 def reference_mentions(annotation: Annotation) -> list[tuple[str, str]]:
     """(mention, text) of an annotation's scored roles; a mention reads `Ev1_Arg0`."""
     return [
@@ -218,16 +282,3 @@ def frequent_texts(annotations: Sequence[Annotation]) -> dict[str, str]:
     for mention, text in (found for annotation in annotations for found in reference_mentions(annotation)):
         counts[mention.partition("_")[2]][text] += 1
     return {role: min(given, key=lambda t: (-given[t], t)) for role, given in counts.items() if given}
-
-
-def role_table(figures: Mapping[str, float]) -> dict[str, float]:
-    """The paper's columns that `figures` hold, per cent (CIDEr as printed: a hundred times the official figure)."""
-    names = {
-        "CIDEr": "cider",
-        "CIDEr-verb": "MacroVb_cider",
-        "CIDEr-arg": "MacroArg_cider",
-        "ROUGE-L": "rouge",
-        "LEA": "lea",
-        "LEA-soft": "lea_soft",
-    }
-    return {name: 100.0 * figures[official] for name, official in names.items() if official in figures}

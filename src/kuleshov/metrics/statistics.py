@@ -1,8 +1,8 @@
-"""Mean and standard error over seeds, bootstrap intervals over samples, paired differences between two rows."""
+"""Mean and standard error over seeds, bootstrap intervals over samples, paired differences and ranks of rows."""
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,27 +14,20 @@ PERMUTATIONS = 2**16  # the sign-flip test is exact up to 16 pairs
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean, its standard error (nan for a single value) and the number of values."""
+    """A mean, its standard error (nan for a single value) and the number of values.
+
+    Of paired differences a - b also the pairs in which a is greater (`wins`), and the two-sided probability `p` of a
+    mean at least as far from 0 if each difference's sign were a coin's.
+    """
 
     mean: float
     standard_error: float
     n: int
+    wins: int = 0
+    p: float = math.nan
 
     def __str__(self) -> str:
         return f"{self.mean:.2f}" if self.n < 2 else f"{self.mean:.2f} ± {self.standard_error:.2f}"
-
-
-@dataclass(frozen=True)
-class Difference(Estimate):
-    """Mean of paired differences a - b, their standard error and number.
-
-    Attributes:
-        wins: pairs in which a is greater.
-        p: two-sided probability of a mean at least as far from 0 if each difference's sign were a coin's.
-    """
-
-    wins: int
-    p: float
 
 
 def mean_and_error(values: Sequence[float]) -> Estimate:
@@ -70,7 +63,7 @@ def bootstrap_interval(
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
-def paired_difference(a: Mapping[Hashable, float], b: Mapping[Hashable, float]) -> Difference:
+def paired_difference(a: Mapping[Hashable, float], b: Mapping[Hashable, float]) -> Estimate:
     """Compare two rows, seed (or sample) -> value, over what both have, by a sign-flip test (exact up to 16 pairs).
 
     Raises:
@@ -82,8 +75,44 @@ def paired_difference(a: Mapping[Hashable, float], b: Mapping[Hashable, float]) 
     if not common:
         raise KuleshovError(f"the two rows share no seed: {sorted(a, key=str)} and {sorted(b, key=str)}")
     differences = np.array([a[key] - b[key] for key in common], float)
-    estimate, p = mean_and_error(differences), 1.0
-    if estimate.n > 1:
+    p = 1.0
+    if len(differences) > 1:
         options = {"permutation_type": "samples", "n_resamples": PERMUTATIONS, "rng": numpy_generator(0, 0, 0)}
         p = float(stats.permutation_test((differences,), np.mean, **options).pvalue)
-    return Difference(estimate.mean, estimate.standard_error, estimate.n, int((differences > 0).sum()), p)
+    return replace(mean_and_error(differences), wins=int((differences > 0).sum()), p=p)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A row's standing: number of tasks on which no row is strictly better, mean rank, and task -> rank."""
+
+    top1: int
+    mean_rank: float
+    ranks: dict[str, int]
+
+
+def standings(table: Mapping[str, Mapping[str, float]], higher_is_better: Mapping[str, bool]) -> dict[str, Standing]:
+    """Rank the rows of a table, row -> task -> value, on every task of `higher_is_better`: Table 5's last two columns.
+
+    Rank = 1 + the number of rows that are strictly better: ties share the best rank. `#top-1` counts every row
+    that shares a task's best value. Of all direction and tie rules this is the only one that gives the paper's
+    printed means from its printed values.
+
+    Raises:
+        KuleshovError: a row lacks a task or its value is not a number: ranks over different sets of tasks
+            are not comparable.
+    """
+    placed = {}
+    for row, values in table.items():
+        lacking = [task for task in higher_is_better if not math.isfinite(values.get(task, math.nan))]
+        if lacking:
+            raise KuleshovError(
+                f"row {row!r} has no value for {', '.join(lacking)}: run these tasks or rank without the row"
+            )
+        ranks = {
+            task: 1 + sum(o[task] > values[task] if up else o[task] < values[task] for o in table.values() if task in o)
+            for task, up in higher_is_better.items()
+        }
+        best = sum(rank == 1 for rank in ranks.values())
+        placed[row] = Standing(best, sum(ranks.values()) / max(1, len(ranks)), ranks)
+    return placed

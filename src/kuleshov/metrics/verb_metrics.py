@@ -11,6 +11,8 @@ from collections.abc import Sequence
 RANKS = 5
 ANNOTATORS = 10
 THRESHOLDS = range(10)
+# the paper's columns, per cent, and the official figures that they show
+COLUMNS = {"Acc@1": "Per_Ev_Top_1", "Acc@5": "Per_Ev_Top_5", "Recall@5": "recall_macro_1_th_9"}
 
 EventVerbs = Sequence[Sequence[str]]
 
@@ -44,12 +46,6 @@ def score_verbs(predictions: Sequence[EventVerbs], annotations: Sequence[EventVe
         figures[f"recall_macro_1_th_{threshold}"] = _mean(kept)
         figures[f"num_vbs_thresh_{threshold}"] = float(len(kept))
     return figures
-
-
-def verb_table(figures: dict[str, float]) -> dict[str, float]:
-    """The paper's columns, per cent."""
-    names = {"Acc@1": "Per_Ev_Top_1", "Acc@5": "Per_Ev_Top_5", "Recall@5": "recall_macro_1_th_9"}
-    return {name: 100.0 * figures[official] for name, official in names.items()}
 
 
 def frequent_verbs(annotations: Sequence[EventVerbs], number: int = RANKS) -> list[str]:

@@ -23,7 +23,7 @@ class Scorer(ABC):
 
     Attributes:
         score: (predictions, references), a segment each -> the official figures, unscaled.
-        table: official figures -> the paper's columns, per cent.
+        columns: the paper's columns -> the official figures that they show.
 
     Args:
         data: the annotations.
@@ -33,7 +33,7 @@ class Scorer(ABC):
 
     task: ClassVar[str]
     score: ClassVar[Callable[..., dict[str, Any]]]
-    table: ClassVar[Callable[[Mapping[str, Any]], dict[str, float]]]
+    columns: ClassVar[Mapping[str, str]]
 
     def __init__(self, data: VidSitu, split: str, segments: Sequence[str]) -> None:
         self.data, self.split, self.segments = data, split, list(segments)
@@ -46,6 +46,10 @@ class Scorer(ABC):
         """The official figures, unscaled, over the segments that are predicted."""
         numbers = sorted(predictions)
         return self.score([predictions[n] for n in numbers], [self.reference(n) for n in numbers], **options)
+
+    def table(self, figures: Mapping[str, Any]) -> dict[str, float]:
+        """The paper's columns that official figures hold, per cent."""
+        return {name: 100.0 * figures[official] for name, official in self.columns.items() if official in figures}
 
     def headline(self, predictions: Mapping[int, Any]) -> dict[str, float]:
         """The paper's columns that are quickly made, per cent: for validation during training."""
@@ -82,7 +86,7 @@ class VerbScorer(Scorer):
     """Verbs: five lists of ranked verb ids a segment."""
 
     task = "verbs"
-    score, table = staticmethod(verbs.score_verbs), staticmethod(verbs.verb_table)
+    score, columns = staticmethod(verbs.score_verbs), verbs.COLUMNS
 
     def __init__(self, data: VidSitu, split: str, segments: Sequence[str], annotators: int = verbs.ANNOTATORS) -> None:
         super().__init__(data, split, segments)
@@ -119,7 +123,7 @@ class RoleScorer(Scorer):
     """Roles: event -> role -> text a segment."""
 
     task = "roles"
-    score, table = staticmethod(roles.score_roles), staticmethod(roles.role_table)
+    score, columns = staticmethod(roles.score_roles), roles.COLUMNS
 
     def __init__(self, data: VidSitu, split: str, segments: Sequence[str]) -> None:
         super().__init__(data, split, segments)
@@ -162,7 +166,7 @@ class RelationScorer(Scorer):
     """Relations: four lists of labels, one per annotator place, a segment."""
 
     task = "relations"
-    score, table = staticmethod(relations.score_relations), staticmethod(relations.relation_table)
+    score, columns = staticmethod(relations.score_relations), relations.COLUMNS
 
     def __init__(self, data: VidSitu, split: str, segments: Sequence[str]) -> None:
         super().__init__(data, split, segments)
@@ -186,10 +190,7 @@ class RelationScorer(Scorer):
 
     def _everywhere(self, labels: Sequence[str], number: int) -> list[list[str]]:
         """Four labels, each repeated for the annotator places that the segment has."""
-        return [[label] * self._places(number) for label in labels]
-
-    def _places(self, number: int) -> int:
-        return min(len(self.reference(number)), relations.ANNOTATORS)
+        return [[label] * len(self.reference(number)[: relations.ANNOTATORS]) for label in labels]
 
     def human(self) -> tuple["RelationScorer", dict[int, list[list[str]]]]:
         """The fourth annotation in file order, which the official figures leave out, against the first three."""
@@ -199,7 +200,7 @@ class RelationScorer(Scorer):
 
     def check(self, predictions: Mapping[int, Any]) -> None:
         for number, events in predictions.items():
-            places = self._places(number)
+            places = len(self.reference(number)[: relations.ANNOTATORS])
             for name, labels in zip(RELATED_EVENTS, events, strict=True):
                 if len(labels) != places:
                     raise KuleshovError(
@@ -220,18 +221,20 @@ def unknown_names(
     predictions: Mapping[int, Sequence[Sequence[str]]], events: Sequence[str], known: set[str], what: str
 ) -> list[str]:
     """A note on predicted names that are not known: how many, and where the first ones are; none without any."""
+    unknown = [
+        (name, f"ann_idx {number}, {event}")
+        for number, lists in predictions.items()
+        for event, names in zip(events, lists, strict=True)
+        for name in names
+        if name not in known
+    ]
     places: dict[str, str] = {}
-    count = 0
-    for number, lists in predictions.items():
-        for event, names in zip(events, lists, strict=True):
-            for name in (name for name in names if name not in known):
-                count += 1
-                places.setdefault(name, f"ann_idx {number}, {event}")
-    if not count:
-        return []
+    for name, place in unknown:
+        places.setdefault(name, place)
     named = ", ".join(f"{name!r} ({place})" for name, place in list(places.items())[:NAMED])
     more = f" and {len(places) - NAMED} more" if len(places) > NAMED else ""
-    return [f"{count} predicted {what}(s) are not in the vocabulary and count as misses: {named}{more}"]
+    note = f"{len(unknown)} predicted {what}(s) are not in the vocabulary and count as misses: {named}{more}"
+    return [note] if unknown else []
 
 
 SCORERS: dict[str, type[Scorer]] = {scorer.task: scorer for scorer in (VerbScorer, RoleScorer, RelationScorer)}

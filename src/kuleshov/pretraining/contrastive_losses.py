@@ -1,12 +1,53 @@
-"""Contrastive losses, as pure functions of L2-normalized embeddings."""
+"""Projection heads, from features to the unit sphere, and the contrastive losses there."""
 
 import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from kuleshov.core.errors import KuleshovError
+
+# TensorFlow's momentum .997 of the published CVRL code, in PyTorch's terms
+HEAD_BN_MOMENTUM = 0.003
+
+
+class ProjectionHead(nn.Module):
+    """A multi-layer perceptron from features (B, D) to embeddings (B, output_width) of length 1.
+
+    CVRL: three hidden layers of 2048 with batch norm before the ReLU, then 128. MoDist: one of 2048 without.
+    """
+
+    def __init__(
+        self,
+        input_width: int,
+        hidden_width: int = 2048,
+        output_width: int = 128,
+        hidden_layers: int = 3,
+        batch_norm: bool = True,
+    ) -> None:
+        super().__init__()
+        if min(input_width, hidden_width, output_width, hidden_layers) < 1:
+            raise KuleshovError(
+                "a projection head needs widths and hidden layers of at least 1, got "
+                f"{input_width}, {hidden_width}, {output_width} and {hidden_layers} layers"
+            )
+        layers: list[nn.Module] = []
+        width = input_width
+        for _ in range(hidden_layers):
+            layers.append(nn.Linear(width, hidden_width, bias=not batch_norm))
+            if batch_norm:
+                layers.append(nn.BatchNorm1d(hidden_width, momentum=HEAD_BN_MOMENTUM))
+            layers.append(nn.ReLU(inplace=True))
+            width = hidden_width
+        self.layers = nn.Sequential(*layers, nn.Linear(width, output_width))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (B, D) to embeddings (B, output_width) of length 1."""
+        embeddings = self.layers(features)
+        # lengths in half precision would make cosines differ in the third digit
+        half = embeddings.dtype in (torch.float16, torch.bfloat16)
+        return F.normalize(embeddings.float() if half else embeddings, dim=1)
 
 
 def pair_info_nce(first: Tensor, second: Tensor, temperature: float) -> Tensor:
@@ -52,16 +93,6 @@ def queue_info_nce(
         negatives.append(others.index_put((rows, rows + first), others.new_tensor(-math.inf)))
     logits = torch.cat([positive, *negatives], dim=1) / temperature
     return F.cross_entropy(logits, torch.zeros(logits.shape[0], dtype=torch.long, device=logits.device))
-
-
-def pair_chance_loss(rows: int) -> float:
-    """`pair_info_nce` where all embeddings are the same: 2 log(2B - 1)."""
-    return 2 * math.log(2 * rows - 1)
-
-
-def queue_chance_loss(filled: int) -> float:
-    """`queue_info_nce` where all embeddings are the same: log(1 + K)."""
-    return math.log(1 + filled)
 
 
 def _check_pair(first: Tensor, second: Tensor, temperature: float) -> None:

@@ -4,6 +4,7 @@ Qian et al., Spatiotemporal Contrastive Video Representation Learning, CVPR 2021
 code (tensorflow/models, official/projects/video_ssl).
 """
 
+import math
 from typing import Any
 
 import torch
@@ -12,8 +13,7 @@ from torch import Tensor
 from kuleshov.core.distributed import gather_with_gradient
 from kuleshov.pretraining import representation_health as health
 from kuleshov.pretraining.backbone_pretraining import BackbonePretraining
-from kuleshov.pretraining.contrastive_losses import pair_chance_loss, pair_info_nce
-from kuleshov.pretraining.projection_head import ProjectionHead
+from kuleshov.pretraining.contrastive_losses import ProjectionHead, pair_info_nce
 
 
 class CVRL(BackbonePretraining):
@@ -63,8 +63,8 @@ class CVRL(BackbonePretraining):
         return loss
 
     def chance_loss(self) -> float:
-        """2 log(2B - 1) for the global batch."""
-        return pair_chance_loss(self.trainer.datamodule.batch_size)
+        """That of the global batch."""
+        return 2 * math.log(2 * self.trainer.datamodule.batch_size - 1)
 
     def exports(self) -> dict[str, tuple[Any, dict]]:
         """The backbone; the head has done its work."""

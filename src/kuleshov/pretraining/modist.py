@@ -5,6 +5,7 @@ defaults from the public code (amazon-science/self-supervised-maclr), which lack
 """
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -16,8 +17,7 @@ from kuleshov.core.distributed import gather_rows, rank
 from kuleshov.core.errors import KuleshovError
 from kuleshov.pretraining import representation_health as health
 from kuleshov.pretraining.backbone_pretraining import BackbonePretraining
-from kuleshov.pretraining.contrastive_losses import queue_chance_loss, queue_info_nce
-from kuleshov.pretraining.projection_head import ProjectionHead
+from kuleshov.pretraining.contrastive_losses import ProjectionHead, queue_info_nce
 from kuleshov.training.feature_queue import FeatureQueue
 
 # the terms of the loss, with the argument that weighs each
@@ -27,6 +27,8 @@ TERMS = {
     "motion_visual": "cross_weight",
     "motion_motion": "motion_weight",
 }
+# the networks that key encoders, copies without gradient, follow slowly
+FOLLOWED = ("backbone", "visual_head", "motion", "motion_head")
 
 
 class MoDist(BackbonePretraining):
@@ -82,7 +84,7 @@ class MoDist(BackbonePretraining):
         self.motion = build_backbone(motion_backbone)
         self.visual_head = self._head(self.backbone)
         self.motion_head = self._head(self.motion)
-        self.keys = nn.ModuleDict({name: key_encoder(network) for name, network in self._followed().items()})
+        self.keys = nn.ModuleDict({name: copy.deepcopy(getattr(self, name)) for name in FOLLOWED}).requires_grad_(False)
         self.visual_queue = FeatureQueue(queue_size, embedding_width)
         self.motion_queue = FeatureQueue(queue_size, embedding_width)
         if cross_weight == motion_weight == 0:
@@ -95,9 +97,6 @@ class MoDist(BackbonePretraining):
         widths = (network.feature_width, given.hidden_width, given.embedding_width)
         return ProjectionHead(*widths, hidden_layers=1, batch_norm=given.head_batch_norm)
 
-    def _followed(self) -> dict[str, nn.Module]:
-        return {name: getattr(self, name) for name in ("backbone", "visual_head", "motion", "motion_head")}
-
     def configure_model(self) -> None:
         """Check the motion's clips too."""
         check_clips(self.motion, self.trainer.datamodule.motion_format)
@@ -106,8 +105,8 @@ class MoDist(BackbonePretraining):
     @torch.no_grad()
     def key_embeddings(self, clips: Tensor, motion: Tensor) -> tuple[Tensor, Tensor]:
         """Move the key encoders one step, then embed clips and motion (B, 3, T, H, W) with them: (B, E) each."""
-        for name, network in self._followed().items():
-            follow(self.keys[name], network, self.hparams.key_momentum)
+        for name, key in self.keys.items():
+            follow(key, getattr(self, name), self.hparams.key_momentum)
         visual = self.keys["visual_head"](self.keys["backbone"](self.arranged(clips)))
         moving = self.keys["motion_head"](self.keys["motion"](self.arranged(motion)))
         return visual, moving
@@ -133,20 +132,15 @@ class MoDist(BackbonePretraining):
             queries["motion"] = self.motion_head(self.motion(self.arranged(batch["motion_a"])))
         keys = {"visual": (visual_key, seen), "motion": (motion_key, moved)}
         terms = {}
-        for name, weight in TERMS.items():
-            if given[weight]:
-                query, _, key = name.partition("_")
-                terms[name] = self._contrast(queries[query], *keys[key])
+        for name in (name for name, weight in TERMS.items() if given[weight]):
+            query, _, kind = name.partition("_")
+            key, queue = keys[kind]
+            others = gather_rows(key) if given.batch_negatives else None
+            terms[name] = queue_info_nce(queries[query], key, queue, given.temperature, others, rank() * len(key))
         total = torch.stack([given[TERMS[name]] * term for name, term in terms.items()]).sum()
         self.visual_queue.enqueue(visual_key)
         self.motion_queue.enqueue(motion_key)
         return total, terms, (queries["visual"].detach(), visual_key, seen, features.detach())
-
-    def _contrast(self, queries: Tensor, keys: Tensor, queue: Tensor) -> Tensor:
-        if not self.hparams.batch_negatives:
-            return queue_info_nce(queries, keys, queue, self.hparams.temperature)
-        first = rank() * len(keys)
-        return queue_info_nce(queries, keys, queue, self.hparams.temperature, gather_rows(keys), first)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """One step on {clip_a, clip_b, motion_a, motion_b}, augmented and normalized."""
@@ -169,17 +163,12 @@ class MoDist(BackbonePretraining):
         if filled < batch:
             return 0.0
         total = sum(self.hparams[weight] for weight in TERMS.values())
-        return total * queue_chance_loss(filled + (batch - 1 if self.hparams.batch_negatives else 0))
+        return total * math.log(1 + filled + (batch - 1 if self.hparams.batch_negatives else 0))
 
     def exports(self) -> dict[str, tuple[Any, dict]]:
         """The visual network, and the motion network beside it."""
         motion = self.exported(self.motion, self.trainer.datamodule.motion_format)
         return {"backbone": (self.backbone, self.exported(self.backbone)), "motion": (self.motion, motion)}
-
-
-def key_encoder(network: nn.Module) -> nn.Module:
-    """A copy of a network that takes no gradient and follows it slowly."""
-    return copy.deepcopy(network).requires_grad_(False)
 
 
 @torch.no_grad()

@@ -18,6 +18,7 @@ from kuleshov.core.plugins import import_named
 from kuleshov.core.results import TRIVIAL, Result
 from kuleshov.video.augmentation import crop_view
 from kuleshov.video.clip_datasets import LabeledClip
+from kuleshov.video.clip_format import ClipFormat
 from kuleshov.video.frame_source import FrameSource
 from kuleshov.video.video_file import Video
 
@@ -169,14 +170,21 @@ def take_statistics(network: nn.Module, loader: DataLoader, device: torch.device
         network(network.clip.normalize(batch["clip"].to(device)))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-    network.eval()
+
+
+def center_clips(videos: list[Video], clip: ClipFormat, batch_size: int, workers: int) -> DataLoader:
+    """The center clip of each labeled video, in order."""
+    source = FrameSource([video.path for video in videos], clip.short_side)
+    clips = LabeledClip(videos, source, crop_view(clip.crop_size), clip, train=False)
+    return DataLoader(clips, batch_size=batch_size, num_workers=workers)
 
 
 @torch.no_grad()
 def labeled_features(
     network: nn.Module, loader: DataLoader, device: torch.device, advance: Callable[[], None]
 ) -> LabeledFeatures:
-    """Features of the center clip of each video, and of its middle frame held still."""
+    """Features of the loader's clips, and of their middle frames held still; `advance` is called after each batch."""
+    network.eval()
     found: list[tuple[Tensor, ...]] = []
     for batch in loader:
         clips = network.clip.normalize(batch["clip"].to(device))
@@ -221,35 +229,3 @@ def probe_scores(
             results.append(Result(value=100 * hits, task=task, selection=rule, **facts))
             results.append(Result(value=100 * trivial, task=task, row=TRIVIAL, **facts))
     return results
-
-
-def probe_backbone(
-    network: nn.Module,
-    bank: list[Video],
-    queries: list[Video],
-    groups: Mapping[str, Sequence[int]],
-    *,
-    random: bool = False,
-    neighbors: int = 20,
-    batch_size: int = 32,
-    workers: int = 0,
-    device: str = "cpu",
-    advance: Callable[[], None] = lambda: None,
-) -> list[Result]:
-    """Fit the probes on a bank of labeled videos and score them on queries; see `probe_scores`.
-
-    Where the network is `random`, untrained, the bank's clips give its batch-norm statistics. `advance` is called
-    after each batch.
-    """
-    target, clip = torch.device(device), network.clip
-    network = network.to(target, memory_format=torch.channels_last_3d)
-    loaders = []
-    for videos in (bank, queries):
-        source = FrameSource([video.path for video in videos], clip.short_side)
-        clips = LabeledClip(videos, source, crop_view(clip.crop_size), clip, train=False)
-        loaders.append(DataLoader(clips, batch_size=batch_size, num_workers=workers))
-    if random:
-        take_statistics(network, loaders[0], target)
-    network.eval()
-    known, asked = (labeled_features(network, loader, target, advance) for loader in loaders)
-    return probe_scores(known, asked, groups, neighbors)

@@ -76,13 +76,16 @@ def probe_command(
     row = row or (f"random {untrained}" if untrained else network.manifest.get("method", ""))
     if untrained:
         network = probes.untrained(network, untrained, seed)
-    lists = [labeled_videos(path, limit) for path in (bank, queries)]
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    options = {"neighbors": neighbors, "batch_size": batch_size, "workers": workers, "device": device}
-    with progress_bar("batches", sum(-(-len(videos) // batch_size) for videos in lists)) as advance:
-        results = probes.probe_backbone(
-            network, *lists, groups, random=untrained is not None, advance=advance, **options
-        )
+    target = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    network = network.to(target, memory_format=torch.channels_last_3d)
+    loaders = [
+        probes.center_clips(labeled_videos(path, limit), network.clip, batch_size, workers) for path in (bank, queries)
+    ]
+    if untrained:
+        probes.take_statistics(network, loaders[0], target)
+    with progress_bar("batches", sum(map(len, loaders))) as advance:
+        known, asked = (probes.labeled_features(network, loader, target, advance) for loader in loaders)
+    results = probes.probe_scores(known, asked, groups, neighbors)
     results = [result if result.row else replace(result, row=row, seed=seed) for result in results]
     if output is not None:
         append_results(output, results)

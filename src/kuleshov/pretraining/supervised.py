@@ -37,19 +37,15 @@ class Supervised(BackbonePretraining):
 
     def loss(self, clips: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Cross-entropy of clips (B, 3, T, H, W) with labels (B,), logits (B, classes), features (B, D)."""
-        self._check_labels(labels)
+        wrong = int(labels.min() if labels.min() < 0 else labels.max())
+        if not 0 <= wrong < self.hparams.classes:
+            raise KuleshovError(
+                f"label {wrong} is outside of the {self.hparams.classes} classes: set model.init_args.classes"
+            )
         features = self(clips)
         logits = self.classifier(self.dropout(features)).float()
         smoothing = self.hparams.label_smoothing
         return F.cross_entropy(logits, labels, label_smoothing=smoothing), logits, features
-
-    def _check_labels(self, labels: Tensor) -> None:
-        low, high = int(labels.min()), int(labels.max())
-        if low < 0 or high >= self.hparams.classes:
-            wrong = low if low < 0 else high
-            raise KuleshovError(
-                f"label {wrong} is outside of the {self.hparams.classes} classes: set model.init_args.classes"
-            )
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """One step on {clip, label}, augmented and normalized."""

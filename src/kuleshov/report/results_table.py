@@ -11,8 +11,7 @@ from typing import Any
 
 from kuleshov.core.results import TRIVIAL, Result
 from kuleshov.datasets.lvu import LVU_TASKS
-from kuleshov.metrics.ranking import Standing, standings
-from kuleshov.metrics.statistics import mean_and_error, paired_difference
+from kuleshov.metrics.statistics import Standing, mean_and_error, paired_difference, standings
 from kuleshov.report.columns import REFERENCES, ResultColumn, headline, row_order
 from kuleshov.report.lineage import ResultSource
 from kuleshov.report.paper_values import PaperValue, paper_value

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,6 @@ from kuleshov.txe.feature_normalizer import FeatureNormalizer, Normalization
 
 ContextKind = Literal["none", "scratch", "pretrained"]
 LongWindows = Literal["sliding", "blocks"]
-PAPER_SIZES = {"hidden": 1024, "layers": 3, "heads": 16, "feedforward": 2048}
 
 
 class SegmentFeatures:
@@ -113,10 +112,10 @@ class Contextualizer(nn.Module):
             self.norm = nn.LayerNorm(input_width) if layer_norm else nn.Identity()
             self.out_width = input_width
         elif kind == "scratch":
-            built = {**PAPER_SIZES, **given, "dropout": dropout, "max_events": max_events, "positions": positions}
-            self.txe = TxE(input_width, feature_normalization=feature_normalization, **built)
+            given |= {"dropout": dropout, "max_events": max_events, "positions": positions}
+            self.txe = TxE(input_width, feature_normalization=feature_normalization, **given)
         elif kind == "pretrained":
-            self.txe = load_matching(str(txe_weights), input_width, given, dropout)
+            self.txe = load(str(txe_weights), dropout, {"input_width": input_width, **given})
         else:
             raise KuleshovError(f"context is none, scratch or pretrained, not {kind!r}")
         if self.txe is not None:
@@ -157,9 +156,7 @@ class Contextualizer(nn.Module):
             return self.contextualize_long(events.unsqueeze(0), step, windows).squeeze(0)
         if self.txe is None:
             return self(events)
-        if windows not in ("sliding", "blocks"):
-            raise KuleshovError(f"windows is sliding or blocks, not {windows!r}")
-        return slide(self.txe, events, step) if windows == "sliding" else encode_blocks(self.txe, events, step)
+        return encode_long(self.txe, events, step, windows)
 
     def contextualize_padded(
         self, events: Tensor, length: Tensor, windows: LongWindows = "sliding", step: int = 1
@@ -175,55 +172,29 @@ class Contextualizer(nn.Module):
         return out
 
 
-def slide(txe: TxE, events: Tensor, step: int = 1) -> Tensor:
-    """Each event of (B, L, D) from the window of `txe.max_events` in which it is most central: (B, L, H).
+def encode_long(txe: TxE, events: Tensor, step: int = 1, windows: LongWindows = "sliding") -> Tensor:
+    """Encode (B, L, D) of any length L by windows of `txe.max_events`, `step` events apart: (B, L, H).
 
-    Every event is embedded once; a window is encoded once. A sequence shorter than the window is encoded whole.
+    `windows` as in `Contextualizer.contextualize_long`. A sequence shorter than the window is encoded whole; the last
+    of the blocks is moved back to end with the sequence.
     """
-    embedded = txe.embed(events)  # (B, L, H)
-    out = torch.empty_like(embedded)
-    size = txe.max_events
-    for phase in range(min(step, embedded.shape[1])):
-        part = embedded[:, phase::step]
-        batch, length, hidden = part.shape
-        if length <= size:
-            out[:, phase::step] = txe.encode(part)
-            continue
-        count = length - size + 1
-        windows = part.unfold(1, size, 1).transpose(2, 3)  # (B, W, N, H)
-        encoded = txe.encode(windows.reshape(batch * count, size, hidden)).view(batch, count, size, hidden)
-        place = torch.arange(length, device=part.device)
-        window = (place - size // 2).clamp(0, count - 1)
-        out[:, phase::step] = encoded[:, window, place - window]
-    return out
-
-
-def encode_blocks(txe: TxE, events: Tensor, step: int = 1) -> Tensor:
-    """Encode (B, L, D) in blocks of `txe.max_events`; the last one is moved back to end with the movie: (B, L, H)."""
-    batch, length, width = events.shape
-    size = txe.max_events
-    out = events.new_zeros(batch, length, txe.out_width)
+    if windows not in get_args(LongWindows):
+        raise KuleshovError(f"windows is sliding or blocks, not {windows!r}")
+    sliding, length = windows == "sliding", events.shape[1]
+    # windows that slide share events: each is embedded once
+    inputs, run = (txe.embed(events), txe.encode) if sliding else (events, txe)
+    out = inputs.new_empty(len(events), length, txe.out_width)
     for phase in range(min(step, length)):
-        places = torch.arange(phase, length, step, device=events.device)
-        if len(places) <= size:
-            out[:, places] = txe(events[:, places]).to(out.dtype)
-            continue
-        starts = torch.arange(0, len(places) - size + 1, size, device=events.device)
-        if starts[-1] + size < len(places):
-            starts = torch.cat([starts, starts.new_tensor([len(places) - size])])
-        index = places[starts[:, None] + torch.arange(size, device=events.device)]  # (K, N)
-        blocks = txe(events[:, index].reshape(-1, size, width)).view(batch, *index.shape, -1)  # (B, K, N, H)
-        for number in range(index.shape[0]):
-            out[:, index[number]] = blocks[:, number].to(out.dtype)
+        part = inputs[:, phase::step]
+        place = torch.arange(part.shape[1], device=part.device)
+        size = min(txe.max_events, len(place))
+        if sliding:
+            starts = place[: len(place) - size + 1]
+            window = (place - size // 2).clamp(0, len(starts) - 1)
+        else:
+            starts = place[::size].clamp(max=len(place) - size)
+            window = torch.bucketize(place, starts, right=True) - 1
+        tokens = part[:, starts[:, None] + place[:size]]  # (B, W, N, D or H)
+        encoded = run(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2])
+        out[:, phase::step] = encoded[:, window, place - starts[window]].to(out.dtype)
     return out
-
-
-def load_matching(path: str, input_width: int, given: dict[str, int], dropout: float) -> TxE:
-    """Load a pretrained TxE and check it against the feature width and the sizes in the configuration."""
-    txe = load(path, dropout=dropout)
-    for name, value in {"input_width": input_width, **given}.items():
-        if txe.arguments[name] != value:
-            raise KuleshovError(
-                f"{path} was trained with {name}={txe.arguments[name]}, the configuration has {value}: make them agree"
-            )
-    return txe

@@ -1,5 +1,6 @@
 """TxE, the contextualizer: a transformer encoder over the features of a few neighboring events."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -131,15 +132,17 @@ def describe(txe: TxE) -> dict[str, Any]:
     return {"architecture": "txe", "arguments": dict(txe.arguments)}
 
 
-def load(path: str | Path, dropout: float | None = None) -> TxE:
+def load(path: str | Path, dropout: float | None = None, expected: Mapping[str, int] | None = None) -> TxE:
     """Build the TxE that was written at `path`, with its weights, in evaluation mode.
 
     Args:
         path: a `.safetensors` file written by masked-event pretraining.
         dropout: replaces the dropout it was trained with.
+        expected: arguments that it must have been built with.
 
     Raises:
         WeightsError: the file holds something else, or a TxE of another version.
+        KuleshovError: other arguments than those expected.
     """
     tensors, manifest = load_weights(path)
     if manifest.get("architecture") != "txe":
@@ -154,5 +157,10 @@ def load(path: str | Path, dropout: float | None = None) -> TxE:
         txe = TxE(**arguments)
     except TypeError as error:
         raise WeightsError(f"{path} was written by another version of TxE ({error}): train it again") from error
+    for name, value in (expected or {}).items():
+        if txe.arguments[name] != value:
+            raise KuleshovError(
+                f"{path} was trained with {name}={txe.arguments[name]}, the configuration has {value}: make them agree"
+            )
     load_into(txe, tensors, str(path))
     return txe.eval()

@@ -83,14 +83,3 @@ def block_discrepancies(txe: TxE, events: Tensor, size: Tensor) -> Tensor:
     scores = distance.new_full((batch, count), -torch.inf)
     scores[owner, start] = total / size[owner]
     return scores
-
-
-def most_discrepant_blocks(txe: TxE, events: Tensor, size: Tensor) -> Tensor:
-    """The start of the block with the greatest discrepancy in each window, int64 (B,); ties take the first."""
-    return block_discrepancies(txe, events, size).argmax(1)
-
-
-def event_discrepancies(txe: TxE, events: Tensor) -> Tensor:
-    """How much each event's output changes when the event alone is hidden: (B, N, D) -> (B, N)."""
-    ones = torch.ones(events.shape[0], dtype=torch.long, device=events.device)
-    return block_discrepancies(txe, events, ones)

@@ -13,11 +13,11 @@ from kuleshov.features.store_writer import StoreWriter
 from kuleshov.pretraining.representation_health import effective_rank, embedding_std
 from kuleshov.training.feature_queue import FeatureQueue
 from kuleshov.training.optimization import OptimizedModule
-from kuleshov.txe.contextualizer import slide
+from kuleshov.txe.contextualizer import encode_long
 from kuleshov.txe.encoder import Positions, TxE, describe
-from kuleshov.txe.event_masking import allowed_sizes, block_mask, draw_blocks, most_discrepant_blocks
+from kuleshov.txe.event_masking import allowed_sizes, block_discrepancies, block_mask, draw_blocks
 from kuleshov.txe.feature_normalizer import Normalization
-from kuleshov.txe.masked_event_losses import MaskedEventRecall, masked_event_infonce, masked_event_l2
+from kuleshov.txe.masked_event_losses import MaskedEventRecall, masked_event_infonce
 
 Sampling = Literal["uniform", "max_discrepancy"]
 LossName = Literal["infonce", "l2"]
@@ -118,7 +118,7 @@ class MaskedEventPretraining(OptimizedModule):
         """The events to hide, bool (B, N), for windows (B, N, D) and uniform numbers (B, 2)."""
         size, start = draw_blocks(uniforms, self.sizes, events.shape[1])
         if self.hparams.sampling == "max_discrepancy":
-            start = most_discrepant_blocks(self.txe, events, size)
+            start = block_discrepancies(self.txe, events, size).argmax(1)  # ties take the first
         return block_mask(size, start, events.shape[1])
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
@@ -144,7 +144,7 @@ class MaskedEventPretraining(OptimizedModule):
     def token_losses(self, predictions: Tensor, targets: Tensor, rows: Tensor) -> Tensor:
         """The configured loss of each hidden event (M,); `rows` (M,) are the events' numbers."""
         if self.hparams.loss == "l2":
-            return masked_event_l2(predictions, targets)
+            return (predictions - targets).square().sum(-1)
         own = self.own_events(rows.double()) if self.hparams.skip_own_event else None
         return masked_event_infonce(predictions, targets, self.queue.filled(), self.hparams.temperature, ignored=own)
 
@@ -190,7 +190,7 @@ class MaskedEventPretraining(OptimizedModule):
         """The contextualized features (L, H) of a movie, each event's from its most central window."""
         data = self.trainer.datamodule
         movie, _ = data.table.locate(int(batch["rows"][0]))
-        return {movie: slide(self.txe, batch["events"].unsqueeze(0), data.step)[0].float().cpu()}
+        return {movie: encode_long(self.txe, batch["events"].unsqueeze(0), data.step)[0].float().cpu()}
 
     def write_predictions(self, folder: Path, predictions: dict[str, Tensor]) -> None:
         """Write movies' contextualized features (L, H) as an event store, `<folder>/txe_features`."""

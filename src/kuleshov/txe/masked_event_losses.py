@@ -32,11 +32,6 @@ def masked_event_infonce(
     return torch.logaddexp(positive, negative.logsumexp(-1)) - positive
 
 
-def masked_event_l2(predictions: Tensor, targets: Tensor) -> Tensor:
-    """Squared distance of L2-normalized predictions and targets for each hidden event: (M, D) -> (M,)."""
-    return (predictions - targets).square().sum(-1)
-
-
 @torch.no_grad()
 def nearest_is_true(predictions: Tensor, targets: Tensor, distractors: Tensor, ignored: Tensor | None = None) -> Tensor:
     """Whether a prediction is nearer (cosine) to its true event than to every distractor: bool (M,).

@@ -13,8 +13,8 @@ from kuleshov.core.errors import VideoError
 from kuleshov.datasets.folder import find_videos
 from kuleshov.datasets.vidsitu_format import parse_segment
 from kuleshov.txe.encoder import TxE
-from kuleshov.txe.event_masking import block_mask, evaluating, event_discrepancies
-from kuleshov.txe.window_data import EventWindows
+from kuleshov.txe.event_masking import block_discrepancies, block_mask
+from kuleshov.txe.window_data import EventWindows, Windows
 from kuleshov.video.reader import VideoReader
 
 FramesOf = Callable[[str, float], np.ndarray | None]
@@ -39,16 +39,13 @@ class TxEVisualization(pl.Callback):
             return
         data: EventWindows = trainer.datamodule
         txe: TxE = pl_module.txe
-        step = trainer.global_step
-        with torch.no_grad(), evaluating(txe):
-            rows = validation_rows(data)
-            windows = data.table.take(rows.to(pl_module.device))
-            writer.add_figure("txe/attention", attention_figure(txe, windows[:64]), step)
-            name, seconds, values = movie_discrepancies(txe, data, pl_module.device)
-            writer.add_figure("txe/discrepancy", discrepancy_figure(name, seconds, values), step)
-            found = retrieve(txe, data, rows[: self.queries].to(pl_module.device))
-            frames_of = frames_in(data.video_root) if data.video_root else lambda movie, second: None
-            writer.add_figure("txe/retrieval", retrieval_figure(found, data, frames_of), step)
+        step, windows = trainer.global_step, shown_windows(data)
+        rows = windows.rows(windows.draw(0)[0]).to(pl_module.device)
+        writer.add_figure("txe/attention", attention_figure(txe, data.table.take(rows[:64])), step)
+        writer.add_figure("txe/discrepancy", discrepancy_figure(txe, data, rows.device), step)
+        found = retrieve(txe, data, rows[: self.queries])
+        frames_of = frames_in(data.video_root) if data.video_root else lambda movie, second: None
+        writer.add_figure("txe/retrieval", retrieval_figure(found, data, frames_of), step)
 
 
 def frames_in(video_root: str) -> FramesOf:
@@ -72,10 +69,9 @@ def frames_in(video_root: str) -> FramesOf:
     return frame_of
 
 
-def validation_rows(data: EventWindows) -> Tensor:
-    """The rows of the validation's windows, (n, N)."""
-    windows = data.val_windows or data.train_windows
-    return windows.rows(windows.epoch(0)[0])
+def shown_windows(data: EventWindows) -> Windows:
+    """The windows that are drawn: the validation's, the training's where nothing is held out."""
+    return data.train_windows if data.val_windows is None else data.val_windows
 
 
 def attention_figure(txe: TxE, windows: Tensor) -> Figure:
@@ -87,8 +83,7 @@ def attention_figure(txe: TxE, windows: Tensor) -> Figure:
     for layer, line in enumerate(axes):
         for head, axis in enumerate(line):
             axis.imshow(maps[layer, head], vmin=0, vmax=1)
-            axis.set_xticks([])
-            axis.set_yticks([])
+            axis.set(xticks=[], yticks=[])
             if layer == 0:
                 axis.set_title(f"head {head + 1}", fontsize=7)
         line[0].set_ylabel(f"layer {layer + 1}", fontsize=7)
@@ -98,30 +93,23 @@ def attention_figure(txe: TxE, windows: Tensor) -> Figure:
     return figure
 
 
-def movie_discrepancies(txe: TxE, data: EventWindows, device: torch.device) -> tuple[str, np.ndarray, np.ndarray]:
-    """A held-out movie, the seconds of its events, and the discrepancy of each in the middle of a window.
+def discrepancy_figure(txe: TxE, data: EventWindows, device: torch.device) -> Figure:
+    """Discrepancy of a held-out movie's events, each in the middle of a window, by their seconds.
 
     The movie is the longest one, the first by id of several; the events at its ends are in the middle of none.
     """
-    windows = data.val_windows or data.train_windows
-    movies = windows.movies
+    windows = shown_windows(data)
+    movies, middle = windows.movies, windows.events // 2
     number = min(range(len(movies.ids)), key=lambda i: (-movies.count[i], movies.ids[i]))
-    middle = windows.events // 2
     begin = np.arange(movies.count[number] - (windows.events - 1) * windows.step)
     rows = windows.rows(movies.first[number] + begin).to(device)
-    scores = event_discrepancies(txe, data.table.take(rows))[:, middle]
-    seconds = (begin + middle * windows.step) * data.table.stores[0].stride
-    return movies.ids[number], seconds, scores.cpu().numpy()
-
-
-def discrepancy_figure(movie: str, seconds: np.ndarray, values: np.ndarray) -> Figure:
-    """Discrepancy of a movie's events by their seconds."""
+    alone = torch.ones(len(rows), dtype=torch.long, device=device)
+    scores = block_discrepancies(txe, data.table.take(rows), alone)[:, middle]
     figure = Figure(figsize=(8, 2.5))
     axis = figure.subplots()
-    axis.plot(seconds, values, marker=".", linewidth=0.8)
-    axis.set_xlabel("seconds")
-    axis.set_ylabel("discrepancy")
-    axis.set_title(movie)
+    seconds = (begin + middle * windows.step) * data.table.stores[0].stride
+    axis.plot(seconds, scores.cpu().numpy(), marker=".", linewidth=0.8)
+    axis.set(xlabel="seconds", ylabel="discrepancy", title=movies.ids[number])
     figure.tight_layout()
     return figure
 
@@ -135,8 +123,7 @@ def retrieve(txe: TxE, data: EventWindows, rows: Tensor, nearest: int = 5) -> li
     middle = torch.full((count,), events // 2, device=rows.device)
     masked = block_mask(torch.ones_like(middle), middle, events)
     truth = rows[:, events // 2]
-    others = torch.from_numpy(data.other_rows).to(rows.device)
-    candidates = torch.unique(torch.cat([truth, others]))
+    candidates = torch.unique(torch.cat([truth, data.others.to(rows.device)]))
     filled = txe.reconstruct(txe(data.table.take(rows), masked)[masked])  # (Q, D)
     cosines = filled @ txe.targets(data.table.take(candidates)).T
     best = cosines.topk(min(nearest, len(candidates)), dim=1).indices

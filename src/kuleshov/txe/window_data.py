@@ -32,10 +32,12 @@ EVENT_SECONDS = 2.0  # distance of the events that VidSitu annotates
 
 
 class Windows:
-    """Draws windows of N events, `step` rows apart, and lays out epochs.
+    """A loader of index batches: random windows of N events, `step` rows apart; no data, only which rows.
 
-    An epoch's draws come from one generator made of (seed, epoch) and are laid out as arrays: window i of an
-    epoch is the same whatever the number of ranks, and after a resume.
+    A batch is {rows: int64 (b, N), movie: int64 (b,), mask: float32 (b, 2)}. An epoch's draws come from one generator
+    made of (seed, epoch) and are laid out as arrays: window i of an epoch is the same whatever the number of ranks,
+    and after a resume. A last batch with fewer windows than ranks is left out. Lightning calls `set_epoch` through
+    `sampler`.
 
     Args:
         movies: those with fewer than (N - 1) * step + 1 events are left out and listed in `too_short`.
@@ -46,11 +48,14 @@ class Windows:
             windows, uniform over all places of all movies, so that a movie counts by its length.
         per_movie: windows of a movie in an epoch, with weighting `movie`.
         seed: of the draws.
-        view: separates draws for different purposes.
+        batch_size: windows of a step over all ranks; each takes its contiguous share, in rank order.
+        fixed: the same epoch every time, drawn apart from those of training (validation).
 
     Raises:
-        KuleshovError: no movie is long enough.
+        KuleshovError: no movie is long enough, or fewer windows in a step than ranks.
     """
+
+    batch_sampler = None  # Lightning asks loaders with a sampler for it
 
     def __init__(
         self,
@@ -60,10 +65,13 @@ class Windows:
         weighting: Weighting = "movie",
         per_movie: int = 1,
         seed: int = 0,
-        view: int = 0,
+        batch_size: int = 256,
+        fixed: bool = False,
     ) -> None:
         if weighting not in get_args(Weighting):
             raise KuleshovError(f"weighting is movie or event, not {weighting!r}")
+        if batch_size < world_size():
+            raise KuleshovError(f"batch_size={batch_size} is smaller than the number of ranks: raise it")
         span = (events - 1) * step + 1
         fits = movies.count >= span
         self.too_short = list(movies.only(~fits).ids)
@@ -74,59 +82,32 @@ class Windows:
                 f"({step} apart): extract longer movies, or at a smaller stride"
             )
         self.events, self.step, self.weighting, self.per_movie = events, step, weighting, per_movie
-        self.seed, self.view = seed, view
+        self.seed, self.batch_size, self.fixed = seed, batch_size, fixed
+        by_length = max(1, int(self.movies.count.sum()) // events)
+        self.size = len(self.movies.ids) * per_movie if weighting == "movie" else by_length  # windows of an epoch
         self._places = self.movies.count - span + 1
+        self.epoch, self.given, self._resume = 0, 0, {}
 
-    def __len__(self) -> int:
-        if self.weighting == "movie":
-            return len(self.movies.ids) * self.per_movie
-        return max(1, int(self.movies.count.sum()) // self.events)
-
-    def epoch(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Epoch `number`: first rows (n,) int64, movies (n,) int64, uniform draws (n, 2) float32 for the mask."""
-        generator = numpy_generator(self.seed, number, 0, self.view)
-        size = len(self)
+    def draw(self, epoch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """An epoch: first rows (n,) int64, movies (n,) int64, uniform draws (n, 2) float32 for the mask."""
+        generator = numpy_generator(self.seed, epoch, 0, VALIDATION if self.fixed else TRAIN)
         if self.weighting == "movie":
             movie = generator.permutation(np.repeat(np.arange(len(self.movies.ids)), self.per_movie))
-            place = (generator.random(size) * self._places[movie]).astype(np.int64)
+            place = (generator.random(self.size) * self._places[movie]).astype(np.int64)
         else:
             last = self._places.cumsum()
-            flat = generator.integers(last[-1], size=size)
+            flat = generator.integers(last[-1], size=self.size)
             movie = np.searchsorted(last, flat, side="right")
             place = flat - (last[movie] - self._places[movie])
         first = self.movies.first[movie] + place
-        return first, movie, generator.random((size, 2), dtype=np.float32)
+        return first, movie, generator.random((self.size, 2), dtype=np.float32)
 
     def rows(self, first: np.ndarray) -> Tensor:
         """The rows of windows that begin at `first` (n,): int64 (n, N)."""
         return torch.from_numpy(first[:, None] + np.arange(self.events) * self.step)
 
-
-class WindowBatches:
-    """A loader of index batches: no data, only which rows, in the order of `Windows.epoch`.
-
-    A batch is {rows: int64 (b, N), movie: int64 (b,), mask: float32 (b, 2)}. A last batch with fewer windows than
-    ranks is left out. Lightning calls `set_epoch` through `sampler`.
-
-    Args:
-        windows: what to draw from.
-        batch_size: windows of a step over all ranks; each takes its contiguous share, in rank order.
-        fixed: the same epoch every time (validation).
-
-    Raises:
-        KuleshovError: fewer windows in a step than ranks.
-    """
-
-    batch_sampler = None  # Lightning asks loaders with a sampler for it
-
-    def __init__(self, windows: Windows, batch_size: int, fixed: bool = False) -> None:
-        if batch_size < world_size():
-            raise KuleshovError(f"batch_size={batch_size} is smaller than the number of ranks: raise it")
-        self.windows, self.batch_size, self.fixed = windows, batch_size, fixed
-        self.epoch, self.given, self._resume = 0, 0, {}
-
     @property
-    def sampler(self) -> "WindowBatches":
+    def sampler(self) -> "Windows":
         """Itself: Lightning sets the epoch of a loader's sampler."""
         return self
 
@@ -143,19 +124,19 @@ class WindowBatches:
         self._resume = dict(state_dict)
 
     def __len__(self) -> int:
-        whole, rest = divmod(len(self.windows), self.batch_size)
+        whole, rest = divmod(self.size, self.batch_size)
         return whole + (rest >= world_size())
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         resume, self._resume = self._resume, {}
         begin = resume.get("given", 0) if resume.get("epoch") == self.epoch else 0
-        first, movie, mask = self.windows.epoch(self.epoch)
+        first, movie, mask = self.draw(self.epoch)
         for number in range(begin, len(self)):
-            whole = np.arange(number * self.batch_size, min((number + 1) * self.batch_size, len(first)))
+            whole = np.arange(number * self.batch_size, min((number + 1) * self.batch_size, self.size))
             share = np.array_split(whole, world_size())[rank()]
             self.given = number + 1
             tensors = {"movie": torch.from_numpy(movie[share]), "mask": torch.from_numpy(mask[share])}
-            yield {"rows": self.windows.rows(first[share]), **tensors}
+            yield {"rows": self.rows(first[share]), **tensors}
 
 
 class EventWindows(pl.LightningDataModule):
@@ -214,8 +195,8 @@ class EventWindows(pl.LightningDataModule):
         self.val_windows_per_movie, self.batch_size = val_windows_per_movie, batch_size
         self.placement, self.offscreen, self.video_root = placement, offscreen, video_root
         self.seed = seed if seed is not None else (global_seed() or 0)
-        self._batches: WindowBatches | None = None
-        self._resume: dict[str, int] = {}
+        self.train_windows: Windows | None = None
+        self.val_windows: Windows | None = None
 
     @cached_property
     def table(self) -> EventTable:
@@ -234,20 +215,19 @@ class EventWindows(pl.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Open the stores and split the movies; movies that are too short are counted in the log."""
-        if hasattr(self, "train_windows") or stage == "predict":
+        if self.train_windows is not None or stage == "predict":
             return
         train, held = self._split()
-        common = {"events": self.events, "step": self.step, "seed": self.seed}
-        options = {"weighting": self.weighting, "per_movie": self.windows_per_movie, "view": TRAIN}
-        self.train_windows, self.val_windows = Windows(train, **options, **common), None
+        common = {"events": self.events, "step": self.step, "seed": self.seed, "batch_size": self.batch_size}
+        self.train_windows = Windows(train, weighting=self.weighting, per_movie=self.windows_per_movie, **common)
         short = list(self.train_windows.too_short)
         if held.ids:
-            self.val_windows = Windows(held, per_movie=self.val_windows_per_movie, view=VALIDATION, **common)
+            self.val_windows = Windows(held, per_movie=self.val_windows_per_movie, fixed=True, **common)
             short += self.val_windows.too_short
         if short:
             whole = len(train.ids) + len(held.ids)
             logger.warning("%d of %d movies are too short for a window (first %s)", len(short), whole, short[0])
-        self._others = self._draw_others(train, held)
+        self.others, self._others_movie = self._draw_others(train, held)
         self._flags = self._read_offscreen(held)
 
     def _split(self) -> tuple[Movies, Movies]:
@@ -265,7 +245,7 @@ class EventWindows(pl.LightningDataModule):
         held = kept.first >= self.table.bases[len(self.stores)]
         return kept.only(~held), kept.only(held)
 
-    def _draw_others(self, train: Movies, held: Movies) -> tuple[np.ndarray, np.ndarray]:
+    def _draw_others(self, train: Movies, held: Movies) -> tuple[Tensor, Tensor]:
         """Rows of the distractors of recall, and which held-out movie each is of (-1: none)."""
         rows = np.concatenate([held.rows(), train.rows()])
         drawn = numpy_generator(self.seed, 0, 0, SAMPLE).permutation(len(rows))[: OTHERS + OTHERS_SPARE]
@@ -273,7 +253,7 @@ class EventWindows(pl.LightningDataModule):
         if self.val_windows is not None:
             movies = self.val_windows.movies
             owner[movies.rows()] = np.repeat(np.arange(len(movies.ids)), movies.count)
-        return rows[drawn], owner[rows[drawn]]
+        return torch.from_numpy(rows[drawn]), torch.from_numpy(owner[rows[drawn]])
 
     def _read_offscreen(self, held: Movies) -> Tensor:
         flags = torch.full((len(self.table),), -1, dtype=torch.int8)
@@ -291,23 +271,22 @@ class EventWindows(pl.LightningDataModule):
             flags[first : first + len(values) * step : step] = values
         return flags
 
-    def train_dataloader(self) -> WindowBatches:
+    def train_dataloader(self) -> Windows:
         """Index batches of the training movies, from where the checkpoint left off."""
-        self._batches = WindowBatches(self.train_windows, self.batch_size)
-        self._batches.load_state_dict(self._resume)
-        return self._batches
+        return self.train_windows
 
     def state_dict(self) -> dict[str, Any]:
         """The loader's place: its own state comes too late, as the optimizer's schedule asks for the loader first."""
-        return self._batches.state_dict() if self._batches else {}
+        return {} if self.train_windows is None else self.train_windows.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep the place until the loader is made."""
-        self._resume = state_dict
+        """Go on from a place; a prediction has none."""
+        if self.train_windows is not None:
+            self.train_windows.load_state_dict(state_dict)
 
-    def val_dataloader(self) -> WindowBatches | list:
+    def val_dataloader(self) -> Windows | list:
         """Index batches of the held-out movies, the same every time; none where none is held out."""
-        return [] if self.val_windows is None else WindowBatches(self.val_windows, self.batch_size, fixed=True)
+        return [] if self.val_windows is None else self.val_windows
 
     def predict_dataloader(self) -> DataLoader:
         """All movies of all stores, whole, one a batch."""
@@ -321,15 +300,10 @@ class EventWindows(pl.LightningDataModule):
         batch["events"] = self.table.to(rows.device).take(rows)  # (B, N, D)
         if self.trainer is not None and (self.trainer.training or self.trainer.predicting):
             return batch
-        index, movie = (torch.from_numpy(array).to(rows.device) for array in self._others)
-        batch["others"], batch["others_movie"] = self.table.take(index), movie
+        batch["others"] = self.table.take(self.others.to(rows.device))
+        batch["others_movie"] = self._others_movie.to(rows.device)
         batch["offscreen"] = self._flags.to(rows.device)[rows]
         return batch
-
-    @property
-    def other_rows(self) -> np.ndarray:
-        """The rows of the distractors of recall."""
-        return self._others[0]
 
     def sample_rows(self, most: int) -> np.ndarray:
         """At most `most` different rows of the training movies, in random order, the same for every rank."""
