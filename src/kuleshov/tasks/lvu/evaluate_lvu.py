@@ -65,16 +65,15 @@ def evaluate_lvu(
         KuleshovError: an unknown task; movies without a prediction.
     """
     chosen, lvu = find_lvu_task(task), Lvu(annotations)
-    rows = lvu.rows(chosen.name, split)
+    rows = {name: lvu.rows(chosen.name, name) for name in (split, "train")}
     predicted = read_csv(predictions, chosen, lvu.class_names(chosen.name))
-    scored = [row for row in rows if row.video_id in predicted]
-    missing = [row.video_id for row in rows if row.video_id not in predicted]
-    if missing and not (allow_missing and scored):
+    of, missing = len(rows[split]), [row.video_id for row in rows[split] if row.video_id not in predicted]
+    if missing and not (allow_missing and len(missing) < of):
         raise KuleshovError(
-            f"{predictions}: {len(missing)} of the {len(rows)} movies of {chosen.name} {split} have no "
+            f"{predictions}: {len(missing)} of the {of} movies of {chosen.name} {split} have no "
             f"prediction (first {missing[0]}): add them, or score the rest with --allow-missing"
         )
-    found = score_movies(chosen, lvu.rows(chosen.name, "train"), scored, len(rows), predicted, split)
+    found = score_movies(chosen, rows, split, predicted)
     if not found.beats_trivial:
         constant = found.trivial_prediction
         print(f"{task}: no better than the trivial predictor (it always answers {constant})", file=sys.stderr)
@@ -82,12 +81,13 @@ def evaluate_lvu(
 
 
 def score_movies(
-    task: LvuTaskInfo, train: list[LvuRow], scored: list[LvuRow], of: int, predicted: Mapping[str, float], split: str
+    task: LvuTaskInfo, rows: Mapping[str, list[LvuRow]], split: str, predicted: Mapping[str, float]
 ) -> LvuScores:
-    """Scores of predictions for some rows of a split of `of` rows; the training rows decide the trivial prediction."""
+    """Scores of the movies of a split that are predicted; the rows of `train` decide the trivial prediction."""
+    scored = [row for row in rows[split] if row.video_id in predicted]
     labels = np.array([row.label for row in scored])
     values = np.array([predicted[row.video_id] for row in scored])
-    answer = trivial_prediction(task, train)
+    answer = trivial_prediction(task, rows["train"])
     metrics = _metrics(task, values, labels)
     trivial_score = constant_score(task, scored, answer)
     return LvuScores(
@@ -95,7 +95,7 @@ def score_movies(
         split=split,
         metrics=metrics,
         n=len(scored),
-        of=of,
+        of=len(rows[split]),
         sample_ids_sha256=sha256_ids(row.video_id for row in scored),
         trivial=_metrics(task, np.full(len(labels), answer, dtype=values.dtype), labels),
         trivial_prediction=answer,

@@ -113,9 +113,8 @@ class LvuTask(EventTask):
     def evaluate(self, predicted: dict[str, float], stage: Stage) -> Report:
         """The official metrics; `score`, of which more is better, on val; the metric's bootstrap interval on test."""
         data, split = self.trainer.datamodule, SPLIT_OF[stage]
-        task, rows = data.task, data.rows[split]
-        scored = [row for row in rows if row.video_id in predicted]
-        found = score_movies(task, data.rows["train"], scored, len(rows), predicted, split)
+        task, found = data.task, score_movies(data.task, data.rows, split, predicted)
+        scored = [row for row in data.rows[split] if row.video_id in predicted]
         ids = [row.video_id for row in scored]
         report: dict[str, Any] = {"task": task.name, "split": split, "row": self.row}
         report |= {"sample_ids": ids, "of": found.of, "trivial": found.trivial}

@@ -38,23 +38,14 @@ NO_INSTANCES = dict.fromkeys(("seconds", "tracks", "shots"), NO_SECONDS) | {"box
 
 @dataclass
 class MovieTokens:
-    """One movie's tokens without their features.
-
-    Attributes:
-        id: its id.
-        label: class id or centered value; 0 where there is none.
-        event_rows: its rows in the event features, in order; empty without events.
-        event_seconds: (L,) second of each event's center, ascending.
-        instances: boxes (I, 4), seconds (I,), ascending, tracks (I,) and shots (I,).
-        ends: last seconds of all its spans.
-    """
+    """One movie's tokens without their features."""
 
     id: str
-    label: float
-    event_rows: range
-    event_seconds: NDArray
-    instances: dict[str, NDArray]
-    ends: NDArray
+    label: float  # class id or centered value; 0 where there is none
+    event_rows: range  # its rows in the event features, in order; empty without events
+    event_seconds: NDArray  # (L,) second of each event's center, ascending
+    instances: dict[str, NDArray]  # boxes (I, 4), seconds (I,), ascending, tracks (I,) and shots (I,)
+    ends: NDArray  # last seconds of all its spans
 
 
 def open_movie(

@@ -18,7 +18,6 @@ class SpanPool(nn.Module):
     """Pools the events of spans that share a movie: (B, L, W) and spans -> (S, W).
 
     Each event is read once however many spans overlap on it: a span is a row of weights over its movie.
-
     `pooling` is `mean`, or `attention` with one learned query.
     """
 
