@@ -58,7 +58,7 @@ class EventView:
 
 
 @dataclass(frozen=True)
-class Answers:
+class JobAnswers:
     """A job's predictions for a split of VidSitu: the annotations' root, split and list of segments, and the file."""
 
     job: JobRecord
@@ -76,7 +76,7 @@ def filmstrips(runs: Iterable[RunRecord], count: int = 3) -> tuple[dict[str, lis
     jobs = [job for run in runs for job in run.job_records() if not job.seed]
     answers = [found for job in jobs if (found := _answers(job)) is not None]
     notes: list[str] = []
-    read: list[tuple[Answers, dict[int, Any]]] = []
+    read: list[tuple[JobAnswers, dict[int, Any]]] = []
     for one in answers:
         if one.annotations != answers[0].annotations:
             folder = one.job.folder
@@ -90,7 +90,7 @@ def filmstrips(runs: Iterable[RunRecord], count: int = 3) -> tuple[dict[str, lis
     return (_strips(read, count, notes) if read else {}), notes
 
 
-def _answers(job: JobRecord) -> Answers | None:
+def _answers(job: JobRecord) -> JobAnswers | None:
     """What a job's configuration and predictions say; None for jobs that do not predict on VidSitu."""
     config = job.folder / "config.yaml"
     loaded = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else None
@@ -103,11 +103,11 @@ def _answers(job: JobRecord) -> Answers | None:
         first = records[0] if isinstance(records, list) and records and isinstance(records[0], dict) else {}
         for name, task in _STRUCTURES.items():
             if name in first:
-                return Answers(job, annotations, task, path)
+                return JobAnswers(job, annotations, task, path)
     return None
 
 
-def _strips(read: list[tuple[Answers, dict[int, Any]]], count: int, notes: list[str]) -> dict[str, list[EventView]]:
+def _strips(read: list[tuple[JobAnswers, dict[int, Any]]], count: int, notes: list[str]) -> dict[str, list[EventView]]:
     root, split, split_file = read[0][0].annotations
     data = VidSitu(root)
     segments = data.segments(split, split_file)
