@@ -1,5 +1,6 @@
 """The backbone fine-tuned on VidSitu's verbs (Table 4, and the `vb finetune` rows of Table 3)."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,19 @@ from torch.utils.data import DataLoader, Dataset
 
 from kuleshov.backbones.backbone_spec import BackboneSpec
 from kuleshov.backbones.protocol import backbone_manifest, build_backbone, check_clips, load_backbone_weights
-from kuleshov.core.errors import KuleshovError, MissingDataError
+from kuleshov.core.errors import KuleshovError, MissingDataError, VideoError
 from kuleshov.tasks.segment_data import EpochOrder
 from kuleshov.tasks.verbs import VerbHead, VerbNaming, VerbTargets
 from kuleshov.video.bad_files import BAD_FILES_FILE, BadFiles
 from kuleshov.video.clip_datasets import EventClips
 from kuleshov.video.clip_format import ClipFormat
 from kuleshov.video.frame_source import FrameSource
-from kuleshov.video.reader import Backend
+from kuleshov.video.reader import Backend, VideoReader
 from kuleshov.video.video_file import Video
+
+log = logging.getLogger(__name__)
+# a segment whose file ends less than this (seconds) before it is padded
+_HALF_EVENT = 1.0
 
 
 class VerbFinetuning(VerbNaming):
@@ -154,7 +159,7 @@ class VerbClipData(VerbTargets):
         self._next_epoch = 0
 
     def load(self, learns: bool) -> None:
-        """Find the videos; training replaces those that cannot be read, evaluation stops at the first."""
+        """Find the videos; training replaces those that cannot be read, evaluation needs them all beforehand."""
         train = self._videos(self.train_split, self.train_ids) if learns else []
         test = self._videos(self.split, self.split_ids)
         paths, size = [video.path for video in (*train, *test)], self.clip_format.crop_size
@@ -171,14 +176,22 @@ class VerbClipData(VerbTargets):
 
     def _videos(self, split: str, ids: list[str]) -> list[Video]:
         found = {video.id: video for video in self.annotations.videos(split, self.video_root)}
-        missing = [name for name in ids if name not in found]
-        if missing and (not self.allow_missing or len(missing) == len(ids)):
-            raise MissingDataError(
-                f"the video of {len(missing)} of {len(ids)} {split} segments (first {missing[0]})",
-                Path(self.video_root or self.root / "videos").absolute(),
-                "name the folder with data.init_args.videos, or go on without them with allow_missing",
-            )
-        return [found[name] for name in ids if name in found]
+        reasons = {name: "no such video" for name in ids if name not in found}
+        for name in [name for name in ids if name in found] if split == self.split else ():
+            video = found[name]
+            try:
+                video.span(VideoReader.probe(video.path).duration, _HALF_EVENT)
+            except VideoError as error:
+                reasons[name] = error.reason
+        if reasons:
+            first = next(iter(reasons))
+            what = f"the video of {len(reasons)} of {len(ids)} {split} segments (first {first}: {reasons[first]})"
+            if not self.allow_missing or len(reasons) == len(ids):
+                where = Path(self.video_root or self.root / "videos").absolute()
+                how = "name the folder with data.init_args.videos, or go on without them with allow_missing"
+                raise MissingDataError(what, where, how)
+            log.warning("%s is missing: left out", what)
+        return [found[name] for name in ids if name not in reasons]
 
     def state_dict(self) -> dict[str, int]:
         return {"next_epoch": self.trainer.current_epoch + 1 if self.trainer is not None else 0}
