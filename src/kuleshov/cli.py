@@ -20,6 +20,7 @@ from typing import Any
 from kuleshov import __version__
 from kuleshov.core.errors import KuleshovError, UsageError, message, nearest, one_line
 from kuleshov.core.plugins import trust
+from kuleshov.core.processes import watch_runner
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     """Take `--trust PACKAGE` out of the words, and run what they name."""
+    watch_runner()
     kept, given = [], iter(words)
     for word in given:
         option, equals, value = word.partition("=")
@@ -235,10 +237,8 @@ def lightning(words: list[str], own: bool) -> int:
     """
     from contextlib import nullcontext, redirect_stdout
 
-    from kuleshov.pipeline.jobs import watch_runner
     from kuleshov.training.lightning_cli import main as run_lightning
 
-    watch_runner()
     asks = any(word in ("-h", "--help") or word.startswith(("--print_config", "--print-config")) for word in words)
     with nullcontext() if asks else redirect_stdout(sys.stderr):
         # LightningCLI warns of arguments given twice

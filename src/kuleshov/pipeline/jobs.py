@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import runpy
-import signal
 import subprocess
 import sys
 import threading
@@ -14,8 +13,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 from kuleshov.core.errors import KuleshovError
-
-RUNNER = "KULESHOV_RUNNER"  # set in a job's environment to the pid of its runner
+from kuleshov.core.processes import RUNNER, forks_die_too, kill_group
 
 
 @dataclass
@@ -32,15 +30,12 @@ class Running:
         return self.process.poll() if isinstance(self.process, subprocess.Popen) else self.process.exitcode
 
     def kill(self) -> None:
-        """Kill the process and all that it started."""
-        pid = self.process.pid
-        if pid is None or self.code is not None:
-            return
-        try:
-            os.killpg(pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
+        """Kill the process, if it still runs, and all that it started."""
+        if self.code is None:
             # between fork and setsid the job has no group of its own yet
             self.process.kill()
+        if self.process.pid is not None:
+            kill_group(self.process.pid)
 
     def last_line(self) -> str:
         """The log's last line that is not blank."""
@@ -94,6 +89,7 @@ def start_interpreter(words: Sequence[str], log: Path, threads: int, environment
 
 def _job(words: tuple[str, ...], log: str, threads: int) -> None:
     os.setsid()
+    forks_die_too()
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
@@ -110,18 +106,4 @@ def _job(words: tuple[str, ...], log: str, threads: int) -> None:
 
 def _die_with(sentinel: int) -> None:
     wait([sentinel])
-    os.killpg(0, signal.SIGKILL)
-
-
-def watch_runner() -> None:
-    """In a fresh interpreter started by a runner: die, with all that was started, when the runner is gone."""
-    runner = os.environ.pop(RUNNER, None)
-    if runner is None:
-        return
-
-    def watch() -> None:
-        while os.getppid() == int(runner):
-            time.sleep(0.5)
-        os.killpg(0, signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True).start()
+    kill_group(0)

@@ -4,6 +4,8 @@ import os
 import shutil
 from dataclasses import dataclass
 
+from kuleshov.core.processes import number, under_srun
+
 RANKS = ("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS")  # what launchers tell their processes
 
 
@@ -44,16 +46,21 @@ class Launch:
             environment |= {"MASTER_PORT": port, "TORCHELASTIC_USE_AGENT_STORE": "False"}
         return environment
 
+    def threads(self, processes: int) -> int:
+        """Threads of each of `processes` side by side: what the user's OMP_NUM_THREADS says, else an even share."""
+        asked = os.environ.get("OMP_NUM_THREADS", "")
+        return int(asked) if asked.isdigit() and int(asked) else max(1, cores() // processes)
+
 
 def detect(devices: int | None, nodes: int) -> Launch:
-    """Read torchrun's or SLURM's environment; `devices` and `nodes` hold where there is neither."""
+    """Read torchrun's or srun's environment; `devices` and `nodes` hold where there is neither."""
     env = os.environ
-    if int(env.get("WORLD_SIZE", "1")) > 1 and "RANK" in env:
-        local = int(env.get("LOCAL_WORLD_SIZE", env["WORLD_SIZE"]))
-        return Launch(int(env["RANK"]), True, local, int(env["WORLD_SIZE"]) // local)
-    if int(env.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in env:
-        count = int(env.get("SLURM_NNODES", "1"))
-        return Launch(int(env["SLURM_PROCID"]), True, int(env["SLURM_NTASKS"]) // count, count)
+    if number("WORLD_SIZE") > 1 and "RANK" in env:
+        local = number("LOCAL_WORLD_SIZE", number("WORLD_SIZE"))
+        return Launch(number("RANK", 0), True, local, number("WORLD_SIZE") // local)
+    if under_srun() and number("SLURM_NTASKS") > 1:
+        count = number("SLURM_NNODES")
+        return Launch(number("SLURM_PROCID", 0), True, number("SLURM_NTASKS") // count, count)
     return Launch(0, False, devices, nodes)
 
 

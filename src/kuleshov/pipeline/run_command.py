@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
+from rich.markup import escape
 from rich.table import Table
 
 from kuleshov.core.errors import KuleshovError
@@ -111,9 +112,10 @@ def _show(plan: Planned) -> None:
     for planned in plan.order():
         left = sum(not job.done for job in planned.jobs)
         state = "done" if planned.done else "goes on" if planned.folder.exists() else "to run"
-        table.add_row(planned.stage.name, planned.data, str(planned.folder), f"{left}/{len(planned.jobs)}", state)
+        folder = escape(str(planned.folder))
+        table.add_row(planned.stage.name, planned.data, folder, f"{left}/{len(planned.jobs)}", state)
     out = console()
     out.print(table)
     for planned in plan.order():
         if planned.stale and not planned.done:
-            out.print(f"stale: {planned.stale}")
+            out.print(f"stale: {escape(planned.stale)}")

@@ -11,8 +11,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 from rich.console import Console
+from rich.markup import escape
 
-from kuleshov.core.errors import KuleshovError
+from kuleshov.core.errors import KuleshovError, UsageError
 from kuleshov.core.files import code_version, is_whole_archive, read_json, sha256_json, write_atomic, write_json
 from kuleshov.core.results import Result, append_results, read_results
 from kuleshov.pipeline.jobs import Running, start_forked, start_interpreter
@@ -50,35 +51,42 @@ class Runner:
         Raises:
             KuleshovError: a stage failed, or another runner works in its folder.
         """
+        if force and self.launch.outer:
+            raise UsageError("--force is for one process: remove the folder before torchrun or srun starts the ranks")
         self._preload = modules_of(plan)
         for planned in plan.order():
             again = force and planned is plan
             if self.launch.rank > 0:
                 self._follow(planned)
             elif planned.done and not again:
-                self.console.print(f"[green]done[/]  {planned.folder}")
+                self._say("green", "done", planned.folder)
             else:
                 self._lead(planned, again)
 
+    def _say(self, style: str, word: str, text: object) -> None:
+        # folders may have names that look like markup
+        self.console.print(f"[{style}]{word:<5}[/] {escape(str(text))}")
+
     def _lead(self, planned: Planned, again: bool) -> None:
         if planned.stale:
-            self.console.print(f"[yellow]stale[/] {planned.stale}")
+            self._say("yellow", "stale", planned.stale)
         planned.folder.mkdir(parents=True, exist_ok=True)
         with locked(planned.folder):
             if again:
                 clear(planned.folder)
             started = time.monotonic()
             waiting = [job for job in planned.jobs if not job.done]
-            self.console.print(f"[bold]run[/]   {planned.folder}  ({len(waiting)} of {len(planned.jobs)} jobs)")
+            self._say("bold", "run", f"{planned.folder}  ({len(waiting)} of {len(planned.jobs)} jobs)")
             self._work(planned, waiting)
             close(planned, time.monotonic() - started)
-            self.console.print(f"[green]done[/]  {planned.folder}  {time.monotonic() - started:.0f} s")
+            self._say("green", "done", f"{planned.folder}  {time.monotonic() - started:.0f} s")
 
     def _work(self, planned: Planned, waiting: list[Job]) -> None:
         ranks = self.launch.ranks(planned.devices)
         side_by_side = 1 if ranks > 1 else self.jobs or (1 if has_gpu() else cores())
-        side_by_side = max(1, min(side_by_side, len(waiting)))
-        threads = max(1, cores() // max(side_by_side, ranks // self.launch.nodes))
+        # of all jobs, not of those that are left: another number of threads rounds differently
+        side_by_side = max(1, min(side_by_side, len(planned.jobs)))
+        threads = self.launch.threads(max(side_by_side, ranks // self.launch.nodes))
         running: dict[str, tuple[Job, Running]] = {}
         queue = list(waiting)
         try:
@@ -127,7 +135,7 @@ class Runner:
             if path.is_file():
                 if is_whole_archive(path):
                     return path
-                self.console.print(f"[yellow]damaged[/] {path}: the training goes on from an earlier state")
+                self._say("yellow", "damaged", f"{path}: the training goes on from an earlier state")
         return None
 
     def _follow(self, planned: Planned) -> None:
@@ -137,7 +145,7 @@ class Runner:
                 continue
             if planned.stage.command == "fit":
                 words, number = self._words(planned, job)
-                threads = max(1, cores() // (self.launch.devices or 1))
+                threads = self.launch.threads(self.launch.devices or 1)
                 job.folder.mkdir(parents=True, exist_ok=True)
                 log = job.folder / f"log-rank{self.launch.rank}.txt"
                 running = start_interpreter(words, log, threads, self.launch.environment(number))
@@ -163,6 +171,8 @@ def _collect(planned: Planned, running: dict[str, tuple[Job, Running]]) -> None:
         if process.code is None:
             continue
         del running[name]
+        # workers of a job that was killed alone
+        process.kill()
         if process.code != 0:
             title = planned.stage.name if name == planned.stage.name else f"{planned.stage.name} {name}"
             raise process.failure(title)
@@ -173,7 +183,7 @@ def _collect(planned: Planned, running: dict[str, tuple[Job, Running]]) -> None:
 def _state(planned: Planned, running: dict[str, tuple[Job, Running]], finished: int) -> str:
     lines = [f"{planned.stage.name}: {finished} of {len(planned.jobs)} jobs done"]
     lines += [f"  {name}: {process.last_line()[:100]}" for name, (_, process) in running.items()]
-    return "\n".join(lines).replace("[", "\\[")
+    return escape("\n".join(lines))
 
 
 def inputs(job: Job) -> dict[str, str]:

@@ -187,6 +187,9 @@ class WriteResults(pl.Callback):
         folder = run if self._fitted else run / "tests" / time.strftime("%Y-%m-%d-%H%M%S")
         config = run / "config.yaml"
         digest = sha256_file(config) if config.is_file() else None
+        if self._fitted:
+            # of an earlier training in the same folder
+            (folder / RESULTS).unlink(missing_ok=True)
         append_results(folder / RESULTS, report.lines(global_seed(), selection_rule(trainer), digest))
         if report.predictions:
             pl_module.write_predictions(folder / PREDICTIONS, report.predictions)

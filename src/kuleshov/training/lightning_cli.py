@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from pickle import UnpicklingError
 
 import pytorch_lightning as pl
 import torch
@@ -16,11 +17,15 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.plugins.environments import LightningEnvironment
 
-from kuleshov.core.errors import KuleshovError, UsageError
+from kuleshov.core.errors import KuleshovError, UsageError, one_line
+from kuleshov.core.processes import die_with_parent, forks_die_too, under_srun
 from kuleshov.training import callbacks
 from kuleshov.training.guards import AtomicCheckpointIO
 
+# what torch.load and a look at its content raise on a file that is no checkpoint
+UNREADABLE = (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError, UnpicklingError)
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
 
 
@@ -35,8 +40,11 @@ class KuleshovCLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Find the checkpoint that is to be scored, and refuse one of another class before anything is built."""
         config = self.config[self.subcommand]
+        if not config.trainer.get("default_root_dir"):
+            name = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", config.model.class_path.rpartition(".")[2]).lower()
+            config.trainer.default_root_dir = str(Path("runs", f"fit-{name}").absolute())
         if self.subcommand != "fit" and not config.get("ckpt_path"):
-            config.ckpt_path = trained_checkpoint(config.trainer.get("default_root_dir") or os.getcwd())
+            config.ckpt_path = trained_checkpoint(config.trainer.default_root_dir)
         if config.get("ckpt_path"):
             guard_checkpoint(config.ckpt_path, config.model.class_path)
 
@@ -44,9 +52,11 @@ class KuleshovCLI(LightningCLI):
         """Log to TensorBoard in the run folder itself, so that a run is named by its stage and row."""
         config: Namespace = self.config_init[self.subcommand].trainer
         if config.get("logger") is None:
-            folder = config.get("default_root_dir") or os.getcwd()
-            options["logger"] = TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
+            options["logger"] = TensorBoardLogger(config.default_root_dir, name="", version="", default_hp_metric=False)
         options["plugins"] = [*(config.get("plugins") or []), AtomicCheckpointIO()]
+        if "SLURM_NTASKS" in os.environ and not under_srun():
+            # Lightning would wait for tasks that nobody started
+            options["plugins"].append(LightningEnvironment())
         trainer = super().instantiate_trainer(**options)
         if trainer.loggers:
             trainer.callbacks.append(LearningRateMonitor("step"))
@@ -91,8 +101,24 @@ def guard_checkpoint(path: str | Path, class_path: str) -> None:
         return
     if not Path(path).is_file():
         raise KuleshovError(f"no checkpoint at {Path(path).absolute()}: check --ckpt_path")
-    stored = torch.load(path, map_location="cpu", weights_only=True)
-    found = stored.get("hyper_parameters", {}).get("_class_path") or class_path
+    try:
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+        stored["state_dict"], stored["loops"]
+        found = stored.get("hyper_parameters", {}).get("_class_path") or class_path
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        EOFError,
+        UnpicklingError,
+    ) as error:
+        reason = one_line(str(error) or type(error).__name__)[:120]
+        raise KuleshovError(
+            f"{path} is damaged, or no checkpoint of a training ({reason}): check --ckpt_path"
+        ) from error
     if found.rsplit(".", 1)[-1] != class_path.rsplit(".", 1)[-1]:
         raise KuleshovError(
             f"{path} is a checkpoint of {found}, the configuration says {class_path}: --ckpt_path only "
@@ -144,6 +170,10 @@ def main(arguments: list[str] | None = None) -> KuleshovCLI:
         KuleshovError: a mistake that a user can mend, in one line.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    forks_die_too()
+    if "LOCAL_RANK" in os.environ:
+        # a further rank, which would wait for the others
+        die_with_parent()
     options = {"prog": "kuleshov", "exit_on_error": False}
     try:
         return KuleshovCLI(
