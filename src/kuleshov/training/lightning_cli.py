@@ -18,6 +18,7 @@ from pytorch_lightning.cli import LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from kuleshov.core.errors import KuleshovError, UsageError
+from kuleshov.core.files import limit_yaml
 from kuleshov.training import callbacks
 from kuleshov.training.guards import AtomicCheckpointIO
 
@@ -144,6 +145,7 @@ def main(arguments: list[str] | None = None) -> KuleshovCLI:
         KuleshovError: a mistake that a user can mend, in one line.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    limit_yaml()
     options = {"prog": "kuleshov", "exit_on_error": False}
     try:
         return KuleshovCLI(
