@@ -19,6 +19,7 @@ from typing import Any
 
 from kuleshov import __version__
 from kuleshov.core.errors import KuleshovError, UsageError, message, nearest, one_line
+from kuleshov.core.files import limit_yaml
 from kuleshov.core.plugins import trust
 from kuleshov.core.processes import watch_runner
 
@@ -143,6 +144,7 @@ def command(name: str, words: list[str]) -> int:
     home, _, attribute = f"kuleshov.{chosen.function}".rpartition(".")
     function: Callable[..., Any] = getattr(importlib.import_module(home), attribute)
     types = parameter_types(function, chosen)
+    limit_yaml()
     parser = ArgumentParser(f"kuleshov {name}", exit_on_error=False, epilog=EPILOG)
     parser.add_argument("--config", action="config", help="YAML file with arguments")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")

@@ -223,3 +223,32 @@ def test_mistakes_are_named(tmp_path):
     file.write_bytes(b"not a checkpoint")
     with pytest.raises(WeightsError, match="f.pyth cannot be read"):
         import_weights(file, output)
+
+
+@pytest.mark.parametrize("name", ["old.pyth", "old.pkl", "new.pkl"])
+def test_torch_files_of_any_age_and_ending(tmp_path, name):
+    _, state = network_and_head("slow_r50")
+    content = {"model_state": state, "best": np.float64(3), "options": argparse.Namespace(lr=0.1)}
+    torch.save(content, tmp_path / name, _use_new_zipfile_serialization=name.startswith("new"))
+    report = import_weights(tmp_path / name, tmp_path / "w.safetensors")
+    assert "argparse.Namespace" in report.ignored and len(report.matched) == 318
+
+
+@pytest.mark.parametrize("prefix", ["cinema.", "keyframe_encoder.", "slowmotion.", "schema.net."])
+def test_followers_are_known_by_whole_words(tmp_path, prefix):
+    network, _ = network_and_head("slow_r50")
+    weights = network.state_dict()
+    for follower in ("ema.", "key_encoder.", "module.momentum_encoder."):
+        both = {**{prefix + k: v for k, v in weights.items()}, **{follower + k: v for k, v in weights.items()}}
+        torch.save({"model_state": both}, tmp_path / "w.pth")
+        assert import_weights(tmp_path / "w.pth", tmp_path / "w.safetensors").prefix == prefix
+
+
+@pytest.mark.parametrize(
+    "config", ["DATA: {NUM_FRAMES: abc}", "DATA: {MEAN: 5}", "[" * 50_000, "DATA: {STD: [0, 0, 0]}"]
+)
+def test_an_unreadable_configuration_gives_the_usual_clips(tmp_path, config):
+    _, state = network_and_head("slow_r50")
+    torch.save({"model_state": state, "cfg": config}, tmp_path / "s.pyth")
+    import_weights(tmp_path / "s.pyth", tmp_path / "w.safetensors")
+    assert load_backbone(tmp_path / "w.safetensors").clip.num_frames == 8

@@ -175,3 +175,14 @@ def test_clip_format():
         ClipFormat(std=(1, 0, 1))
     with pytest.raises(WeightsError, match=r"missing or unknown fields \['fps'\]"):
         ClipFormat.from_dict({**paper.to_dict(), "fps": 3})
+
+
+@pytest.mark.parametrize("field", ["class_path", "init_args", "clip"])
+@pytest.mark.parametrize("value", [None, 5, "x", [], {"a": 1}, "kuleshov.core.files.write_atomic"])
+def test_a_manifest_with_a_wrong_field_is_one_line(field, value, tmp_path):
+    path = tmp_path / "w.safetensors"
+    manifest = save_backbone(path, build_backbone({"class_path": "slow_r50", "init_args": {"width": 1}}))
+    path.with_suffix(".json").write_text(json.dumps({**manifest, field: value}))
+    with pytest.raises(KuleshovError) as error:
+        load_backbone(path)
+    assert "\n" not in str(error.value)

@@ -10,8 +10,27 @@ import pytest
 import torch
 from torch import nn
 
-from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, VideoError, WeightsError, message
-from kuleshov.core.files import read_json, sha256_ids, write_atomic, write_json, write_through
+from kuleshov.cli import main
+from kuleshov.core.errors import (
+    FormatError,
+    KuleshovError,
+    MissingDataError,
+    OutputError,
+    VideoError,
+    WeightsError,
+    message,
+)
+from kuleshov.core.files import (
+    read_csv,
+    read_json,
+    read_json_lines,
+    read_yaml,
+    sha256_file,
+    sha256_ids,
+    write_atomic,
+    write_json,
+    write_through,
+)
 from kuleshov.core.plugins import import_named, trust, trusted
 from kuleshov.core.results import Report, Result, append_results, read_results
 from kuleshov.core.unpickle import restricted_load
@@ -143,3 +162,77 @@ def test_only_named_packages_are_imported(monkeypatch: pytest.MonkeyPatch):
 def test_atomic_write_makes_folders(tmp_path: Path):
     write_atomic(tmp_path / "a" / "b.txt", "x")
     assert (tmp_path / "a" / "b.txt").read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[" * 100_000, "nested too deep"),
+        ('{"a": ' + "9" * 5000 + "}", "not readable JSON"),
+        ("[1]", "holds a list, a dict was expected"),
+    ],
+)
+def test_damaged_json_is_one_line(text: str, reason: str, tmp_path: Path):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(FormatError, match=reason) as error:
+        read_json(tmp_path / "a.json", expected=dict)
+    assert "\n" not in str(error.value)
+    with pytest.raises(MissingDataError):
+        read_json(tmp_path)
+
+
+def test_lines_of_json_and_of_csv(tmp_path: Path):
+    (tmp_path / "a").write_bytes(b'\xef\xbb\xbf{"a": "x\xe2\x80\xa8y"}\n\n[\n')
+    lines = read_json_lines(tmp_path / "a")
+    assert next(lines) == (1, {"a": "x\u2028y"})
+    with pytest.raises(FormatError, match="record 3: not valid JSON"):
+        next(lines)
+    (tmp_path / "b").write_text('a, b\n\n"x" ,2\n')
+    assert list(read_csv(tmp_path / "b")) == [(1, ["a", "b"]), (3, ["x", "2"])]
+    (tmp_path / "b").write_text("x" * 200_000)
+    with pytest.raises(FormatError, match="not CSV"):
+        list(read_csv(tmp_path / "b"))
+
+
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{after}: &{after} [{','.join([f'*{before}'] * 9)}]\n"
+    for before, after in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize("text", [BOMB, "weights: &a [*a]\n", "a: " + "[" * 100_000, "a: {"])
+def test_a_yaml_bomb_is_one_line(text: str, tmp_path: Path, capsys: pytest.CaptureFixture):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(FormatError, match=r"c.yaml: not readable as YAML"):
+        read_yaml(tmp_path / "c.yaml")
+    words = ["extract", "--config", str(tmp_path / "c.yaml"), "--output", str(tmp_path / "s")]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: Problems parsing config") and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("place", ["file/a.json", "file", "/proc/none/a.json"])
+def test_what_cannot_be_written_is_one_line(place: str, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    target = tmp_path / place if place != "file" else tmp_path / "folder"
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputError, match="cannot write .*name another place"):
+        write_json(target, 1)
+
+
+@pytest.mark.parametrize("damage", ["cut", "header", "length", "type"])
+def test_damaged_weights_are_one_line(damage: str, tmp_path: Path):
+    path = tmp_path / "w.safetensors"
+    save_weights(path, {"a": torch.ones(4)}, {})
+    raw = path.read_bytes()
+    path.write_bytes(
+        {
+            "cut": raw[:-3],
+            "header": raw[:8] + b"[" * (len(raw) - 8),
+            "length": b"\xff" * 8 + raw[8:],
+            "type": raw.replace(b"F32", b"I64"),
+        }[damage]
+    )
+    write_json(path.with_suffix(".json"), {"sha256": sha256_file(path)})
+    with pytest.raises(WeightsError, match="is not a safetensors file"):
+        load_weights(path)

@@ -423,3 +423,10 @@ def test_a_full_disk_leaves_a_store_that_goes_on(weights: Path, folder: Path, tm
     (tiny_disk / "ballast").unlink()
     store = run(weights, chosen, tiny_disk / "s")
     assert contents(store.folder) == contents(run(weights, chosen, tmp_path / "whole").folder)
+
+
+@pytest.mark.parametrize("options", [{"stride": 0.0}, {"stride": np.nan}, {"window": -1.0}, {"batch_size": 0}])
+def test_impossible_options_are_named(options: dict, tmp_path: Path):
+    with pytest.raises(UsageError, match="^--(stride|window|batch-size) has to be a number above 0"):
+        extract_command(tmp_path / "s", tmp_path / "w.safetensors", videos=[tmp_path], **options)
+    assert not (tmp_path / "s").exists()

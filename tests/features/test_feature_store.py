@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from kuleshov.core import files
-from kuleshov.core.errors import StoreError
+from kuleshov.core.errors import KuleshovError, StoreError
 from kuleshov.features.feature_store import TORCH, EventStore, InstanceStore, instances
 from kuleshov.features.store_index import event_count
 from kuleshov.features.store_writer import StoreWriter
@@ -337,3 +337,30 @@ def test_segments_need_enough_events_on_their_grid(tmp_path: Path):
 )
 def test_event_count(duration: float, stride: float, expected: int):
     assert event_count(duration, 2.0, stride) == expected
+
+
+@pytest.mark.parametrize("value", [None, -1, "x", [], {}, True, float("nan")])
+@pytest.mark.parametrize(
+    "place", ["width", "dtype", "window", "stride", "parts", "movies", "rows", "row", "part", "sha256"]
+)
+def test_an_index_of_wrong_types_is_one_line(place: str, value, tmp_path: Path):
+    path = write(tmp_path / "s") / "index.json"
+    index = json.loads(path.read_text())
+    owners = (index, next(iter(index["parts"].values())), next(iter(index["movies"].values())))
+    next(owner for owner in owners if place in owner)[place] = value
+    path.write_text(json.dumps(index))
+    if (place, value) in (("parts", {}), ("movies", {})) or (place in ("window", "stride") and value is True):
+        return
+    with pytest.raises(StoreError) as error:
+        EventStore(tmp_path / "s")
+    assert "\n" not in str(error.value)
+
+
+def test_a_store_in_the_place_of_a_file_is_one_line(tmp_path: Path):
+    (tmp_path / "s").write_text("")
+    with pytest.raises(KuleshovError, match="cannot write"):
+        open_events(tmp_path / "s")
+    store = write(tmp_path / "[red] {x}")
+    (store / "manifest.json").write_text("[1]")
+    with pytest.raises(KuleshovError, match="holds a list, a dict was expected"):
+        EventStore(store)

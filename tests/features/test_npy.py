@@ -88,3 +88,32 @@ def test_a_movies_name_never_leads_outside_the_folder(name: str, tmp_path: Path)
     with pytest.raises(StoreError, match="outside' would be written outside .*out"):
         export_features(tmp_path / "s", tmp_path / "deep" / "out")
     assert not list(tmp_path.rglob("*.npy"))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 4), }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (-5, 4), }",
+        "{'descr': '|O', 'fortran_order': False, 'shape': (5, 4), }",
+        "[1, 2]",
+        "(" * 9000,
+        "{'descr': '<f4', 'fortran_order': 3, 'shape': 'x', }",
+    ],
+)
+def test_an_absurd_header_is_one_line(header: str, tmp_path: Path):
+    arrays(tmp_path / "in")
+    text = header.encode() + b"\n"
+    path = tmp_path / "in" / "v_zzz_bad_feats.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(80))
+    with pytest.raises(FormatError, match=r"bad_feats\.npy: is no plain \.npy array"):
+        import_features(tmp_path / "in", tmp_path / "s", vidsitu=True)
+
+
+@pytest.mark.parametrize(
+    "options", [{"stride": 0.0}, {"stride": float("nan")}, {"window": 0.0}, {"start": float("inf")}]
+)
+def test_impossible_grids_are_refused(options: dict, tmp_path: Path):
+    arrays(tmp_path / "in")
+    with pytest.raises(UsageError, match="^--(stride|window|start) has to be"):
+        import_features(tmp_path / "in", tmp_path / "s", **{"stride": 2.0, **options}, suffix="_feats")

@@ -1,13 +1,12 @@
 """How a configuration names a backbone: by one of our names, or by a class's path and its arguments."""
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from jsonargparse.typing import register_type
 
-from kuleshov.core.errors import KuleshovError, MissingDataError, nearest, one_line
+from kuleshov.core.errors import KuleshovError, nearest
+from kuleshov.core.files import parse_yaml, read_text
 
 ARCHITECTURES = ("slow_d_r50", "slow_r50", "i3d_r50", "motion_2d")
 NAMED = {name: f"kuleshov.backbones.architectures.{name}" for name in ARCHITECTURES}
@@ -53,17 +52,13 @@ def read_spec(spec: BackboneSpec) -> tuple[str, dict[str, Any]]:
     Raises:
         KuleshovError: no such name, or a dictionary with other fields.
         MissingDataError: no such YAML file.
+        FormatError: it is not YAML.
     """
     where = "backbone"
     if isinstance(spec, str) and spec.endswith((".yaml", ".yml")):
-        if not Path(spec).is_file():
-            raise MissingDataError("the backbone's configuration", Path(spec).absolute(), "check --backbone")
-        where, spec = f"{spec}, backbone", Path(spec).read_text(encoding="utf-8")
+        where, spec = f"{spec}, backbone", read_text(spec, "the backbone's configuration", "check --backbone")
     if isinstance(spec, str):
-        try:
-            spec = yaml.safe_load(spec)
-        except yaml.YAMLError as error:
-            raise KuleshovError(f"{where}: not readable ({one_line(str(error))})") from error
+        spec = parse_yaml(spec, where)
     if isinstance(spec, str):
         spec = {"class_path": spec}
     if not isinstance(spec, dict) or "class_path" not in spec or set(spec) - {"class_path", "init_args"}:
@@ -71,6 +66,6 @@ def read_spec(spec: BackboneSpec) -> tuple[str, dict[str, Any]]:
     path, arguments = str(spec["class_path"]), spec.get("init_args") or {}
     if path not in NAMED and "." not in path:
         raise KuleshovError(f"no backbone is called {path!r}{nearest(path, NAMED)}")
-    if not isinstance(arguments, dict):
+    if not isinstance(arguments, dict) or not all(isinstance(name, str) for name in arguments):
         raise KuleshovError(f"{where}: init_args are arguments by name, not {arguments!r}")
     return NAMED.get(path, path), dict(arguments)

@@ -1,13 +1,13 @@
 """Video models of Hugging Face transformers as backbones: VideoMAE, TimeSformer, V-JEPA 2."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 from lightning_utilities.core.imports import RequirementCache
 from torch import Tensor, nn
 
 from kuleshov.core.errors import KuleshovError, MissingDataError, one_line
+from kuleshov.core.files import read_json
 from kuleshov.video.clip_format import ClipFormat
 
 TRANSFORMERS = RequirementCache("transformers>=5")
@@ -103,7 +103,7 @@ def _settings(model: str) -> tuple[Any, dict[str, Any]]:
     path = next((path for path in found if path is not None), None)
     if path is None:
         raise MissingDataError(_PROCESSORS[1], model, "save the model's processor beside it")
-    return settings, json.loads(Path(path).read_text(encoding="utf-8"))
+    return settings, read_json(path, expected=dict)
 
 
 def _clip_of(settings: Any, processor: dict[str, Any], stride: int, rate: float) -> ClipFormat:

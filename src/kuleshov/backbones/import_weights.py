@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from kuleshov.backbones.backbone_spec import ARCHITECTURES
 from kuleshov.core.errors import KuleshovError, WeightsError, nearest
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -70,8 +67,7 @@ def import_weights(
     Raises:
         KuleshovError: the file cannot be read, or does not fit a known network exactly.
     """
-    from kuleshov.backbones.foreign_checkpoints import clip_format, read_checkpoint, translate
-    from kuleshov.backbones.key_maps import STEM, self_supervised
+    from kuleshov.backbones import foreign_checkpoints as foreign
     from kuleshov.backbones.protocol import build_backbone, save_backbone
     from kuleshov.core.files import sha256_file
     from kuleshov.core.weights import load_into
@@ -80,17 +76,17 @@ def import_weights(
         raise KuleshovError(f"inflate is center or mean, not {inflate!r}")
     if architecture is not None and architecture not in ARCHITECTURES:
         raise KuleshovError(f"no backbone is called {architecture!r}{nearest(architecture, ARCHITECTURES)}")
-    checkpoint = read_checkpoint(file)
-    naming, prefix, tensors, ignored = translate(checkpoint, str(file), prefix)
-    head, dropped = _split_head(tensors, self_supervised(checkpoint.tensors))
-    found = infer_architecture(tensors, str(file))
+    checkpoint = foreign.read_checkpoint(file)
+    naming, prefix, tensors, ignored = foreign.translate(checkpoint, str(file), prefix)
+    head, dropped = foreign.split_head(tensors, foreign.self_supervised(checkpoint.tensors))
+    found = foreign.infer_architecture(tensors, str(file))
     target = architecture or ("slow_d_r50" if inflate else found)
     if inflate:
-        _inflate_stem(tensors, found, target, inflate)
+        foreign.inflate_stem(tensors, found, target, inflate)
     elif target != found:
         hint = ": inflate them with `center` or `mean`" if (found, target) == ("slow_r50", "slow_d_r50") else ""
         raise WeightsError(f"{file} holds weights of {found}, not of {target}{hint}")
-    width = int(tensors[STEM].shape[0])
+    width = int(tensors[foreign.STEM].shape[0])
     network = build_backbone({"class_path": target, "init_args": {"width": width}})
     # batch counters, which not every code base saves
     expected = network.state_dict()
@@ -99,66 +95,9 @@ def import_weights(
     load_into(network, tensors, str(file))
     facts: dict[str, Any] = {"inflated": {"from": found, "conv1": inflate}} if inflate else {}
     facts["source"] = {"file": Path(file).name, "sha256": sha256_file(file), "container": checkpoint.container}
-    clip = network.clip if inflate else clip_format(checkpoint.config, network.clip)
+    clip = network.clip if inflate else foreign.clip_format(checkpoint.config, network.clip)
     save_backbone(output, network, clip, head=head or None, method="imported", **facts)
     classes = head["weight"].shape[0] if head else 0
     matched, ignored = sorted(tensors.keys() - set(filled)), sorted({*ignored, *dropped, *checkpoint.skipped})
     found = (checkpoint.container, naming, prefix, target, width, classes, inflate or "")
     return ImportReport(*found, tuple(matched), filled, tuple(ignored))
-
-
-def infer_architecture(tensors: dict[str, Tensor], source: str) -> str:
-    """The network whose temporal kernels and block counts these tensors have; `WeightsError` where none has."""
-    import torch
-
-    from kuleshov.backbones.protocol import build_backbone
-
-    if "s1.pathway1_stem.conv.weight" in tensors or any("_fuse." in key for key in tensors):
-        raise WeightsError(f"{source} is a two-pathway SlowFast network, which is not among our backbones")
-    found = _kernels(tensors)
-    fitting = []
-    for name in ARCHITECTURES:
-        with torch.device("meta"):
-            network = build_backbone({"class_path": name, "init_args": {"width": 1}})
-        # a subset: what a damaged file lacks is named when it is loaded
-        if found.items() <= _kernels(network.state_dict()).items():
-            fitting.append(name)
-    if len(fitting) == 1:
-        return fitting[0]
-    raise WeightsError(
-        f"{source} has temporal kernels {list(found.values())} in {len(found)} convolutions (conv1 first), "
-        f"which tells none of {', '.join(ARCHITECTURES)}"
-    )
-
-
-def _kernels(tensors: dict[str, Tensor]) -> dict[str, int]:
-    """Temporal kernels of conv1 and of each block's first convolution, by key."""
-    wanted = ("s1.pathway0_stem.conv.weight", ".branch2.a.weight")
-    return {key: tensors[key].shape[2] for key in sorted(tensors) if key.endswith(wanted)}
-
-
-def _split_head(tensors: dict[str, Tensor], contrastive: bool) -> tuple[dict[str, Tensor], list[str]]:
-    """Take the head's tensors out: the classification head, and the names of what is not one."""
-    from kuleshov.backbones.protocol import HEAD_PREFIX
-
-    head_keys = [key for key in tensors if key.startswith("head.")]
-    head = {key: tensors.pop(key) for key in head_keys}
-    names = [HEAD_PREFIX + "weight", HEAD_PREFIX + "bias"]
-    weight = head.get(names[0])
-    if contrastive or weight is None or names[1] not in head or weight.ndim < 2:
-        return {}, head_keys
-    kept = {"weight": weight.flatten(1), "bias": head[names[1]]}
-    return kept, [key for key in head_keys if key not in names]
-
-
-def _inflate_stem(tensors: dict[str, Tensor], found: str, target: str, rule: str) -> None:
-    from kuleshov.backbones.key_maps import STEM
-
-    if found != "slow_r50" or target != "slow_d_r50":
-        raise WeightsError(f"only slow_r50 inflates, into slow_d_r50; these weights are {found}, asked {target}")
-    kernel, frames = tensors[STEM], 5  # (width, 3, 1, 7, 7)
-    if rule == "mean":
-        tensors[STEM] = kernel.repeat(1, 1, frames, 1, 1) / frames
-    else:
-        tensors[STEM] = kernel.new_zeros(kernel.shape[0], 3, frames, 7, 7)
-        tensors[STEM][:, :, frames // 2] = kernel[:, :, 0]

@@ -21,13 +21,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kuleshov.backbones.backbone_spec import BackboneSpec, read_spec
+from kuleshov.backbones.backbone_spec import NAMED, BackboneSpec, read_spec
 from kuleshov.core.errors import KuleshovError, UsageError, WeightsError, one_line
 from kuleshov.core.plugins import import_named
 from kuleshov.core.weights import load_into, load_weights, save_weights
 from kuleshov.video.clip_format import ClipFormat
 
 HEAD_PREFIX = "head.projection."
+MANIFEST_FIELDS = {"class_path": str, "init_args": dict, "clip": dict}
 
 
 def build_backbone(spec: BackboneSpec, by_user: bool = True, named_in: str = "") -> nn.Module:
@@ -44,6 +45,9 @@ def build_backbone(spec: BackboneSpec, by_user: bool = True, named_in: str = "")
     path, arguments = read_spec(spec)
     name = f"{named_in}: {path}" if named_in else path
     make = import_named(path, named_in, by_user)
+    # of what a file names, nothing but networks is called: a function may do anything with the arguments beside it
+    if not callable(make) or not (by_user or path in NAMED.values() or _is_network(make)):
+        raise KuleshovError(f"{name} is no backbone: name a class of networks")
     try:
         inspect.signature(make).bind(**arguments)
     except TypeError as error:
@@ -52,7 +56,7 @@ def build_backbone(spec: BackboneSpec, by_user: bool = True, named_in: str = "")
         ) from error
     try:
         network = make(**arguments)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError, LookupError, MemoryError, RuntimeError) as error:
         raise KuleshovError(f"{name} with init_args {arguments}: {one_line(str(error))}") from error
     if not isinstance(network, nn.Module):
         raise KuleshovError(f"{name} gives a {type(network).__name__}: a backbone is a torch.nn.Module")
@@ -61,6 +65,10 @@ def build_backbone(spec: BackboneSpec, by_user: bool = True, named_in: str = "")
             raise KuleshovError(f"{name} is no backbone: it needs an attribute {attribute} of type {kind.__name__}")
     network.spec = {"class_path": path, "init_args": getattr(network, "init_args", arguments)}
     return network
+
+
+def _is_network(make: Any) -> bool:
+    return isinstance(make, type) and issubclass(make, nn.Module)
 
 
 def backbone_manifest(network: nn.Module, clip: ClipFormat | None = None, **facts: Any) -> dict[str, Any]:
@@ -103,10 +111,10 @@ def load_classifier(path: str | Path) -> nn.Sequential:
         WeightsError: as `load_backbone`, or the weights have no head.
     """
     network, head = _load(path)
-    if not head:
+    if "weight" not in head or not head["weight"].ndim:
         raise WeightsError(f"{path} has no classification head: these are the weights of a backbone alone")
     linear = nn.Linear(network.feature_width, head["weight"].shape[0])
-    linear.load_state_dict(head)
+    load_into(linear, head, f"{path}, its head,")
     return nn.Sequential(network, linear).eval()
 
 
@@ -164,9 +172,9 @@ def check_clips(network: nn.Module, clip: ClipFormat) -> None:
         KuleshovError: it does not; clip and reason are named.
     """
     device = next(iter(network.parameters()), torch.empty(0)).device
-    blank = torch.zeros(1, 3, clip.num_frames, clip.crop_size, clip.crop_size, device=device)
     mode, name = network.training, type(network).__name__
     try:
+        blank = torch.zeros(1, 3, clip.num_frames, clip.crop_size, clip.crop_size, device=device)
         with torch.random.fork_rng(devices=[]):
             shape = tuple(network.eval().forward(blank).shape)
     except (KuleshovError, RuntimeError, ValueError, TypeError) as error:
@@ -199,12 +207,16 @@ def _load(path: str | Path) -> tuple[nn.Module, dict[str, Tensor]]:
 def _read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
     """The backbone's tensors, its classification head's, and the manifest."""
     tensors, manifest = load_weights(path)
-    kind = manifest.get("kind") if isinstance(manifest, dict) else None
+    kind = manifest.get("kind")
     if kind != "backbone":
         raise WeightsError(f"{path} holds no backbone (its manifest says {kind!r}): name other weights")
-    lacking = [name for name in ("class_path", "init_args", "clip") if name not in manifest]
+    lacking = [name for name, kind in MANIFEST_FIELDS.items() if not isinstance(manifest.get(name), kind)]
     if lacking:
-        raise WeightsError(f"{path}: the manifest lacks {', '.join(lacking)}: export the weights again")
+        raise WeightsError(f"{path}: the manifest lacks {', '.join(lacking)} of the right type: export it again")
+    try:
+        ClipFormat.from_dict(manifest["clip"])
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: the manifest's clip is wrong ({error}): export it again") from error
     names = [name for name in tensors if manifest.get("classes") and name.startswith(HEAD_PREFIX)]
     head = {name.removeprefix(HEAD_PREFIX): tensors.pop(name) for name in names}
     return tensors, head, manifest

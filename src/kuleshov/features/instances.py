@@ -264,7 +264,7 @@ def read_object_npz(path: Path) -> Any:
         header = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
         shape, _, dtype = header(raw)
     except (zipfile.BadZipFile, zlib.error, KeyError, *NPY_ERRORS) as error:
-        raise FormatError(path, f"not an .npz with an array 'a' ({error})") from error
+        raise FormatError(path, f"not an .npz with an array 'a' ({str(error)[:200]})") from error
     if shape != () or dtype != np.dtype(object):
         raise FormatError(path, f"array 'a' is {dtype} {shape}, one object was expected")
     loaded = restricted_load(raw.read())

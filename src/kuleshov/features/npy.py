@@ -2,6 +2,7 @@
 
 import glob
 import math
+import tokenize
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ NPY_ERRORS = (
     MemoryError,
     OverflowError,
     RuntimeError,
+    tokenize.TokenError,
 )
 
 
@@ -91,7 +93,7 @@ def read_npy(path: Path) -> np.ndarray:
         # mapped: a header may claim more than the memory holds
         array = np.load(path, allow_pickle=False, mmap_mode="r")
     except NPY_ERRORS as error:
-        raise FormatError(path, f"is no plain .npy array ({error})") from error
+        raise FormatError(path, f"is no plain .npy array ({str(error)[:200]})") from error
     if not isinstance(array, np.ndarray):
         raise FormatError(path, "is an archive of arrays, not a plain .npy array")
     if array.ndim != 2 or not array.size or array.dtype.kind not in "iuf":

@@ -20,6 +20,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from kuleshov.core.errors import KuleshovError, UsageError, one_line
+from kuleshov.core.files import limit_yaml
 from kuleshov.core.processes import die_with_parent, forks_die_too, under_srun
 from kuleshov.training import callbacks
 from kuleshov.training.guards import AtomicCheckpointIO
@@ -174,6 +175,7 @@ def main(arguments: list[str] | None = None) -> KuleshovCLI:
     if "LOCAL_RANK" in os.environ:
         # a further rank, which would wait for the others
         die_with_parent()
+    limit_yaml()
     options = {"prog": "kuleshov", "exit_on_error": False}
     try:
         return KuleshovCLI(
