@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from kuleshov.core.errors import FormatError, KuleshovError, UsageError, require_positive
 from kuleshov.core.files import read_csv, sha256_file
+from kuleshov.core.processes import die_with_parent
 from kuleshov.core.progress import progress_bar
 from kuleshov.features.store_index import Dtype, Summary
 from kuleshov.video.video_file import Video
@@ -166,12 +167,17 @@ def on_devices(share: Callable[..., None], devices: int, waiting: list[Any]) -> 
         import torch.multiprocessing as multiprocessing
 
         try:
-            multiprocessing.spawn(share, (devices, waiting), devices)
+            multiprocessing.spawn(_spawned, (share, devices, waiting), devices)
         except multiprocessing.ProcessRaisedException as error:
             name, _, text = str(error).strip().splitlines()[-1].partition(": ")
             if name.startswith("kuleshov.core.errors."):
                 raise KuleshovError(text) from error
             raise
+
+
+def _spawned(rank: int, share: Callable[..., None], world: int, waiting: list[Any]) -> None:
+    die_with_parent()
+    share(rank, world, waiting)
 
 
 def _under_torchrun(lead: Callable[[Work], Summary], share: Callable[..., None], rank: int, world: int) -> Summary:

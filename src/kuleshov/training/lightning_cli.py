@@ -21,7 +21,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from kuleshov.core.errors import KuleshovError, UsageError, one_line
 from kuleshov.core.files import limit_yaml
-from kuleshov.core.processes import die_with_parent, forks_die_too, under_srun
+from kuleshov.core.processes import die_with_parent, forks_die_too, number, under_srun
 from kuleshov.training import callbacks
 from kuleshov.training.guards import AtomicCheckpointIO
 
@@ -175,6 +175,10 @@ def main(arguments: list[str] | None = None) -> KuleshovCLI:
     if "LOCAL_RANK" in os.environ:
         # a further rank, which would wait for the others
         die_with_parent()
+    if under_srun():
+        # Lightning refuses a number of tasks without one of each node, which `srun -n` does not give
+        per_node = number("SLURM_NTASKS") // number("SLURM_NNODES")
+        os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(per_node))
     limit_yaml()
     options = {"prog": "kuleshov", "exit_on_error": False}
     try:
