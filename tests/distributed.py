@@ -11,6 +11,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from kuleshov.core.processes import end_with_parent
+
 
 def on_ranks(world_size: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
     """Call `function(rank, *arguments)` on each rank; results are saved by torch and loaded in rank order."""
@@ -23,6 +25,7 @@ def on_ranks(world_size: int, function: Callable[..., Any], *arguments: Any) -> 
 
 
 def _rank(rank: int, world_size: int, port: int, folder: str, function, arguments) -> None:
+    end_with_parent()
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=world_size)

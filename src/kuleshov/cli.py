@@ -20,6 +20,7 @@ from typing import Any
 from kuleshov import __version__
 from kuleshov.core.errors import KuleshovError, UsageError, message, nearest, one_line
 from kuleshov.core.plugins import trust
+from kuleshov.core.processes import end_with_parent
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,11 @@ def main(arguments: list[str] | None = None) -> int:
         # the reader of our output has gone, as `| head` does
         sys.stderr.close()
         return 1
+    except OSError as error:
+        # a folder that cannot be written, a file where a folder has to be, a full disk
+        where = f": {error.filename}" if error.filename else ""
+        print(f"error: {one_line(error.strerror or str(error))}{where}", file=sys.stderr)
+        return 1
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
 
@@ -110,6 +116,7 @@ def _run(words: list[str]) -> int:
             trust([value if equals else next(given, "")])
         else:
             kept.append(word)
+    end_with_parent()
     if not kept or kept[0] in ("-h", "--help", "help", "--version"):
         print(__version__ if kept[:1] == ["--version"] else overview(), flush=True)
         return 0 if kept else 2
@@ -232,10 +239,8 @@ def lightning(words: list[str], own: bool) -> int:
     """
     from contextlib import nullcontext, redirect_stdout
 
-    from kuleshov.pipeline.jobs import watch_runner
     from kuleshov.training.lightning_cli import main as run_lightning
 
-    watch_runner()
     asks = any(word in ("-h", "--help") or word.startswith(("--print_config", "--print-config")) for word in words)
     with nullcontext() if asks else redirect_stdout(sys.stderr):
         # LightningCLI warns of arguments given twice

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, UsageError
 from kuleshov.core.files import sha256_file
+from kuleshov.core.processes import end_with_parent
 from kuleshov.core.progress import progress_bar
 from kuleshov.features.store_index import Dtype, Summary
 from kuleshov.video.video_file import Video
@@ -176,6 +177,7 @@ def on_devices(share: Callable[..., None], devices: int, waiting: list[Any]) -> 
 
 
 def _spawned(rank: int, share: Callable[..., None], world: int, waiting: list[Any]) -> None:
+    end_with_parent()
     share(rank, world, waiting)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from kuleshov.core.errors import FormatError, KuleshovError
 from kuleshov.core.files import read_json, write_atomic, write_json
+from kuleshov.core.processes import end_with_parent
 from kuleshov.core.progress import progress_bar
 from kuleshov.synthetic.annotations import segments, write_boxes, write_kinetics, write_lvu, write_vidsitu
 from kuleshov.synthetic.grammar import describe
@@ -143,4 +144,5 @@ def film(job: tuple[Path, PlannedMovie]) -> None:
 def _start_worker() -> None:
     import cv2
 
+    end_with_parent()
     cv2.setNumThreads(0)
