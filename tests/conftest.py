@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["KULESHOV_PARENT"] = str(os.getpid())  # commands that tests start end with them
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from kuleshov.core.processes import die_with_parent
+from kuleshov.core.processes import end_with_parent
 
 
 def on_ranks(world_size: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
@@ -25,8 +25,7 @@ def on_ranks(world_size: int, function: Callable[..., Any], *arguments: Any) -> 
 
 
 def _rank(rank: int, world_size: int, port: int, folder: str, function, arguments) -> None:
-    # an interrupted test leaves no rank behind
-    die_with_parent()
+    end_with_parent()
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=world_size)

@@ -21,7 +21,7 @@ from kuleshov import __version__
 from kuleshov.core.errors import KuleshovError, UsageError, message, nearest, one_line
 from kuleshov.core.files import limit_yaml
 from kuleshov.core.plugins import trust
-from kuleshov.core.processes import watch_runner
+from kuleshov.core.processes import end_with_parent
 
 
 @dataclass(frozen=True)
@@ -102,13 +102,17 @@ def main(arguments: list[str] | None = None) -> int:
         # the reader of our output has gone, as `| head` does
         sys.stderr.close()
         return 1
+    except OSError as error:
+        # a folder that cannot be written, a file where a folder has to be, a full disk
+        where = f": {error.filename}" if error.filename else ""
+        print(f"error: {one_line(error.strerror or str(error))}{where}", file=sys.stderr)
+        return 1
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
 
 
 def _run(words: list[str]) -> int:
     """Take `--trust PACKAGE` out of the words, and run what they name."""
-    watch_runner()
     kept, given = [], iter(words)
     for word in given:
         option, equals, value = word.partition("=")
@@ -116,6 +120,7 @@ def _run(words: list[str]) -> int:
             trust([value if equals else next(given, "")])
         else:
             kept.append(word)
+    end_with_parent()
     if not kept or kept[0] in ("-h", "--help", "help", "--version"):
         print(__version__ if kept[:1] == ["--version"] else overview(), flush=True)
         return 0 if kept else 2

@@ -3,47 +3,20 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from toy_project import CONFIG, FIRST, SECOND, command
 
 from kuleshov.core.errors import FormatError, KuleshovError
+from kuleshov.core.processes import Launch
 from kuleshov.core.results import read_results
-from kuleshov.pipeline.launch import Launch
 from kuleshov.pipeline.plan import Request, make_plan
 from kuleshov.pipeline.run_command import run_command
 from kuleshov.pipeline.runner import Runner, console, locked, modules_of
 from kuleshov.pipeline.stages import CHECKOUT, find_project, load_stage
 
-TOY = Path(__file__).parent / "toy.py"
-CONFIG = """
-model: {class_path: toy.Toy, init_args: {width: 3, optimizer: sgd, schedule: constant}}
-data: {class_path: toy.ToyData}
-trainer:
-  max_epochs: 3
-  accelerator: cpu
-  log_every_n_steps: 1
-  enable_model_summary: false
-"""
-FIRST = """
-summary: first
-command: fit
-configs: [configs/toy.yaml, "configs/toy.{scale}.yaml", "configs/toy.{scale}-{data}.yaml"]
-data: {k400: {}, folder: {}}
-rows: {slow: {model.init_args.lr: 0.1}, fast: {model.init_args.lr: 0.5}}
-seeded: true
-outputs: {toy: slow-seed0/weights/toy.safetensors}
-"""
-SECOND = """
-summary: second
-command: fit
-configs: [configs/toy.yaml]
-needs: {first: {stage: first, data: k400}}
-arguments: {model.init_args.weights: "{first.toy}"}
-"""
 PRETRAIN = """
 summary: backbone
 command: fit
@@ -62,30 +35,8 @@ arguments: {model.init_args.weights: "{backbone.weights}", data.init_args.videos
 """
 
 
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for folder in ("stages", "configs", "data/k400", "data/elsewhere"):
-        (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / "toy.py").write_text(TOY.read_text())
-    (tmp_path / "configs" / "toy.yaml").write_text(CONFIG)
-    (tmp_path / "configs" / "toy.paper.yaml").write_text("trainer: {devices: 8}\n")
-    (tmp_path / "stages" / "first.yaml").write_text(FIRST)
-    (tmp_path / "stages" / "second.yaml").write_text(SECOND)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def request(project: Path, stage: str = "second", **changes) -> Request:
     return Request(stage=stage, project=project, **changes)
-
-
-def command(project: Path, *words: str, wait: bool = True):
-    # without the working directory among the modules' folders: the runner adds the project
-    call = [sys.executable, "-P", "-m", "kuleshov", "run", *words, "--devices", "1"]
-    options = {"cwd": project, "env": {**os.environ, "OMP_NUM_THREADS": "1"}, "text": True}
-    if wait:
-        return subprocess.run(call, capture_output=True, timeout=120, **options)
-    return subprocess.Popen(call, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
 
 
 def test_a_plan_names_folders_and_hands_on(project: Path):
@@ -115,7 +66,10 @@ def test_the_fingerprint_follows_what_it_covers(project: Path):
         ({"stage": "first", "data": "k40"}, "stage first has no data set 'k40'; did you mean k400?"),
         ({"stage": "second", "method": "cvrl"}, r"has no method 'cvrl' \(it takes none\)"),
         ({"scale": "dem"}, "no scale 'dem'; did you mean demo?"),
-        ({"seeds": 0}, "--seeds must be at least 1, got 0"),
+        ({"seeds": 0}, "--seeds must be from 1 to 1000, got 0"),
+        ({"seeds": 10**30}, "--seeds must be from 1 to 1000, got 1"),
+        ({"world_seed": -1}, "--world_seed must be from 0 to 4294967295, got -1"),
+        ({"tasks": ("genre",)}, r"stage second has no task 'genre' \(it takes none\)"),
         ({"stage": "first", "scale": "gpu"}, "stage first cannot run at scale gpu: .*toy.gpu.yaml is not there"),
         ({"root": Path("data/elsewhere")}, r"data set k400 not found at .*elsewhere/k400.*SCALE=demo"),
     ],
@@ -233,15 +187,6 @@ def test_killed_and_continued_is_the_same_to_the_bit(project: Path):
         assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_other_ranks_wait_for_the_leader(project: Path):
-    plan = make_plan(request(project, stage="first"))
-    for job in plan.jobs:
-        job.folder.mkdir(parents=True)
-        (job.folder / "job.json").write_text("{}")
-    Runner(Launch(1, True, 2, 1), 0, console()).run(plan)
-    assert not (plan.folder / "stage.json").exists()
-
-
 @pytest.fixture
 def extracting(project: Path) -> Path:
     (project / "stages" / "pretrain-backbone.yaml").write_text(PRETRAIN)
@@ -334,19 +279,12 @@ def test_what_the_user_says_about_devices_wins(project: Path, devices: int | Non
     plan = make_plan(request(project, stage="first"))
     launch = Launch(0, False, devices, 1)
     assert launch.ranks(plan.devices) == ranks
-    words, number = Runner(launch, 0, console())._words(plan, plan.jobs[0])
-    assert number == 0 and words[len(plan.jobs[0].words) :] == expected
+    words = Runner(launch, 0, console())._words(plan, plan.jobs[0])
+    assert words[len(plan.jobs[0].words) :] == expected
     assert modules_of(plan) == ("kuleshov.training.lightning_cli",)
     # the stages that run a backbone over videos share them between the devices
-    for command in ("extract", "instances"):
-        (project / "stages" / "videos.yaml").write_text(f"summary: x\ncommand: {command}\n")
+    for kind in ("extract", "instances"):
+        (project / "stages" / "videos.yaml").write_text(f"summary: x\ncommand: {kind}\n")
         plan = make_plan(request(project, stage="videos"))
-        words, _ = Runner(launch, 0, console())._words(plan, plan.jobs[0])
+        words = Runner(launch, 0, console())._words(plan, plan.jobs[0])
         assert words[1:] == ([] if devices is None else ["--devices", str(devices)])
-
-
-def test_jobs_beside_the_fits_see_no_ranks(monkeypatch: pytest.MonkeyPatch):
-    for name, value in (("RANK", "0"), ("WORLD_SIZE", "2"), ("MASTER_PORT", "5000")):
-        monkeypatch.setenv(name, value)
-    launch = Launch(0, True, 2, 1)
-    assert "WORLD_SIZE" not in launch.environment(None) and launch.environment(3)["MASTER_PORT"] == "5004"

@@ -14,6 +14,7 @@ from typing import Any
 
 from kuleshov.core.errors import KuleshovError, VideoError, one_line
 from kuleshov.core.files import sha256_file
+from kuleshov.core.processes import end_with_parent
 from kuleshov.video.video_file import Video
 
 _COMMAND = (sys.executable, "-P", "-m", "kuleshov.datasets.file_check")
@@ -123,5 +124,6 @@ def _examine_share(left: list[str]) -> Iterator[dict[str, Any]]:
 
 
 if __name__ == "__main__":
+    end_with_parent()
     for file in json.load(sys.stdin):
         print(json.dumps(examine(file)), flush=True)

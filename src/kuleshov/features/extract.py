@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from kuleshov.core.errors import FormatError, KuleshovError, UsageError, require_positive
 from kuleshov.core.files import read_csv, sha256_file
-from kuleshov.core.processes import die_with_parent
+from kuleshov.core.processes import end_with_parent
 from kuleshov.core.progress import progress_bar
 from kuleshov.features.store_index import Dtype, Summary
 from kuleshov.video.video_file import Video
@@ -176,7 +176,7 @@ def on_devices(share: Callable[..., None], devices: int, waiting: list[Any]) -> 
 
 
 def _spawned(rank: int, share: Callable[..., None], world: int, waiting: list[Any]) -> None:
-    die_with_parent()
+    end_with_parent()
     share(rank, world, waiting)
 
 

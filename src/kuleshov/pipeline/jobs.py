@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import runpy
+import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -13,7 +15,9 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 from kuleshov.core.errors import KuleshovError
-from kuleshov.core.processes import RUNNER, forks_die_too, kill_group
+from kuleshov.core.processes import PARENT, end
+
+POLL_SECONDS = 0.1
 
 
 @dataclass
@@ -30,12 +34,12 @@ class Running:
         return self.process.poll() if isinstance(self.process, subprocess.Popen) else self.process.exitcode
 
     def kill(self) -> None:
-        """Kill the process, if it still runs, and all that it started."""
-        if self.code is None:
-            # between fork and setsid the job has no group of its own yet
+        """Kill the process and all that it started, also what is left of it when it has ended."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            # between fork and setsid the job has no group of its own yet; at its end it has none any more
             self.process.kill()
-        if self.process.pid is not None:
-            kill_group(self.process.pid)
 
     def last_line(self) -> str:
         """The log's last line that is not blank."""
@@ -60,42 +64,45 @@ def tail(path: Path, count: int) -> list[str]:
     return [line.rstrip() for line in text.replace("\r", "\n").split("\n") if line.strip()][-count:]
 
 
-def start_forked(words: Sequence[str], log: Path, threads: int, preload: Sequence[str]) -> Running:
-    """Start `kuleshov WORDS`, forked from a server that has imported the modules `preload` once.
+def start(
+    words: Sequence[str], log: Path, threads: int, environment: Mapping[str, str], preload: Sequence[str] | None = None
+) -> Running:
+    """Start `kuleshov WORDS`, which ends with this process.
 
-    Importing torch, Lightning and a task takes about five seconds of processor time, longer than many a job.
+    Args:
+        words: command line.
+        log: file that takes what it prints.
+        threads: of each of its processes.
+        environment: its variables.
+        preload: modules that a server imports once, of which the job is forked: importing torch, Lightning and a task
+            takes five seconds of processor time, longer than many a job. None starts a fresh interpreter, as DDP's
+            launcher needs, which repeats the command line.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(preload))
-    process = context.Process(target=_job, args=(tuple(words), str(log), threads))
-    process.start()
-    return Running(process, log, time.monotonic())
-
-
-def start_interpreter(words: Sequence[str], log: Path, threads: int, environment: Mapping[str, str]) -> Running:
-    """Start `kuleshov WORDS` in a fresh interpreter, as DDP's launcher needs, which repeats the command line."""
-    environment = {**environment, "OMP_NUM_THREADS": str(threads), RUNNER: str(os.getpid())}
+    environment = {**environment, "OMP_NUM_THREADS": str(threads), PARENT: str(os.getpid())}
+    if preload is not None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(list(preload))
+        process = context.Process(target=_job, args=(tuple(words), str(log), threads, environment))
+        process.start()
+        return Running(process, log, time.monotonic())
     with log.open("ab") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "kuleshov", *words],
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-        )
-    return Running(process, log, time.monotonic())
+        command = [sys.executable, "-m", "kuleshov", *words]
+        streams = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": subprocess.STDOUT}
+        fresh = subprocess.Popen(command, env=environment, start_new_session=True, **streams)
+    return Running(fresh, log, time.monotonic())
 
 
-def _job(words: tuple[str, ...], log: str, threads: int) -> None:
+def _job(words: tuple[str, ...], log: str, threads: int, environment: dict[str, str]) -> None:
     os.setsid()
-    forks_die_too()
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=_die_with, args=(parent.sentinel,), daemon=True).start()
+        # forked of the server: the runner is no parent whose death the system would show
+        threading.Thread(target=lambda: (wait([parent.sentinel]), end()), daemon=True).start()
     with open(log, "ab", buffering=0) as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())
+    os.environ.clear()
+    os.environ.update(environment)
     import torch
 
     torch.set_num_threads(threads)
@@ -104,6 +111,17 @@ def _job(words: tuple[str, ...], log: str, threads: int) -> None:
     runpy.run_module("kuleshov", run_name="__main__", alter_sys=True)
 
 
-def _die_with(sentinel: int) -> None:
-    wait([sentinel])
-    kill_group(0)
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def threads_of(processes: int) -> int:
+    """Threads of each of some processes that share this machine: OMP_NUM_THREADS where the user has set it."""
+    given = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(given) if given.isdigit() and int(given) else max(1, cores() // processes)
+
+
+def has_gpu() -> bool:
+    """Whether an NVIDIA GPU seems to be there, without importing torch."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES") != "" and shutil.which("nvidia-smi") is not None

@@ -16,6 +16,7 @@ from kuleshov.pipeline.stages import SCALES, Arguments, Need, Stage, find_file, 
 BACKBONE = "pretrain-backbone"
 DONE = "stage.json"
 JOB_DONE = "job.json"
+MOST_SEEDS = 1000  # repetitions of a job
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,10 @@ def make_plan(request: Request) -> Planned:
     """
     if request.scale not in SCALES:
         raise KuleshovError(f"no scale {request.scale!r}{nearest(request.scale, SCALES)}")
-    if request.seeds < 1:
-        raise KuleshovError(f"--seeds must be at least 1, got {request.seeds}")
+    for option, value, most in (("seeds", request.seeds, MOST_SEEDS), ("world_seed", request.world_seed, 2**32 - 1)):
+        least = int(option == "seeds")
+        if not least <= value <= most:
+            raise KuleshovError(f"--{option} must be from {least} to {most}, got {value}")
     plan = _plan(request, {}, ())
     if request.weights is not None and not any(planned.takes_weights for planned in plan.order()):
         raise KuleshovError(f"stage {plan.stage.name} takes no backbone weights: leave --weights out")
@@ -265,14 +268,13 @@ def _jobs(
 
 
 def _tasks(request: Request, stage: Stage) -> list[str]:
-    asked = [task for task in request.tasks if task != "all"]
-    if not stage.tasks:
-        return []
-    for task in asked:
-        _choose("task", stage, task, stage.tasks)
-    if asked or "all" in request.tasks:
-        return asked or list(stage.tasks)
-    return stage.default_tasks.get(request.scale, list(stage.tasks))
+    if not request.tasks:
+        return stage.default_tasks.get(request.scale, list(stage.tasks))
+    for task in request.tasks:
+        if task not in stage.tasks and task != "all":
+            known = nearest(task, [*stage.tasks, "all"]) if stage.tasks else " (it takes none)"
+            raise KuleshovError(f"stage {stage.name} has no task {task!r}{known}")
+    return list(stage.tasks if "all" in request.tasks else request.tasks)
 
 
 def _words(stage: Stage, configs: list[Path], pairs: dict[str, str], place: Path, seed: int) -> tuple[str, ...]:
@@ -288,11 +290,17 @@ def _words(stage: Stage, configs: list[Path], pairs: dict[str, str], place: Path
 
 
 def _fill(stage: Stage, value: str, values: dict[str, str]) -> str:
-    for key, replacement in values.items():
-        value = value.replace("{" + key + "}", replacement)
-    if re.search(r"\{[\w.-]+\}", value):
-        raise KuleshovError(f"stage {stage.name}: {value!r} names something that the stage does not have")
-    return value
+    """A value with its placeholders replaced, once: what they stand for may have braces of its own."""
+
+    def replacement(found: re.Match) -> str:
+        if found[1] not in values:
+            raise KuleshovError(f"stage {stage.name}: {value!r} names something that the stage does not have")
+        filled = values[found[1]]
+        # within a list, YAML would read a name's own brackets and commas
+        plain = not value.startswith("[") or re.fullmatch(r"[\w./+~@-]+", filled)
+        return filled if plain else json.dumps(filled, ensure_ascii=False)
+
+    return re.sub(r"\{([\w.-]+)\}", replacement, value)
 
 
 def why_stale(runs: Path, prefix: str, folder: Path, resolved: dict[str, Any]) -> str:

@@ -8,8 +8,9 @@ from typing import Literal
 from rich.markup import escape
 from rich.table import Table
 
-from kuleshov.core.errors import KuleshovError
-from kuleshov.pipeline.launch import detect
+from kuleshov.core.errors import KuleshovError, UsageError
+from kuleshov.core.processes import detect
+from kuleshov.pipeline.members import follow
 from kuleshov.pipeline.plan import Planned, Request, make_plan
 from kuleshov.pipeline.runner import Runner, console
 from kuleshov.pipeline.stages import CHECKOUT, find_project, stage_names
@@ -66,16 +67,23 @@ def run_command(
     Raises:
         KuleshovError: the request cannot be met, or a job failed.
     """
+    for option, value, least in (("devices", devices, 1), ("num_nodes", num_nodes, 1), ("jobs", jobs, 0)):
+        if value is not None and value < least:
+            raise UsageError(f"--{option} must be at least {least}, got {value}")
     name, folder = find_project(stage, project)
     if name == "list":
         return "\n".join(stage_names(folder))
+    launch = detect(devices, num_nodes)
+    if launch.rank > 0:
+        _make_importable(folder)
+        return "" if dry_run else follow(launch) or ""
     request = Request(
         stage=name,
         project=folder,
         data=data,
         scale=scale,
         method=method,
-        tasks=tuple(one for one in task.split(",") if one),
+        tasks=tuple(dict.fromkeys(one.strip() for one in task.split(","))) if task else (),
         seeds=seeds,
         root=root,
         weights=weights,
@@ -88,9 +96,8 @@ def run_command(
         _show(plan)
         return ""
     _make_importable(folder)
-    launch = detect(devices, num_nodes)
     Runner(launch, jobs, console()).run(plan, force=force)
-    return str(plan.folder) if launch.rank == 0 else ""
+    return str(plan.folder)
 
 
 def _override(text: str) -> tuple[str, str]:
@@ -112,8 +119,8 @@ def _show(plan: Planned) -> None:
     for planned in plan.order():
         left = sum(not job.done for job in planned.jobs)
         state = "done" if planned.done else "goes on" if planned.folder.exists() else "to run"
-        folder = escape(str(planned.folder))
-        table.add_row(planned.stage.name, planned.data, folder, f"{left}/{len(planned.jobs)}", state)
+        cells = (planned.stage.name, planned.data, str(planned.folder), f"{left}/{len(planned.jobs)}", state)
+        table.add_row(*map(escape, cells))
     out = console()
     out.print(table)
     for planned in plan.order():

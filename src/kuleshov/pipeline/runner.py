@@ -1,5 +1,6 @@
 """The stage runner: does what is not done yet, and stops at the first failure."""
 
+import shlex
 import shutil
 import sys
 import time
@@ -13,14 +14,15 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.markup import escape
 
-from kuleshov.core.errors import KuleshovError, UsageError
+from kuleshov.core.errors import KuleshovError
 from kuleshov.core.files import code_version, is_whole_archive, read_json, sha256_json, write_atomic, write_json
+from kuleshov.core.processes import Launch
 from kuleshov.core.results import Result, append_results, read_results
-from kuleshov.pipeline.jobs import Running, start_forked, start_interpreter
-from kuleshov.pipeline.launch import Launch, cores, has_gpu
+from kuleshov.pipeline.jobs import POLL_SECONDS, Running, cores, has_gpu, start, threads_of
+from kuleshov.pipeline.members import Leader
 from kuleshov.pipeline.plan import DONE, JOB_DONE, Job, Planned
 
-POLL_SECONDS = 0.1
+CHECKPOINTS = "checkpoints"
 UNTRAINED = ("trivial", "ceiling", "human")  # rows that no job learned
 WITH_DEVICES = ("extract", "instances")  # commands that take --devices
 
@@ -38,7 +40,6 @@ class Runner:
     launch: Launch
     jobs: int
     console: Console
-    _fits: int = 0
     _preload: tuple[str, ...] = ()
 
     def run(self, plan: Planned, force: bool = False) -> None:
@@ -51,110 +52,87 @@ class Runner:
         Raises:
             KuleshovError: a stage failed, or another runner works in its folder.
         """
-        if force and self.launch.outer:
-            raise UsageError("--force is for one process: remove the folder before torchrun or srun starts the ranks")
         self._preload = modules_of(plan)
-        for planned in plan.order():
-            again = force and planned is plan
-            if self.launch.rank > 0:
-                self._follow(planned)
-            elif planned.done and not again:
-                self._say("green", "done", planned.folder)
-            else:
-                self._lead(planned, again)
+        with Leader(self.launch).session() as leader:
+            for planned in plan.order():
+                again = force and planned is plan
+                if planned.done and not again:
+                    self._say("[green]done[/] ", planned.folder)
+                else:
+                    self._lead(planned, again, leader)
 
-    def _say(self, style: str, word: str, text: object) -> None:
-        # folders may have names that look like markup
-        self.console.print(f"[{style}]{word:<5}[/] {escape(str(text))}")
+    def _say(self, styled: str, text: object) -> None:
+        self.console.print(f"{styled} {escape(str(text))}")
 
-    def _lead(self, planned: Planned, again: bool) -> None:
+    def _lead(self, planned: Planned, again: bool, leader: Leader) -> None:
         if planned.stale:
-            self._say("yellow", "stale", planned.stale)
+            self._say("[yellow]stale[/]", planned.stale)
         planned.folder.mkdir(parents=True, exist_ok=True)
         with locked(planned.folder):
             if again:
                 clear(planned.folder)
             started = time.monotonic()
             waiting = [job for job in planned.jobs if not job.done]
-            self._say("bold", "run", f"{planned.folder}  ({len(waiting)} of {len(planned.jobs)} jobs)")
-            self._work(planned, waiting)
+            self._say("[bold]run[/]  ", f"{planned.folder}  ({len(waiting)} of {len(planned.jobs)} jobs)")
+            self._work(planned, waiting, leader)
             close(planned, time.monotonic() - started)
-            self._say("green", "done", f"{planned.folder}  {time.monotonic() - started:.0f} s")
+            self._say("[green]done[/] ", f"{planned.folder}  {time.monotonic() - started:.0f} s")
 
-    def _work(self, planned: Planned, waiting: list[Job]) -> None:
+    def shares(self, planned: Planned) -> tuple[int, int]:
+        """Jobs of a stage that run side by side, and each process's threads: the same whatever of it is done."""
         ranks = self.launch.ranks(planned.devices)
         side_by_side = 1 if ranks > 1 else self.jobs or (1 if has_gpu() else cores())
-        # of all jobs, not of those that are left: another number of threads rounds differently
         side_by_side = max(1, min(side_by_side, len(planned.jobs)))
-        threads = self.launch.threads(max(side_by_side, ranks // self.launch.nodes))
+        return side_by_side, threads_of(max(side_by_side, ranks // self.launch.nodes))
+
+    def _work(self, planned: Planned, queue: list[Job], leader: Leader) -> None:
+        side_by_side, threads = self.shares(planned)
         running: dict[str, tuple[Job, Running]] = {}
-        queue = list(waiting)
         try:
-            with self.console.status(planned.stage.summary) as status:
+            with self.console.status(escape(planned.stage.summary)) as status:
                 while queue or running:
                     while queue and len(running) < side_by_side:
                         job = queue.pop(0)
-                        running[job.name] = (job, self._start(planned, job, threads))
+                        running[job.name] = (job, self._start(planned, job, threads, leader))
                     time.sleep(POLL_SECONDS)
                     _collect(planned, running)
-                    status.update(_state(planned, running, len(planned.jobs) - len(queue) - len(running)))
+                    status.update(escape(_state(planned, running, len(planned.jobs) - len(queue) - len(running))))
         finally:
             for _, process in running.values():
                 process.kill()
 
-    def _start(self, planned: Planned, job: Job, threads: int) -> Running:
+    def _start(self, planned: Planned, job: Job, threads: int, leader: Leader) -> Running:
         job.folder.mkdir(parents=True, exist_ok=True)
         (job.folder / "results.jsonl").unlink(missing_ok=True)
-        words, number = self._words(planned, job)
-        write_atomic(job.folder / "command.txt", "kuleshov " + " ".join(words) + "\n")
-        log = job.folder / "log.txt"
-        if self.launch.outer or self.launch.ranks(planned.devices) > 1:
-            return start_interpreter(words, log, threads, self.launch.environment(number))
-        return start_forked(words, log, threads, self._preload)
+        words = self._words(planned, job)
+        write_atomic(job.folder / "command.txt", f"kuleshov {shlex.join(words)}\n")
+        together = planned.stage.command == "fit" and self.launch.ranks(planned.devices) > 1
+        environment = leader.invite(words, job.folder) if together else self.launch.environment()
+        return start(words, job.folder / "log.txt", threads, environment, None if together else self._preload)
 
-    def _words(self, planned: Planned, job: Job) -> tuple[list[str], int | None]:
-        """A job's command line with devices and the checkpoint to go on from, and its number among the fits."""
+    def _words(self, planned: Planned, job: Job) -> list[str]:
+        """A job's command line with devices and the checkpoint to go on from."""
         words, devices, nodes = list(job.words), self.launch.devices, self.launch.nodes
         if planned.stage.command != "fit":
-            if planned.stage.command in WITH_DEVICES and devices is not None:
-                words += ["--devices", str(devices)]
-            return words, None
-        number, self._fits = self._fits, self._fits + 1
+            shared = planned.stage.command in WITH_DEVICES and devices is not None
+            return [*words, "--devices", str(devices)] if shared else words
         if devices is not None:
             words += [f"--trainer.devices={devices}"]
         if nodes > 1:
             words += [f"--trainer.num_nodes={nodes}"]
         if devices is not None or nodes > 1:
             words += [f"--trainer.strategy={'ddp' if self.launch.ranks(planned.devices) > 1 else 'auto'}"]
-        last = self._checkpoint(job.folder / "checkpoints")
-        return words + ([f"--ckpt_path={last}"] if last is not None else []), number
+        last = self._checkpoint(job.folder / CHECKPOINTS)
+        return words + ([f"--ckpt_path={last}"] if last is not None else [])
 
     def _checkpoint(self, folder: Path) -> Path | None:
         """The checkpoint to go on from: the last one, the best one where the last is damaged, or none."""
-        for path in (folder / "last.ckpt", folder / "best.ckpt"):
-            if path.is_file():
-                if is_whole_archive(path):
-                    return path
-                self._say("yellow", "damaged", f"{path}: the training goes on from an earlier state")
-        return None
-
-    def _follow(self, planned: Planned) -> None:
-        """On ranks that an outer launcher started beside rank 0: join its fits, wait for the rest."""
-        for job in planned.jobs:
-            if job.done:
-                continue
-            if planned.stage.command == "fit":
-                words, number = self._words(planned, job)
-                threads = self.launch.threads(self.launch.devices or 1)
-                job.folder.mkdir(parents=True, exist_ok=True)
-                log = job.folder / f"log-rank{self.launch.rank}.txt"
-                running = start_interpreter(words, log, threads, self.launch.environment(number))
-                while running.code is None:
-                    time.sleep(POLL_SECONDS)
-                if running.code:
-                    raise running.failure(f"{planned.stage.name} on rank {self.launch.rank}")
-            while not job.done:
-                time.sleep(POLL_SECONDS)
+        found = [path for path in (folder / "last.ckpt", folder / "best.ckpt") if path.is_file()]
+        whole = [path for path in found if is_whole_archive(path)]
+        if found and found[:1] != whole[:1]:
+            instead = f"goes on from {whole[0].name}" if whole else "begins anew"
+            self._say("[yellow]damaged[/]", f"{found[0]}: the training {instead}")
+        return whole[0] if whole else None
 
 
 def modules_of(plan: Planned) -> tuple[str, ...]:
@@ -171,7 +149,6 @@ def _collect(planned: Planned, running: dict[str, tuple[Job, Running]]) -> None:
         if process.code is None:
             continue
         del running[name]
-        # workers of a job that was killed alone
         process.kill()
         if process.code != 0:
             title = planned.stage.name if name == planned.stage.name else f"{planned.stage.name} {name}"
@@ -183,7 +160,7 @@ def _collect(planned: Planned, running: dict[str, tuple[Job, Running]]) -> None:
 def _state(planned: Planned, running: dict[str, tuple[Job, Running]], finished: int) -> str:
     lines = [f"{planned.stage.name}: {finished} of {len(planned.jobs)} jobs done"]
     lines += [f"  {name}: {process.last_line()[:100]}" for name, (_, process) in running.items()]
-    return escape("\n".join(lines))
+    return "\n".join(lines)
 
 
 def inputs(job: Job) -> dict[str, str]:

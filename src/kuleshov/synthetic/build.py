@@ -10,6 +10,7 @@ import cv2
 
 from kuleshov.core.errors import FormatError, KuleshovError
 from kuleshov.core.files import read_json, write_atomic, write_json
+from kuleshov.core.processes import end_with_parent
 from kuleshov.core.progress import progress_bar
 from kuleshov.synthetic.annotations import write_boxes, write_kinetics, write_lvu, write_vidsitu
 from kuleshov.synthetic.motions import EVENT_FRAMES, FPS, SIDE
@@ -121,5 +122,6 @@ def _film_all(root: Path, missing: list[Story], total: int, workers: int | None)
 
 
 def _film(job: tuple[Path, Story]) -> None:
+    end_with_parent()
     root, movie = job
     write_atomic(root / movie.path, encode_mp4(event_frames(movie, index) for index in range(len(movie.events))))

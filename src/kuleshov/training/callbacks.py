@@ -1,5 +1,6 @@
-"""The callbacks of every training: reproducible draws, what is logged, and what is written when it ends."""
+"""The callbacks of every training: reproducible draws, what is logged and written, what keeps the last good state."""
 
+import itertools
 import logging
 import sys
 import time
@@ -10,15 +11,16 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning_fabric.utilities.throughput import Throughput
 from pytorch_lightning.callbacks import BasePredictionWriter, ModelCheckpoint, RichProgressBar
 from torch import nn
 
 from kuleshov.core.distributed import gather_objects
-from kuleshov.core.files import sha256_file
+from kuleshov.core.errors import KuleshovError
+from kuleshov.core.files import sha256_file, write_through
 from kuleshov.core.results import Report, append_results, global_seed
 from kuleshov.core.weights import save_weights
-from kuleshov.training.guards import StopAtNonFinite
 from kuleshov.video.bad_files import BAD_FILES_FILE, BadFiles
 
 log = logging.getLogger(__name__)
@@ -39,6 +41,68 @@ class SeedEveryBatch(pl.Callback):
         """Seed the generators of this rank."""
         key = (global_seed() or 0, trainer.current_epoch, batch_idx, trainer.global_rank)
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1)))
+
+
+class StopAtNonFinite(pl.Callback):
+    """Stops the training when its loss or a weight is NaN or infinite, before the epoch's checkpoint is written.
+
+    The losses are looked at every few steps, so that a GPU need not be waited for at each.
+    """
+
+    def __init__(self) -> None:
+        self._losses: list[torch.Tensor] = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Keep the loss; look at those kept when the step is logged."""
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+        if isinstance(loss, torch.Tensor):
+            self._losses.append(loss.detach())
+        if (batch_idx + 1) % trainer.log_every_n_steps == 0:
+            self._check(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the losses that are left, and at every weight.
+
+        Raises:
+            KuleshovError: which weight is not finite.
+        """
+        self._check(trainer)
+        for name, value in pl_module.named_parameters():
+            if not bool(value.isfinite().all()):
+                raise KuleshovError(f"epoch {trainer.current_epoch}: weight {name} {_NOT_FINITE}")
+
+    def _check(self, trainer: pl.Trainer) -> None:
+        losses, self._losses = self._losses, []
+        if losses and not bool(torch.stack(losses).isfinite().all()):
+            raise KuleshovError(f"epoch {trainer.current_epoch}: the loss {_NOT_FINITE}")
+
+
+_NOT_FINITE = "is no finite number: lower the learning rate; the last good checkpoint is kept"
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint into a temporary file beside its place, and renames it when it is whole."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write it.
+
+        Raises:
+            KuleshovError: there is no room for it; the checkpoint before stays.
+        """
+
+        def write(temporary: Path) -> None:
+            # through a file of Python's: torch's own tells of a full disk by the position that it did not expect
+            with temporary.open("wb") as file:
+                torch.save(checkpoint, file)
+
+        try:
+            write_through(path, write)
+        except (OSError, RuntimeError) as error:
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            raise KuleshovError(
+                f"cannot write {path} ({reason}): make room and give the same command again; it goes on from the "
+                "checkpoint before"
+            ) from error
 
 
 class RunCheckpoint(ModelCheckpoint):
@@ -174,7 +238,12 @@ class WriteResults(pl.Callback):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write what the last validation found, for a module without a test."""
+        if trainer.fast_dev_run:
+            return
         self._fitted = True
+        if trainer.is_global_zero:
+            # of an earlier fit in the same folder, whose weights are gone too
+            (Path(trainer.default_root_dir) / RESULTS).unlink(missing_ok=True)
         if not has_step(pl_module, "test"):
             self.on_test_end(trainer, pl_module)
 
@@ -184,7 +253,7 @@ class WriteResults(pl.Callback):
         if report is None or trainer.fast_dev_run or not trainer.is_global_zero:
             return
         run = Path(trainer.default_root_dir)
-        folder = run if self._fitted else run / "tests" / time.strftime("%Y-%m-%d-%H%M%S")
+        folder = run if self._fitted else new_folder(run / "tests" / time.strftime("%Y-%m-%d-%H%M%S"))
         config = run / "config.yaml"
         digest = sha256_file(config) if config.is_file() else None
         if self._fitted:
@@ -208,10 +277,16 @@ class WritePredictions(BasePredictionWriter):
         """Gather all ranks' answers, and write them on rank 0 into `<run>/predictions`."""
         batches = [batch for part in predictions for batch in (part if isinstance(part, list) else [part])]
         answers = dict(gather_objects([item for batch in batches for item in batch.items()]))
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and not trainer.fast_dev_run:
             folder = Path(trainer.default_root_dir) / PREDICTIONS
             pl_module.write_predictions(folder, answers)
             print(f"{len(answers)} predictions in {folder}", file=sys.stderr)
+
+
+def new_folder(path: Path) -> Path:
+    """`path`, or where it is there already the first of `path-2`, `path-3` ... that is not."""
+    numbered = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
+    return next(folder for folder in itertools.chain([path], numbered) if not folder.exists())
 
 
 def best_checkpoint(trainer: pl.Trainer) -> str:

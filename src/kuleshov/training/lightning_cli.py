@@ -5,11 +5,12 @@ silently replace the configured class and values by those in the checkpoint, so 
 class is refused here.
 """
 
+import hashlib
 import os
+import pickle
 import re
 import sys
 from pathlib import Path
-from pickle import UnpicklingError
 
 import pytorch_lightning as pl
 import torch
@@ -17,16 +18,13 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import TensorBoardLogger
-from pytorch_lightning.plugins.environments import LightningEnvironment
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from kuleshov.core.errors import KuleshovError, UsageError, one_line
-from kuleshov.core.files import limit_yaml
-from kuleshov.core.processes import die_with_parent, forks_die_too, number, under_srun
+from kuleshov.core.errors import KuleshovError, UsageError, message, one_line
+from kuleshov.core.files import is_whole_archive, limit_yaml
+from kuleshov.core.processes import settle_slurm
 from kuleshov.training import callbacks
-from kuleshov.training.guards import AtomicCheckpointIO
 
-# what torch.load and a look at its content raise on a file that is no checkpoint
-UNREADABLE = (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError, UnpicklingError)
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
 
 
@@ -38,27 +36,54 @@ class KuleshovCLI(LightningCLI):
         text = "after fit, score the reporting split with the best checkpoint, where the module can"
         parser.add_argument("--score_after_fit", type=bool, default=True, help=text)
 
+    def _set_seed(self) -> None:
+        try:
+            super()._set_seed()
+        except ValueError as error:
+            raise UsageError(f"seed_everything: {error}") from error
+
     def before_instantiate_classes(self) -> None:
-        """Find the checkpoint that is to be scored, and refuse one of another class before anything is built."""
+        """Name the run's folder, find the checkpoint, and refuse what cannot be meant before anything is built."""
         config = self.config[self.subcommand]
-        if not config.trainer.get("default_root_dir"):
-            name = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", config.model.class_path.rpartition(".")[2]).lower()
-            config.trainer.default_root_dir = str(Path("runs", f"fit-{name}").absolute())
-        if self.subcommand != "fit" and not config.get("ckpt_path"):
-            config.ckpt_path = trained_checkpoint(config.trainer.default_root_dir)
+        check_numbers(config)
+        if self.subcommand == "fit":
+            config.trainer.default_root_dir = config.trainer.default_root_dir or self.own_folder()
+        elif not config.get("ckpt_path"):
+            config.ckpt_path = trained_checkpoint(config.trainer.get("default_root_dir") or os.getcwd())
         if config.get("ckpt_path"):
             guard_checkpoint(config.ckpt_path, config.model.class_path)
 
+    def own_folder(self) -> str:
+        """The folder of a fit that was given none: the same on every rank, and for the same training once more."""
+        config = self.config.clone()
+        config[self.subcommand].ckpt_path = None
+        digest = hashlib.sha256(self.parser.dump(config, skip_none=False).encode()).hexdigest()
+        return str(Path("runs", f"fit-{digest[:8]}"))
+
+    def instantiate_classes(self) -> None:
+        """Build the module, its data and the trainer.
+
+        Raises:
+            UsageError: Lightning refuses a value, or a package that the configuration names is not installed.
+        """
+        try:
+            super().instantiate_classes()
+        except (MisconfigurationException, ImportError) as error:
+            raise UsageError(one_line(str(error))) from error
+
     def instantiate_trainer(self, **options) -> pl.Trainer:
-        """Log to TensorBoard in the run folder itself, so that a run is named by its stage and row."""
+        """Log a fit to TensorBoard in the run folder itself, so that a run is named by its stage and row."""
         config: Namespace = self.config_init[self.subcommand].trainer
-        if config.get("logger") is None:
-            options["logger"] = TensorBoardLogger(config.default_root_dir, name="", version="", default_hp_metric=False)
-        options["plugins"] = [*(config.get("plugins") or []), AtomicCheckpointIO()]
-        if "SLURM_NTASKS" in os.environ and not under_srun():
-            # Lightning would wait for tasks that nobody started
-            options["plugins"].append(LightningEnvironment())
-        trainer = super().instantiate_trainer(**options)
+        if self.subcommand != "fit":
+            options["logger"] = False
+        elif config.get("logger") is None:
+            folder = config.default_root_dir
+            options["logger"] = TensorBoardLogger(folder, name="", version="", default_hp_metric=False)
+        options["plugins"] = [*(config.get("plugins") or []), callbacks.AtomicCheckpointIO()]
+        try:
+            trainer = super().instantiate_trainer(**options)
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise UsageError(f"trainer: {one_line(str(error))}") from error
         if trainer.loggers:
             trainer.callbacks.append(LearningRateMonitor("step"))
         return trainer
@@ -92,34 +117,46 @@ def trained_checkpoint(folder: str | Path) -> str:
     )
 
 
-def guard_checkpoint(path: str | Path, class_path: str) -> None:
-    """Refuse to resume a checkpoint that another class wrote.
+LEAST = {  # of numbers that a configuration may set; -1 stands for no end
+    "trainer": {name: 1 for name in ("max_epochs", "max_steps", "log_every_n_steps", "accumulate_grad_batches")}
+    | {"num_nodes": 1, "check_val_every_n_epoch": 1, "gradient_clip_val": 0},
+    "data": {"batch_size": 1, "eval_batch_size": 1, "num_workers": 0},
+}
+
+
+def check_numbers(config: Namespace) -> None:
+    """Refuse numbers of a configuration that no training can have, and that nobody else refuses in one line.
 
     Raises:
-        KuleshovError: the file is not there, or it holds another class than the configured one.
+        UsageError: which one, and what it has to be.
+    """
+    given = {"trainer": config.trainer, "data": config.data.get("init_args") or {}}
+    for part, least in LEAST.items():
+        for name, smallest in least.items():
+            value, endless = given[part].get(name), name in ("max_epochs", "max_steps")
+            if isinstance(value, (int, float)) and not value >= smallest and not (endless and value == -1):
+                or_endless = ", or -1 for no end" * endless
+                raise UsageError(f"{part}: {name} must be at least {smallest}{or_endless}, got {value}")
+
+
+def guard_checkpoint(path: str | Path, class_path: str) -> None:
+    """Refuse to resume a checkpoint that is damaged, or that another class wrote.
+
+    Raises:
+        KuleshovError: the file is not there, is no whole checkpoint, or holds another class than the configured one.
     """
     if str(path) in ("best", "last", "hpc", "registry"):
         return
     if not Path(path).is_file():
         raise KuleshovError(f"no checkpoint at {Path(path).absolute()}: check --ckpt_path")
     try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-        stored["state_dict"], stored["loops"]
-        found = stored.get("hyper_parameters", {}).get("_class_path") or class_path
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        EOFError,
-        UnpicklingError,
-    ) as error:
-        reason = one_line(str(error) or type(error).__name__)[:120]
-        raise KuleshovError(
-            f"{path} is damaged, or no checkpoint of a training ({reason}): check --ckpt_path"
-        ) from error
+        whole = is_whole_archive(path)
+        stored = torch.load(path, map_location="cpu", weights_only=True, mmap=True) if whole else None
+    except (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, ValueError, TypeError):
+        stored = None
+    if not isinstance(stored, dict) or not {"state_dict", "loops"} <= stored.keys():
+        raise KuleshovError(f"{path} is damaged, or no checkpoint of a training: name another with --ckpt_path")
+    found = stored.get("hyper_parameters", {}).get("_class_path") or class_path
     if found.rsplit(".", 1)[-1] != class_path.rsplit(".", 1)[-1]:
         raise KuleshovError(
             f"{path} is a checkpoint of {found}, the configuration says {class_path}: --ckpt_path only "
@@ -171,14 +208,7 @@ def main(arguments: list[str] | None = None) -> KuleshovCLI:
         KuleshovError: a mistake that a user can mend, in one line.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    forks_die_too()
-    if "LOCAL_RANK" in os.environ:
-        # a further rank, which would wait for the others
-        die_with_parent()
-    if under_srun():
-        # Lightning refuses a number of tasks without one of each node, which `srun -n` does not give
-        per_node = number("SLURM_NTASKS") // number("SLURM_NNODES")
-        os.environ.setdefault("SLURM_NTASKS_PER_NODE", str(per_node))
+    settle_slurm()
     limit_yaml()
     options = {"prog": "kuleshov", "exit_on_error": False}
     try:
@@ -194,6 +224,12 @@ def main(arguments: list[str] | None = None) -> KuleshovCLI:
             auto_configure_optimizers=False,
             args=arguments,
         )
+    except MisconfigurationException as error:
+        raise UsageError(one_line(str(error))) from error
+    except RuntimeError as error:
+        if not str(error).startswith("Error(s) in loading state_dict"):
+            raise
+        raise KuleshovError(f"the checkpoint does not fit the configured module: {message(error)[:300]}") from error
     except (ArgumentError, ValueError) as error:
         mistake = original_error(error)
         if mistake is None and not isinstance(error, ArgumentError):

@@ -23,6 +23,7 @@ import numpy as np
 
 from kuleshov.core.errors import KuleshovError, VideoError
 from kuleshov.core.files import read_json, write_json, write_through
+from kuleshov.core.processes import end_with_parent
 from kuleshov.video.metadata import probe
 from kuleshov.video.reader import VideoReader, reader_version
 from kuleshov.video.video_file import Video
@@ -166,7 +167,7 @@ def _write_all(
     if workers == 0:
         yield from (_write_motion(video, output, settings) for video in videos)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
         jobs = [pool.submit(_write_motion, video, output, settings) for video in videos]
         try:
             yield from (job.result() for job in as_completed(jobs))

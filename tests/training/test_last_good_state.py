@@ -10,8 +10,7 @@ from torch.utils.data import DataLoader
 
 from kuleshov.core.errors import KuleshovError
 from kuleshov.core.files import is_whole_archive as is_whole
-from kuleshov.training.callbacks import LastCheckpoint
-from kuleshov.training.guards import AtomicCheckpointIO, StopAtNonFinite
+from kuleshov.training.callbacks import AtomicCheckpointIO, LastCheckpoint, StopAtNonFinite
 
 
 class Runaway(pl.LightningModule):
@@ -51,7 +50,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: p
     before = path.read_bytes()
 
     def full(checkpoint, target):
-        Path(target).write_bytes(b"torn")
+        target.write(b"torn")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
