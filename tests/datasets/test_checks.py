@@ -73,3 +73,10 @@ def test_motion_is_written_once(tiny_world, tmp_path):
     (clips / "a.mp4").unlink()
     with pytest.raises(KuleshovError, match="no motion of 1 videos, the first bad: it cannot be opened"):
         motion_command(clips, output, **settings)
+
+
+@pytest.mark.parametrize("option", [{"fps": 0.0}, {"short_side": -1}, {"maximum": float("nan")}, {"workers": -1}])
+def test_motion_of_impossible_settings_is_refused(tmp_path, option):
+    (name,) = option
+    with pytest.raises(UsageError, match=f"--{name.replace('_', '-')} has to be"):
+        motion_command(tmp_path, tmp_path / "motion", **option)

@@ -1,6 +1,7 @@
 """Segments as data: one order for any number of processes, scores that do not depend on it, and what is missing."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from kuleshov.core.errors import KuleshovError, StoreError
+from kuleshov.core.errors import FormatError, KuleshovError, StoreError
 from kuleshov.core.results import read_results
 from kuleshov.tasks.relations import RelationData
 from kuleshov.tasks.roles import RoleData
@@ -162,3 +163,11 @@ class Stop(Exception):
 def stop_at_the_third_epoch(task: VerbTask) -> None:
     if task.current_epoch == 2:
         raise Stop
+
+
+def test_a_split_that_is_not_annotated_is_refused(small_vidsitu, tmp_path):
+    root = shutil.copytree(small_vidsitu, tmp_path / "copy")
+    path = next((root / "vidsitu").rglob("vsann_train_lb.json"))
+    path.write_text(json.dumps(json.loads(path.read_text())[:-2]))
+    with pytest.raises(FormatError, match=r"vsann_train_lb.json, record .*: 2 of \d+ segments of train are not annot"):
+        verb_data(root)

@@ -96,6 +96,16 @@ def require_positive(**values: float) -> None:
             raise UsageError(f"--{name.replace('_', '-')} has to be a number above 0, not {value}")
 
 
+def require_workers(workers: int) -> None:
+    """Refuse a number of processes below 0; 0 stands for none beside this one.
+
+    Raises:
+        UsageError: it is below 0.
+    """
+    if workers < 0:
+        raise UsageError(f"--workers has to be 0 or more, not {workers}")
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint for a word that is not among the known ones: the nearest, then all of them."""
     names = sorted(known)

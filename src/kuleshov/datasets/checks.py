@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from kuleshov.core.errors import UsageError
+from kuleshov.core.errors import UsageError, require_workers
 from kuleshov.datasets.registry import data_set
 
 _WIDTH = 200
@@ -72,6 +72,7 @@ def check_command(
         UsageError: an argument that the data set does not take.
         KuleshovError: the data set is not there, or broken.
     """
+    require_workers(workers)
     entry, others = data_set(data), {}
     for word in against or []:
         name, equals, folder = word.partition("=")

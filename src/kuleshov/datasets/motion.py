@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kuleshov.core.errors import KuleshovError
+from kuleshov.core.errors import KuleshovError, require_positive, require_workers
 from kuleshov.datasets.registry import data_set
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ def motion_command(
     """
     from kuleshov.video.optical_flow import MotionSettings, precompute
 
+    require_positive(fps=fps, short_side=short_side, maximum=maximum)
+    require_workers(workers)
     videos, _ = data_set(data).videos(root, [split])
     summary = precompute(videos, output, MotionSettings(fps, short_side, maximum), workers)
     if not summary.written and not summary.present:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cv2
 
-from kuleshov.core.errors import FormatError, KuleshovError
+from kuleshov.core.errors import FormatError, KuleshovError, require_workers
 from kuleshov.core.files import read_json, write_atomic, write_json
 from kuleshov.core.processes import end_with_parent
 from kuleshov.core.progress import progress_bar
@@ -50,6 +50,7 @@ def generate(root: Path, movies: int, seed: int = 0, workers: int | None = None)
 def build_world(root: Path, sizes: Sizes, seed: int = 0, workers: int | None = None) -> WorldCounts:
     """Write a world of any sizes to a folder, or finish one that was interrupted; see `generate`."""
     root = Path(root)
+    require_workers(workers or 0)
     if seed < 0:
         raise KuleshovError(f"the world's seed must be zero or more, got {seed}")
     settings = {"version": VERSION, "seed": seed, "movies": sizes.movies, "sizes": asdict(sizes)}

@@ -125,6 +125,8 @@ class VidSituData(pl.LightningDataModule):
         self.annotations = VidSitu(self.root, self.vocabulary_file)
         self.train_ids = spread(self.annotations.segments(self.train_split), self.train_segments)
         self.split_ids = self.annotations.segments(self.split, self.split_file)
+        if learns:
+            self.annotations.require(self.train_split, self.train_ids)
         self.prepare()
         self.load(learns)
         chosen = set(spread(self.test_ids, self.validate_segments))
