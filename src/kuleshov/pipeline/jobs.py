@@ -103,6 +103,8 @@ def _job(words: tuple[str, ...], log: str, threads: int, environment: dict[str, 
         os.dup2(file.fileno(), sys.stderr.fileno())
     os.environ.clear()
     os.environ.update(environment)
+    # its data loaders start their workers as everywhere, not by a server of their own, which imports torch for each
+    multiprocessing.set_start_method(None, force=True)  # type: ignore[arg-type]
     import torch
 
     torch.set_num_threads(threads)

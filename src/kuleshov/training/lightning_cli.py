@@ -191,6 +191,9 @@ def original_error(error: BaseException) -> KuleshovError | None:
             return cause
         if isinstance(cause, ImportError) or "ckpt_path" in str(cause):
             return UsageError(one_line(str(cause)))
+        if cause.__cause__ is None and "Got value: [Namespace(class_path=" in str(cause):
+            # jsonargparse says no more of a class in a list than that it could not be built
+            return UsageError(one_line(str(cause))[:200])
         cause = cause.__cause__ or cause.__context__
     return None
 
