@@ -1,4 +1,4 @@
-"""Under torchrun and SLURM: an empty folder, one node and two; allocations without srun; ends in one line."""
+"""Under torchrun and SLURM: from an empty folder, on one node and on two; allocations without srun."""
 
 import json
 import os

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,38 @@ def test_runs_skips_and_collects(project: Path):
     third = command(project, "second", "--seeds", "3")
     assert "2 of 6 jobs" in third.stderr
     assert (first / "slow-seed0" / "job.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runs", ["runs[red]", "runs{seed}", "{x}: #1, 'y'"])
+def test_a_folder_of_runs_whose_name_means_something_elsewhere(project: Path, runs: str):
+    done = command(project, "second", "--runs", runs)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(runs) and f"run   {runs}" in done.stderr and f"done  {runs}" in done.stderr
+    assert f"{runs}/first" in command(project, "second", "--runs", runs, "--dry-run", COLUMNS="200").stderr
+
+
+def test_paths_in_a_list_are_quoted_where_they_have_to_be(project: Path):
+    (project / "stages" / "second.yaml").write_text(SECOND.replace('"{first.toy}"', '"[{first.toy}, {seed}]"'))
+    for runs, quoted in (("plain", False), ("a, b]", True), ("{seed}", True)):
+        plan = make_plan(request(project, runs=Path(runs)))
+        word = next(word for word in plan.jobs[0].words if "init_args.weights" in word)
+        path = f"{plan.needs['first'].folder}/slow-seed0/weights/toy.safetensors"
+        assert word == f"--model.init_args.weights=[{json.dumps(path) if quoted else path}, 0]"
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(project: Path, capfd: pytest.CaptureFixture):
+    folder = project / "checkpoints"
+    folder.mkdir()
+    find = Runner(Launch(), 0, console())._checkpoint
+    assert find(folder) is None and capfd.readouterr().err == ""
+    (folder / "last.ckpt").write_bytes(b"torn")
+    assert find(folder) is None
+    assert "damaged" in (said := capfd.readouterr().err) and "last.ckpt: the training begins anew" in said
+    with zipfile.ZipFile(folder / "best.ckpt", "w") as archive:
+        archive.writestr("a", "b")
+    assert find(folder) == folder / "best.ckpt"
+    assert "last.ckpt: the training goes on from best.ckpt" in capfd.readouterr().err
 
 
 @pytest.mark.slow

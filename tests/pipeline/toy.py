@@ -51,8 +51,12 @@ class ToyData(pl.LightningDataModule):
 
     batch_size = 2
 
+    def __init__(self, workers: int = 0) -> None:
+        super().__init__()
+        self.workers = workers
+
     def train_dataloader(self):
-        return DataLoader(torch.arange(12.0).reshape(4, 3) / 12, batch_size=2)
+        return DataLoader(torch.arange(12.0).reshape(4, 3) / 12, batch_size=2, num_workers=self.workers)
 
     val_dataloader = test_dataloader = predict_dataloader = train_dataloader
 

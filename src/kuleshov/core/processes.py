@@ -70,26 +70,26 @@ def detect(devices: int | None = None, nodes: int = 1) -> Launch:
     Raises:
         UsageError: ranks that are not shared evenly by the nodes, or several nodes that were not told of each other.
     """
-    place = {"address": os.environ.get("MASTER_ADDR", "127.0.0.1"), "port": number("MASTER_PORT", 29500)}
+    address, port = os.environ.get("MASTER_ADDR", "127.0.0.1"), number("MASTER_PORT", 29500)
     world, slurm = number("WORLD_SIZE", 1), slurm_tasks()
     if "RANK" in os.environ and (world > 1 or "TORCHELASTIC_RUN_ID" in os.environ):
         each = number("LOCAL_WORLD_SIZE", world)
-        return Launch(number("RANK", 0), world > 1, *shares(world, world // max(each, 1), "torchrun"), **place)
+        return Launch(number("RANK", 0), world > 1, *shares(world, world // max(each, 1), "torchrun"), address, port)
     if slurm is not None:
         rank, tasks, count = slurm
         listed = os.environ.get("SLURM_STEP_NODELIST") or os.environ.get("SLURM_NODELIST", "127.0.0.1")
         if count > 1 and "MASTER_ADDR" not in os.environ:
-            place["address"] = first_host(os.environ.get("SLURM_JOB_NODELIST", listed))
+            address = first_host(os.environ.get("SLURM_JOB_NODELIST", listed))
         if "MASTER_PORT" not in os.environ:
             # as Lightning does: jobs that share a node seldom share the port
-            place["port"] = 15000 + int((re.sub(r"\D", "", os.environ.get("SLURM_JOB_ID", "")) or "0")[-4:])
-        return Launch(rank, True, *shares(tasks, count, "srun"), **place)
+            port = 15000 + int((re.sub(r"\D", "", os.environ.get("SLURM_JOB_ID", "")) or "0")[-4:])
+        return Launch(rank, True, *shares(tasks, count, "srun"), address, port)
     if nodes > 1 and not {"MASTER_ADDR", "NODE_RANK"} <= os.environ.keys():
         raise UsageError(
             f"--num_nodes {nodes} needs torchrun, srun, or on every node MASTER_ADDR (the first node's name) and "
             "NODE_RANK (0, 1, ...)"
         )
-    return Launch(number("NODE_RANK", 0) if nodes > 1 else 0, False, devices, nodes, **place)
+    return Launch(number("NODE_RANK", 0) if nodes > 1 else 0, False, devices, nodes, address, port)
 
 
 def shares(ranks: int, nodes: int, launcher: str) -> tuple[int, int]:
@@ -199,11 +199,12 @@ def end() -> None:
 def is_alive(process: int) -> bool:
     """Whether there is a process of this number; 0 stands for one that is not known."""
     try:
-        return process == 0 or os.kill(process, 0) is None
-    except ProcessLookupError:
-        return False
+        os.kill(process or os.getpid(), 0)
     except PermissionError:
         return True
+    except ProcessLookupError:
+        return False
+    return True
 
 
 _forks = {"guarded": 0}  # the process whose forks end with it

@@ -35,6 +35,8 @@ class Running:
 
     def kill(self) -> None:
         """Kill the process and all that it started, also what is left of it when it has ended."""
+        if self.process.pid is None:
+            return
         try:
             os.killpg(self.process.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):
@@ -87,8 +89,8 @@ def start(
         return Running(process, log, time.monotonic())
     with log.open("ab") as file:
         command = [sys.executable, "-m", "kuleshov", *words]
-        streams = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": subprocess.STDOUT}
-        fresh = subprocess.Popen(command, env=environment, start_new_session=True, **streams)
+        none, both = subprocess.DEVNULL, subprocess.STDOUT
+        fresh = subprocess.Popen(command, stdin=none, stdout=file, stderr=both, env=environment, start_new_session=True)
     return Running(fresh, log, time.monotonic())
 
 
@@ -97,18 +99,25 @@ def _job(words: tuple[str, ...], log: str, threads: int, environment: dict[str, 
     parent = multiprocessing.parent_process()
     if parent is not None:
         # forked of the server: the runner is no parent whose death the system would show
-        threading.Thread(target=lambda: (wait([parent.sentinel]), end()), daemon=True).start()
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
     with open(log, "ab", buffering=0) as file:
         os.dup2(file.fileno(), sys.stdout.fileno())
         os.dup2(file.fileno(), sys.stderr.fileno())
     os.environ.clear()
     os.environ.update(environment)
+    # its data loaders start their workers as everywhere, not by a server of their own, which imports torch for each
+    multiprocessing.set_start_method(None, force=True)  # type: ignore[arg-type]
     import torch
 
     torch.set_num_threads(threads)
     # the same as `python -m kuleshov WORDS`, without importing everything again
     sys.argv = ["kuleshov", *words]
     runpy.run_module("kuleshov", run_name="__main__", alter_sys=True)
+
+
+def _end_with(sentinel: int) -> None:
+    wait([sentinel])
+    end()
 
 
 def cores() -> int:

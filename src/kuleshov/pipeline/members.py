@@ -23,7 +23,7 @@ class Leader:
 
     def __init__(self, launch: Launch) -> None:
         self.launch, self._told = launch, 0
-        self._store = _store(launch) if launch.members > 1 else None
+        self._store: Any = _store(launch) if launch.members > 1 else None
 
     def invite(self, words: Sequence[str], folder: Path) -> dict[str, str]:
         """Let the other ranks start a training too; the environment of rank 0's own process of it."""

@@ -76,7 +76,9 @@ def run_command(
     launch = detect(devices, num_nodes)
     if launch.rank > 0:
         _make_importable(folder)
-        return "" if dry_run else follow(launch) or ""
+        if not dry_run:
+            follow(launch)
+        return ""
     request = Request(
         stage=name,
         project=folder,

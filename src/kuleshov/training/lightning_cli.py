@@ -183,11 +183,19 @@ class RunConfig(SaveConfigCallback):
         self.already_saved = True
 
 
-def original_error(error: BaseException | None) -> KuleshovError | None:
-    """The `KuleshovError` of a class's constructor, which jsonargparse wraps in errors of its own."""
-    while error is not None and not isinstance(error, KuleshovError):
-        error = error.__cause__ or error.__context__
-    return error
+def original_error(error: BaseException) -> KuleshovError | None:
+    """What a class's constructor raised, which jsonargparse wraps in errors of its own, as a user's mistake."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KuleshovError):
+            return cause
+        if isinstance(cause, ImportError) or "ckpt_path" in str(cause):
+            return UsageError(one_line(str(cause)))
+        if cause.__cause__ is None and "Got value: [Namespace(class_path=" in str(cause):
+            # jsonargparse says no more of a class in a list than that it could not be built
+            return UsageError(one_line(str(cause))[:200])
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def shortened(text: str) -> str:

@@ -47,9 +47,16 @@ class OptimizedModule(pl.LightningModule):
         warmup_epochs: float = 0.0,
     ) -> None:
         super().__init__()
-        for name, value in (("lr", lr), ("weight_decay", weight_decay), ("warmup_epochs", warmup_epochs)):
+        numbers = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "final_lr_factor": final_lr_factor}
+        for name, value in {**numbers, "warmup_epochs": warmup_epochs}.items():
             if not (math.isfinite(value) and value >= 0):
                 raise KuleshovError(f"{name} must be a number of at least 0, got {value}")
+        if not 0 <= beta2 < 1:
+            raise KuleshovError(f"beta2 must be at least 0 and below 1, got {beta2}")
+        if lr_batch is not None and lr_batch < 1:
+            raise KuleshovError(f"lr_batch must be at least 1, got {lr_batch}")
+        if nesterov and not momentum:
+            raise KuleshovError("nesterov needs a momentum above 0")
         self.save_hyperparameters()
 
     def lr_of(self, module: nn.Module) -> float:
