@@ -109,13 +109,6 @@ def test_under_torchrun(project, alone, tmp_path):  # noqa: F811
     check(tmp_path, alone, exact=False)
 
 
-def test_in_an_allocation_without_srun(project, alone, tmp_path):  # noqa: F811
-    variables = {"SLURM_JOB_ID": "77", "SLURM_NTASKS": "2", "SLURM_NNODES": "1", "SLURM_NODELIST": "localhost"}
-    batch = {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "ENVIRONMENT": "BATCH", "SLURM_JOB_NAME": "films"}
-    finish([start(tmp_path, ("-m", "kuleshov", "run", *STAGE, "--project", str(project)), **variables, **batch)])
-    check(tmp_path, alone, exact=True)
-
-
 def descendants(pid: int) -> list[int]:
     """A process's children, their children, and so on."""
     tree: dict[int, list[int]] = {}

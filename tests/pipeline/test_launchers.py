@@ -73,17 +73,7 @@ def test_torchrun_on_one_node(project: Path):
 
 
 @pytest.mark.slow
-def test_two_agents_of_torchrun(project: Path):
-    place = f"localhost:{free_port()}"
-    agents = [
-        torchrun("--nnodes", "2", "--node_rank", str(node), "--rdzv_backend", "c10d", "--rdzv_endpoint", place)
-        for node in range(2)
-    ]
-    check_run(project, all_at_once(project, [[*agent, "run", "second"] for agent in agents], [{}, {}]))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("more", [{}, {"SLURM_NNODES": "2", "MASTER_ADDR": "localhost"}, {"SLURM_NTASKS": "1(x2)"}])
+@pytest.mark.parametrize("more", [{}, {"SLURM_NNODES": "2", "MASTER_ADDR": "localhost", "SLURM_NTASKS": "1(x2)"}])
 def test_srun(project: Path, more: dict[str, str]):
     step = {**STEP, "MASTER_PORT": free_port(), **more}
     ranks = [{**step, "SLURM_PROCID": str(rank)} for rank in range(2)]
@@ -94,7 +84,6 @@ def test_srun(project: Path, more: dict[str, str]):
 @pytest.mark.parametrize(
     "allocation",
     [
-        {"SLURM_JOB_ID": "77", "SLURM_NTASKS": "2"},
         {"SLURM_JOB_ID": "77", "SLURM_NTASKS": "2(x3)", "SLURM_JOB_NAME": "bash", "SLURM_PROCID": "0"},
         {"SLURM_JOB_ID": "77", "SLURM_NTASKS": "2", "SLURM_PROCID": "0", "ENVIRONMENT": "BATCH", "SLURM_LOCALID": "0"},
     ],

@@ -1,5 +1,6 @@
 """The trained hierarchy of a run, and what its networks see in the events of a movie."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from kuleshov.backbones import load_backbone
 from kuleshov.core.errors import MissingDataError, WeightsError
 from kuleshov.datasets.vidsitu_format import EVENTS, RELATIONS
 from kuleshov.features.clip_encoding import encode
-from kuleshov.features.movie_clips import Grid, movie_clips
+from kuleshov.features.movie_clips import EventPlan, Grid, movie_clips
 from kuleshov.report.lineage import RunRecord, ancestors, lineage, named_run
 from kuleshov.tasks.event_task import EventTask, load_task
 from kuleshov.tasks.relations import RelationTask
@@ -19,6 +20,8 @@ from kuleshov.tasks.verbs import VerbTask
 from kuleshov.txe.window_data import EVENT_SECONDS
 from kuleshov.video.reader import VideoReader
 from kuleshov.video.video_file import Video
+
+log = logging.getLogger(__name__)
 
 WINDOW = len(EVENTS)
 BATCH = 16
@@ -84,10 +87,12 @@ def _network(run: RunRecord | None, task: str, kind: type[EventTask]) -> EventTa
 
 @torch.inference_mode()
 def event_features(video: Path, hierarchy: Hierarchy) -> Tensor:
-    """The backbone's features of a movie's events, float32 (N, D), read in one pass."""
-    clip = hierarchy.backbone.clip
-    grid = Grid(EVENT_SECONDS, EVENT_SECONDS, {})
-    clips = movie_clips(Video(video.name, video), grid, clip, VideoReader())
+    """The backbone's features of a movie's events, float32 (N, D), read in one pass; warns where its file falls short."""
+    clip, grid = hierarchy.backbone.clip, Grid(EVENT_SECONDS, EVENT_SECONDS, {})
+    movie, reader = Video(video.name, video), VideoReader()
+    if remark := EventPlan.of(movie, grid, reader).remark:
+        log.warning("%s: %s", video, remark)
+    clips = movie_clips(movie, grid, clip, reader)
     ((_, features),) = encode(clips, hierarchy.backbone, clip, BATCH, torch.device("cpu"))
     return features
 
