@@ -87,7 +87,7 @@ def _network(run: RunRecord | None, task: str, kind: type[EventTask]) -> EventTa
 
 @torch.inference_mode()
 def event_features(video: Path, hierarchy: Hierarchy) -> Tensor:
-    """The backbone's features of a movie's events, float32 (N, D), read in one pass; warns where its file falls short."""
+    """The backbone's features of a movie's events, float32 (N, D), in one pass; warns where its file falls short."""
     clip, grid = hierarchy.backbone.clip, Grid(EVENT_SECONDS, EVENT_SECONDS, {})
     movie, reader = Video(video.name, video), VideoReader()
     if remark := EventPlan.of(movie, grid, reader).remark:
