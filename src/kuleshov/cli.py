@@ -6,6 +6,7 @@ chosen one's module is imported, and nothing else before that, so that `kuleshov
 
 import dataclasses
 import importlib
+import io
 import inspect
 import itertools
 import json
@@ -87,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
         0 when it did what was asked, 1 when it could not, 2 on wrong usage.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
-    if arguments is None:
+    if arguments is None and isinstance(sys.stdout, io.TextIOWrapper):
         # names of files need not be UTF-8
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
