@@ -6,8 +6,8 @@ chosen one's module is imported, and nothing else before that, so that `kuleshov
 
 import dataclasses
 import importlib
-import io
 import inspect
+import io
 import itertools
 import json
 import os
