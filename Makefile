@@ -14,6 +14,8 @@ DEVICES ?=
 SEEDS ?= 1
 ROOT ?=
 WEIGHTS ?=
+FEATURES ?=
+TXE ?=
 RUNS ?= runs
 WORLD_SEED ?= 0
 ARGS ?=
@@ -21,7 +23,8 @@ TORCH_CPU := https://download.pytorch.org/whl/cpu
 
 OPTIONS = --scale $(SCALE) --seeds $(SEEDS) --runs $(RUNS) --world-seed $(WORLD_SEED) \
 	$(if $(DEVICES),--devices $(DEVICES)) $(if $(DATA),--data $(DATA)) $(if $(METHOD),--method $(METHOD)) $(if $(TASK),--task $(TASK)) \
-	$(if $(ROOT),--root $(ROOT)) $(if $(WEIGHTS),--weights $(WEIGHTS)) $(ARGS)
+	$(if $(ROOT),--root $(ROOT)) $(if $(WEIGHTS),--weights $(WEIGHTS)) \
+	$(if $(FEATURES),--use features=$(FEATURES)) $(if $(TXE),--use txe=$(TXE)) $(ARGS)
 STAGES := pretrain-backbone extract-features pretrain-txe train-verbs train-relations train-roles train-lvu tables \
 	table-1 table-2 table-3 table-4 compare-backbones ablate-rates
 

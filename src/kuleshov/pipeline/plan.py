@@ -8,12 +8,13 @@ from typing import Any
 
 import yaml
 
-from kuleshov.core.errors import KuleshovError, MissingDataError, nearest
-from kuleshov.core.files import read_json, sha256_file, sha256_json
+from kuleshov.core.errors import KuleshovError, nearest
+from kuleshov.core.files import read_json, sha256_json
 from kuleshov.datasets.registry import data_set
 from kuleshov.pipeline.stages import SCALES, Arguments, Need, Stage, find_file, load_stage
+from kuleshov.pipeline.uses import KINDS, Use, read_use, read_weights
 
-BACKBONE = "pretrain-backbone"
+TUNING, TUNED = "finetune-backbone", "verbs-finetune"  # a stage, and the method that its weights' manifest names
 DONE = "stage.json"
 JOB_DONE = "job.json"
 MOST_SEEDS = 1000  # repetitions of a job
@@ -41,6 +42,7 @@ class Request:
     seeds: int = 1
     root: Path | None = None
     weights: Path | None = None
+    uses: tuple[str, ...] = ()
     runs: Path = Path("runs")
     world_seed: int = 0
     overrides: tuple[tuple[str, str], ...] = ()
@@ -75,7 +77,7 @@ class Planned:
     Attributes:
         fingerprint: 64 hex digits over `resolved`: the configuration, and the fingerprints of what it needs.
         needs: name -> plan of what it needs.
-        takes_weights: whether it reads the weights that the user gave.
+        used: name -> what the user gave in place of a need.
         stale: why an earlier run of the same stage does not count; empty where there is none.
     """
 
@@ -86,7 +88,7 @@ class Planned:
     folder: Path
     jobs: tuple[Job, ...]
     needs: dict[str, "Planned"] = field(default_factory=dict)
-    takes_weights: bool = False
+    used: dict[str, Use] = field(default_factory=dict)
     stale: str = ""
 
     @property
@@ -121,13 +123,25 @@ def make_plan(request: Request) -> Planned:
         least = int(option == "seeds")
         if not least <= value <= most:
             raise KuleshovError(f"--{option} must be from {least} to {most}, got {value}")
-    plan = _plan(request, {}, ())
-    if request.weights is not None and not any(planned.takes_weights for planned in plan.order()):
-        raise KuleshovError(f"stage {plan.stage.name} takes no backbone weights: leave --weights out")
+    stage = load_stage(request.stage, request.project)
+    home = _choose("data set", stage, request.data, tuple(stage.data))
+    given = [read_use(text, home) for text in request.uses]
+    given += [read_weights(request.weights)] if request.weights is not None else []
+    plan = _plan(request, given, {}, ())
+    used = [use for planned in plan.order() for use in planned.used.values()]
+    for use in given:
+        if use not in used:
+            wanted = {
+                f"{name} {method_of(need)}".strip() for one in plan.order() for name, need in one.stage.needs.items()
+            }
+            option = f"--use {use.need}={use.path}" if use.need else f"--weights {use.path}"
+            made = f"made by {use.method}" if use.method else f"of kind {use.kind}"
+            known = ", ".join(sorted(wanted)) or "none"
+            raise KuleshovError(f"{option} ({made}): nothing in the plan takes it (needs: {known})")
     return plan
 
 
-def _plan(request: Request, known: dict[tuple, Planned], above: tuple[str, ...]) -> Planned:
+def _plan(request: Request, given: list[Use], known: dict[tuple, Planned], above: tuple[str, ...]) -> Planned:
     stage = load_stage(request.stage, request.project)
     data = _choose("data set", stage, request.data, tuple(stage.data))
     method = _choose("method", stage, request.method, stage.methods)
@@ -140,29 +154,34 @@ def _plan(request: Request, known: dict[tuple, Planned], above: tuple[str, ...])
     if data and not uses_world:
         # the data set that was asked for is missed before those that it needs
         data_set(data).locate(request.root)
-    needs = {}
+    needs, used = {}, {}
     for name, need in _needs(stage, method, request.scale, uses_world).items():
-        if need.stage == BACKBONE and request.weights is not None:
-            continue
         wanted = need.data.format(data=data)
+        use = _use(request, given, name, need, wanted)
+        if use is not None:
+            used[name] = use
+            continue
         # a folder of videos holds no other data set
         root = None if data == "folder" != wanted else request.root
         below = replace(request, stage=need.stage, data=wanted, method=need.method, root=root, tasks=(), overrides=())
-        needs[name] = _plan(below, known, (*above, stage.name))
-    known[key] = planned = _resolve(request, stage, data, method, needs)
+        needs[name] = _plan(below, given, known, (*above, stage.name))
+    if stage.starts_from and request.weights is not None:
+        used["start"] = next(use for use in given if not use.need)
+    known[key] = planned = _resolve(request, stage, data, method, needs, used)
     return planned
 
 
-def _given(request: Request, stage: Stage) -> dict[str, str]:
-    """The digest of the weights that the user gave, by the need that they stand for, or as `start`."""
-    names = [name for name, need in stage.needs.items() if need.stage == BACKBONE]
-    names += ["start"] if stage.starts_from else []
-    if request.weights is None or not names:
-        return {}
-    if not request.weights.is_file():
-        how = "`kuleshov import-weights` converts other files"
-        raise MissingDataError("backbone weights", request.weights.absolute(), how)
-    return dict.fromkeys(names, sha256_file(request.weights))
+def _use(request: Request, given: list[Use], name: str, need: Need, data: str) -> Use | None:
+    """What the user gave for a need; the last of several."""
+    outputs = load_stage(need.stage, request.project).outputs
+    output = next(iter(outputs)) if len(outputs) == 1 else ""
+    fitting = [use for use in given if use.stands_for(name, data, output, method_of(need))]
+    return fitting[-1] if fitting else None
+
+
+def method_of(need: Need) -> str:
+    """The method by which a need's backbone has to be made; empty for any."""
+    return need.method or (TUNED if need.stage == TUNING else "")
 
 
 def _needs(stage: Stage, method: str, scale: str, uses_world: bool) -> dict[str, Need]:
@@ -185,7 +204,9 @@ def _choose(what: str, stage: Stage, asked: str, known: tuple[str, ...]) -> str:
     return asked
 
 
-def _resolve(request: Request, stage: Stage, data: str, method: str, needs: dict[str, Planned]) -> Planned:
+def _resolve(
+    request: Request, stage: Stage, data: str, method: str, needs: dict[str, Planned], used: dict[str, Use]
+) -> Planned:
     values = {"data": data, "method": method, "scale": request.scale, "world_seed": str(request.world_seed)}
     if stage.scales and request.scale not in stage.scales:
         raise KuleshovError(f"stage {stage.name} has no scale {request.scale} (known: {', '.join(stage.scales)})")
@@ -194,7 +215,7 @@ def _resolve(request: Request, stage: Stage, data: str, method: str, needs: dict
     world = needs["world"].folder / "world" if "world" in needs else None
     root = data_set(data).locate(request.root, world) if data else None
     configs = config_files(stage, request.project, method, data, request.scale)
-    given = _given(request, stage)
+    digests = {name: use.digest for name, use in used.items()}
     rows = stage.method_rows.get(method, stage.rows)
     resolved = {
         "stage": stage.name,
@@ -204,18 +225,19 @@ def _resolve(request: Request, stage: Stage, data: str, method: str, needs: dict
         "rows": rows,
         "values": dict(values),
         "data": "generated world" if world else str(root.absolute()) if root else "",
-        "needs": dict(sorted({**{name: need.fingerprint for name, need in needs.items()}, **given}.items())),
+        "needs": dict(sorted({**{name: need.fingerprint for name, need in needs.items()}, **digests}.items())),
     }
     fingerprint = sha256_json(resolved)
     prefix = "-".join(part for part in (stage.name, data, request.scale) if part)
     folder = request.runs / f"{prefix}-{fingerprint[:8]}"
     values |= {"run": str(folder), "root": str(root or ""), **_handed_on(needs)}
-    values |= {f"{name}.weights": str(request.weights) for name in given}
-    if "start" in given:
-        arguments[stage.starts_from] = str(request.weights)
+    for name, use in used.items():
+        values |= {f"{name}.{output}": str(use.path) for output, kind in KINDS.items() if kind == use.kind}
+    if "start" in used:
+        arguments[stage.starts_from] = str(used["start"].path)
     jobs = _jobs(request, stage, configs, arguments, rows, values, folder)
     stale = why_stale(request.runs, prefix, folder, resolved)
-    return Planned(stage, data, fingerprint, resolved, folder, jobs, needs, bool(given), stale)
+    return Planned(stage, data, fingerprint, resolved, folder, jobs, needs, used, stale)
 
 
 def config_files(stage: Stage, project: Path, method: str, data: str, scale: str) -> list[Path]:

@@ -27,6 +27,7 @@ def run_command(
     num_nodes: int = 1,
     root: Path | None = None,
     weights: Path | None = None,
+    use: list[str] | None = None,
     runs: Path = Path("runs"),
     project: Path | None = None,
     world_seed: int = 0,
@@ -52,7 +53,10 @@ def run_command(
         devices: processes a node that train together (DDP); null: as the configuration says
         num_nodes: number of nodes
         root: folder that holds the data sets
-        weights: backbone weights, in place of pretraining the backbone; pretrain-backbone itself starts from them
+        weights: backbone weights, in place of pretraining a backbone by the method that they were made by, or by any
+            where a stage does not say; pretrain-backbone itself starts from them
+        use: NEED=PATH or NEED@DATA=PATH: weights or a store in place of a need of the plan (backbone, features, txe,
+            instances), with all that it would need
         runs: folder of the runs
         project: folder with stages/ and configs/ of your own (null: the working directory)
         world_seed: seed of the generated world
@@ -89,6 +93,7 @@ def run_command(
         seeds=seeds,
         root=root,
         weights=weights,
+        uses=tuple(use or ()),
         runs=runs,
         world_seed=world_seed,
         overrides=tuple(_override(text) for text in set or ()),
@@ -123,6 +128,8 @@ def _show(plan: Planned) -> None:
         state = "done" if planned.done else "goes on" if planned.folder.exists() else "to run"
         cells = (planned.stage.name, planned.data, str(planned.folder), f"{left}/{len(planned.jobs)}", state)
         table.add_row(*map(escape, cells))
+        for name, use in planned.used.items():
+            table.add_row(*map(escape, (f"  {name}", use.data, str(use.path), "", f"given: {use.method or use.kind}")))
     out = console()
     out.print(table)
     for planned in plan.order():

@@ -183,6 +183,7 @@ def close(planned: Planned, seconds: float) -> None:
         "fingerprint": planned.fingerprint,
         "resolved": planned.resolved,
         "needs": {name: str(need.folder) for name, need in planned.needs.items()},
+        "used": {name: str(use.path) for name, use in planned.used.items()},
         "outputs": {name: str(planned.folder / path) for name, path in planned.stage.outputs.items()},
         "jobs": [job.name for job in planned.jobs],
         "seconds": round(seconds, 1),

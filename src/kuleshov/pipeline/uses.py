@@ -1,0 +1,91 @@
+"""What the user gives in place of a stage's need: weights or a store made elsewhere."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from kuleshov.core.errors import KuleshovError, MissingDataError, UsageError
+from kuleshov.core.files import read_json, sha256_file
+from kuleshov.features.store_index import INDEX, read_index
+
+# output of a stage -> what has to be given for it
+KINDS = {"weights": "backbone", "txe": "txe", "features": "events", "instances": "instances"}
+
+
+@dataclass(frozen=True)
+class Use:
+    """A file or folder that stands for a need.
+
+    Attributes:
+        need: the need's name; empty for every need of the same kind and method.
+        data: the data set of the need; empty for any.
+        path: weights (.safetensors) or a store's folder.
+        kind: backbone, txe, events or instances.
+        method: how a backbone was trained, by its manifest; empty where it does not say.
+        digest: sha256 of the weights, or of the store's index.
+    """
+
+    need: str
+    data: str
+    path: Path
+    kind: str
+    method: str
+    digest: str
+
+    def stands_for(self, name: str, data: str, output: str, method: str) -> bool:
+        """Whether it stands for a need.
+
+        Args:
+            name: the need's name.
+            data: its data set.
+            output: what the stage that makes it calls its output.
+            method: the method that the need asks for; empty for any.
+
+        Raises:
+            KuleshovError: the need was named, and this is of another kind.
+        """
+        if self.need not in ("", name) or self.data not in ("", data):
+            return False
+        kind = KINDS.get(output, "something that only a stage can make")
+        if self.need and kind != self.kind:
+            raise KuleshovError(f"--use {name}={self.path}: it is {self.kind}, the need is {kind}")
+        return kind == self.kind and method in ("", self.method)
+
+
+def read_use(text: str, home: str) -> Use:
+    """Read `NEED=PATH` or `NEED@DATA=PATH`, and what lies there.
+
+    Args:
+        text: the words of `--use`.
+        home: the data set of the stage that was asked for: a store is of this one where none is named.
+
+    Raises:
+        UsageError: another form, or a store whose data set is not told.
+        MissingDataError: there is nothing at the path.
+        KuleshovError: weights without a manifest, or a folder that is no finished store.
+    """
+    target, equals, where = text.partition("=")
+    name, _, data = target.partition("@")
+    if not (name and equals and where):
+        raise UsageError(f"--use takes NEED=PATH or NEED@DATA=PATH, got {text!r}")
+    path = Path(where)
+    if path.is_dir():
+        if not (data or home):
+            raise UsageError(f"--use {text}: say of which data set, such as {name}@vidsitu={where}")
+        kind = str(read_json(path / INDEX, "index of a store", "name a finished store", dict).get("kind"))
+        read_index(path, kind)
+        return Use(name, data or home, path, kind, "", sha256_file(path / INDEX))
+    return read_weights(path, name, data)
+
+
+def read_weights(path: Path, name: str = "", data: str = "") -> Use:
+    """Weights and what their manifest says; one without a manifest is taken for a backbone's.
+
+    Raises:
+        MissingDataError: there is no such file.
+    """
+    if not path.is_file():
+        raise MissingDataError("weights", path.absolute(), "`kuleshov import-weights` converts other files")
+    beside = path.with_suffix(".json")
+    manifest = read_json(beside, expected=dict) if beside.is_file() else {}
+    kind = "txe" if manifest.get("architecture") == "txe" else "backbone"
+    return Use(name, data, path, kind, str(manifest.get("method") or ""), sha256_file(path))

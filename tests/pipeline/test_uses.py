@@ -1,0 +1,107 @@
+"""Weights and stores from elsewhere in place of a plan's needs, on the project's own stages."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from kuleshov.core.errors import KuleshovError, MissingDataError, StoreError, UsageError
+from kuleshov.features.store_writer import StoreWriter
+from kuleshov.pipeline.plan import Planned, Request, make_plan
+from kuleshov.pipeline.stages import CHECKOUT
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> Path:
+    """A folder with data sets' folders, weights of several methods, a TxE's, and a store of events."""
+    for name in ("k400", "vidsitu", "lvu"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    manifests = {name: {"method": name, "clip": {}} for name in ("cvrl", "modist", "supervised", "verbs-finetune")}
+    for name, manifest in {**manifests, "txe": {"architecture": "txe"}, "own": {"clip": {}}}.items():
+        (tmp_path / f"{name}.safetensors").write_text(name)
+        (tmp_path / f"{name}.json").write_text(json.dumps(manifest))
+    with StoreWriter(tmp_path / "store", 4, 2.0, 2.0) as writer:
+        writer.begin(["a"])
+        writer.add("a", torch.zeros(5, 4))
+        writer.finish()
+    return tmp_path
+
+
+def plan(given: Path, stage: str, *uses: str, **more) -> Planned:
+    words = tuple(use.replace("=", f"={given}/") for use in uses)
+    return make_plan(Request(stage, CHECKOUT, root=given / "data", runs=given / "runs", uses=words, **more))
+
+
+def names(planned: Planned) -> list[str]:
+    return [one.stage.name for one in planned.order()]
+
+
+@pytest.mark.parametrize("stage", ["train-verbs", "train-relations", "train-roles"])
+def test_features_and_a_txe_leave_nothing_else_to_do(given, stage):
+    planned = plan(given, stage, "features=store", "txe=txe.safetensors")
+    assert names(planned) == [stage] and set(planned.used) == {"features", "txe"}
+    pretrained = next(job for job in planned.jobs if job.row == "pretrained")
+    assert f"--data.init_args.events={given}/store" in pretrained.words
+    assert f"--model.init_args.txe_weights={given}/txe.safetensors" in pretrained.words
+
+
+def test_a_txe_is_pretrained_on_given_features_without_a_video(given):
+    planned = plan(given, "pretrain-txe", "features=store", data="vidsitu")
+    assert names(planned) == ["pretrain-txe"]
+    # a store is of the data set of the stage that was asked for, or of the one that is named
+    assert names(plan(given, "train-verbs", "features=store", weights=given / "cvrl.safetensors")) == [
+        "extract-features",
+        "pretrain-txe",
+        "train-verbs",
+    ]
+    assert names(plan(given, "train-verbs", "features=store", "features@lvu=store")) == ["pretrain-txe", "train-verbs"]
+    with pytest.raises(UsageError, match="features@vidsitu="):
+        plan(given, "tables", "features=store")
+    assert "extract-features" not in names(plan(given, "tables", "features@vidsitu=store", "features@lvu=store"))
+
+
+def test_the_digest_of_what_is_given_is_in_the_fingerprint(given):
+    first = plan(given, "pretrain-txe", "features=store", data="vidsitu")
+    with StoreWriter(given / "store", 4, 2.0, 2.0) as writer:
+        writer.begin(["b"])
+        writer.add("b", torch.ones(5, 4))
+        writer.finish()
+    assert plan(given, "pretrain-txe", "features=store", data="vidsitu").fingerprint != first.fingerprint
+
+
+def test_weights_stand_for_backbones_of_their_own_method(given):
+    planned = plan(given, "table-4", weights=given / "modist.safetensors")
+    assert set(planned.used) == {"modist"} and set(planned.needs) == {"backbone", "supervised"}
+    rows = {job.row: job.words for job in planned.jobs}
+    assert f"--model.init_args.backbone_weights={given}/modist.safetensors" in rows["modist"]
+    assert not any("modist.safetensors" in word for row in ("cvrl", "supervised") for word in rows[row])
+    each = [f"{name}={name}.safetensors" for name in ("supervised", "modist")]
+    assert plan(given, "table-4", *each, "backbone=cvrl.safetensors").needs == {}
+    # a stage that does not ask for a method takes any, but not a tuned one for one that is not
+    assert set(plan(given, "extract-features", weights=given / "own.safetensors").used) == {"backbone"}
+    assert names(plan(given, "extract-tuned", "backbone=cvrl.safetensors")) == ["finetune-backbone", "extract-tuned"]
+    assert names(plan(given, "extract-tuned", "backbone=verbs-finetune.safetensors")) == ["extract-tuned"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "use", "error", "text"),
+    [
+        ("table-4", "backbone=modist.safetensors", KuleshovError, r"made by modist\): nothing .*backbone cvrl, modist"),
+        ("train-verbs", "features=txe.safetensors", KuleshovError, "it is txe, the need is events"),
+        ("train-verbs", "txe=cvrl.safetensors", KuleshovError, "it is backbone, the need is txe"),
+        ("train-verbs", "feature=store", KuleshovError, r"nothing in the plan takes it \(needs: backbone, features, t"),
+        ("train-verbs", "txe=nothing.safetensors", MissingDataError, "weights not found"),
+        ("train-verbs", "features=data", MissingDataError, "name a finished store"),
+        ("train-verbs", "features", UsageError, "--use takes NEED=PATH"),
+    ],
+)
+def test_what_does_not_fit_is_refused(given, stage, use, error, text):
+    with pytest.raises(error, match=text):
+        plan(given, stage, use)
+
+
+def test_a_damaged_store_is_refused(given):
+    (given / "store" / "index.json").write_text("{}")
+    with pytest.raises(StoreError):
+        plan(given, "train-verbs", "features=store")
