@@ -60,7 +60,7 @@ def test_the_page_is_whole_and_self_contained(runs):
     assert elements.found.count("main") == 1 and text.count('class="scroll"') == text.count(
         'class="scroll" tabindex="0"'
     )
-    assert "41.00 ± 0.58" in text and "(32.84)" in text and "(60.34 ± 0.75)" in text and "Table 1: Slow-D+TxE" in text
+    assert "41.00 ± 0.58" in text and "(60.34 ± 0.75)" in text and "Table 1: Slow-D+TxE" in text
     assert "Health of the representation" in text and elements.found.count("svg") == 1
     assert "too short" in text and "11111111" in text
 
