@@ -212,6 +212,14 @@ def test_the_hierarchy_on_a_backbone_of_ones_own_describes_a_movie(kuleshov, pro
     assert len(json.loads(capfd.readouterr().out)["events"]) == 30
 
 
+@pytest.mark.slow
+def test_the_second_phase_goes_on_from_the_first_ones_weights(project):
+    run = run_stage(project, "pretrain-second-phase", "--project", str(project), "--trust=tiny_nets")
+    manifest = json.loads((run / "weights" / "backbone.json").read_text())
+    assert manifest["data"]["kind"] == "vidsitu" and manifest["method"] == "cvrl"
+    assert Path(manifest["started_from"]).match("pretrain-backbone-k400-demo-*/weights/backbone.safetensors")
+
+
 def test_the_examples_loss_and_answers(kuleshov, monkeypatch):
     monkeypatch.syspath_prepend(str(EXAMPLE))
     from scene_boundaries import SceneBoundaryTask, boundary_loss

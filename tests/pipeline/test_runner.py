@@ -253,9 +253,7 @@ def test_a_backbone_starts_from_given_weights(extracting: Path):
     assert second.fingerprint != plain.fingerprint
     # the file's content counts, not where it lies
     assert make_plan(request(extracting, **stage, weights=moved)).fingerprint == second.fingerprint
-    with pytest.raises(
-        KuleshovError, match=r"--weights given.safetensors .*: nothing .* takes it \(needs: none\)"
-    ):
+    with pytest.raises(KuleshovError, match=r"--weights given.safetensors .*: nothing .* takes it \(needs: none\)"):
         make_plan(request(extracting, stage="first", weights=given))
 
 

@@ -72,11 +72,16 @@ def test_the_digest_of_what_is_given_is_in_the_fingerprint(given):
 
 def test_weights_stand_for_backbones_of_their_own_method(given):
     planned = plan(given, "table-4", weights=given / "modist.safetensors")
-    assert set(planned.used) == {"modist"} and set(planned.needs) == {"backbone", "supervised"}
+    assert set(planned.used) == {"modist"}
+    assert set(planned.needs) == {"backbone", "supervised", "cvrl_vs", "modist_vs"}
+    # the second phase goes on from the first one's
+    assert set(planned.needs["modist_vs"].used) == {"first"} and set(planned.needs["cvrl_vs"].needs) == {"first"}
+    assert planned.needs["cvrl_vs"].needs["first"] is planned.needs["backbone"]
     rows = {job.row: job.words for job in planned.jobs}
     assert f"--model.init_args.backbone_weights={given}/modist.safetensors" in rows["modist"]
     assert not any("modist.safetensors" in word for row in ("cvrl", "supervised") for word in rows[row])
     each = [f"{name}={name}.safetensors" for name in ("supervised", "modist")]
+    each += [f"{name}_vs={name}.safetensors" for name in ("cvrl", "modist")]
     assert plan(given, "table-4", *each, "backbone=cvrl.safetensors").needs == {}
     # a stage that does not ask for a method takes any, but not a tuned one for one that is not
     assert set(plan(given, "extract-features", weights=given / "own.safetensors").used) == {"backbone"}
@@ -87,7 +92,12 @@ def test_weights_stand_for_backbones_of_their_own_method(given):
 @pytest.mark.parametrize(
     ("stage", "use", "error", "text"),
     [
-        ("table-4", "backbone=modist.safetensors", KuleshovError, r"made by modist\): nothing .*backbone cvrl, modist"),
+        (
+            "table-4",
+            "backbone=modist.safetensors",
+            KuleshovError,
+            r"made by modist\): nothing .*backbone cvrl, .* first, ",
+        ),
         ("train-verbs", "features=txe.safetensors", KuleshovError, "it is txe, the need is events"),
         ("train-verbs", "txe=cvrl.safetensors", KuleshovError, "it is backbone, the need is txe"),
         ("train-verbs", "feature=store", KuleshovError, r"nothing in the plan takes it \(needs: backbone, features, t"),

@@ -14,6 +14,7 @@ from kuleshov.datasets.registry import data_set
 from kuleshov.pipeline.stages import SCALES, Arguments, Need, Stage, find_file, load_stage
 from kuleshov.pipeline.uses import KINDS, Use, read_use, read_weights
 
+PRETRAINING = "pretrain-backbone"
 TUNING, TUNED = "finetune-backbone", "verbs-finetune"  # a stage, and the method that its weights' manifest names
 DONE = "stage.json"
 JOB_DONE = "job.json"
@@ -156,6 +157,7 @@ def _plan(request: Request, given: list[Use], known: dict[tuple, Planned], above
         data_set(data).locate(request.root)
     needs, used = {}, {}
     for name, need in _needs(stage, method, request.scale, uses_world).items():
+        need = replace(need, method=need.method.format(method=method))
         wanted = need.data.format(data=data)
         use = _use(request, given, name, need, wanted)
         if use is not None:
@@ -175,6 +177,8 @@ def _use(request: Request, given: list[Use], name: str, need: Need, data: str) -
     """What the user gave for a need; the last of several."""
     outputs = load_stage(need.stage, request.project).outputs
     output = next(iter(outputs)) if len(outputs) == 1 else ""
+    # weights that were given for no need by name are a first phase's, or a tuned backbone's
+    given = [use for use in given if use.need or need.stage in (PRETRAINING, TUNING)]
     fitting = [use for use in given if use.stands_for(name, data, output, method_of(need))]
     return fitting[-1] if fitting else None
 

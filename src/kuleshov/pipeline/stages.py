@@ -24,7 +24,7 @@ class Need:
     Attributes:
         stage: its name.
         data: the data set it runs on; `{data}` is this stage's own.
-        method: its method; empty for its default.
+        method: its method; empty for its default; `{method}` is this stage's own.
         scales: at which scales it is needed.
         methods: for which methods of this stage it is needed; all where none is named.
     """

@@ -111,6 +111,7 @@ _ROWS: dict[str, dict[str, str]] = {
     # Table 4's backbones are tuned
     "verbs": {
         **{row: f"Slow-D, {name}-K400" for row, name in _METHODS.items()},
+        **{f"{row}-vs": f"Slow-D, {_METHODS[row]}-K400+VS" for row in ("cvrl", "modist")},
         "finetuned": "Slow-D, METHOD-K400",
         **dict.fromkeys(("no-pretraining", "finetuned from scratch"), "Slow-D, -"),
     },
