@@ -132,12 +132,11 @@ def make_plan(request: Request) -> Planned:
     used = [use for planned in plan.order() for use in planned.used.values()]
     for use in given:
         if use not in used:
-            wanted = {
-                f"{name} {method_of(need)}".strip() for one in plan.order() for name, need in one.stage.needs.items()
-            }
+            needs = [need for one in plan.order() for need in one.stage.needs.items()]
+            words = {f"{name} {method_of(need)}".removesuffix("{method}").strip() for name, need in needs}
             option = f"--use {use.need}={use.path}" if use.need else f"--weights {use.path}"
             made = f"made by {use.method}" if use.method else f"of kind {use.kind}"
-            known = ", ".join(sorted(wanted)) or "none"
+            known = ", ".join(sorted(words)) or "none"
             raise KuleshovError(f"{option} ({made}): nothing in the plan takes it (needs: {known})")
     return plan
 
