@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,9 +17,11 @@ from kuleshov import backbones
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, StoreError, UsageError, VideoError
 from kuleshov.features.extract import extract_command, read_durations
 from kuleshov.features.feature_store import EventStore
-from kuleshov.features.movie_clips import EventPlan, Grid, center_crop, decode_movies
+from kuleshov.features.movie_clips import EventPlan, Grid, center_crop, decode_movies, movie_clips
 from kuleshov.features.store_writer import StoreWriter
+from kuleshov.video.clip_datasets import EventClips
 from kuleshov.video.clip_format import ClipFormat
+from kuleshov.video.frame_source import FrameSource
 from kuleshov.video.metadata import VideoInfo
 from kuleshov.video.reader import VideoReader
 from kuleshov.video.video_file import Video
@@ -430,3 +433,33 @@ def test_impossible_options_are_named(options: dict, tmp_path: Path):
     with pytest.raises(UsageError, match="^--(stride|window|batch-size) has to be a number above 0"):
         extract_command(tmp_path / "s", tmp_path / "w.safetensors", videos=[tmp_path], **options)
     assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("size", [(96, 40), (40, 96), (64, 64)])
+def test_squashed_frames_are_those_that_the_tuning_reads(tmp_path: Path, size):
+    path, generator = tmp_path / "wide.mp4", np.random.default_rng(0)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        for _ in range(80):
+            coarse = generator.integers(0, 255, (size[1] // 8, size[0] // 8, 3), dtype=np.uint8)
+            image = np.kron(coarse, np.ones((8, 8, 1), np.uint8))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    video, clip = Video("a", path, 0.0, 10.0), ClipFormat(4, 2, 8.0, 32, 48, framing="squash")
+    found = [one.frames for one in movie_clips(video, Grid(2.0, 2.0, {}), clip, VideoReader())]
+    tuned = EventClips([video], FrameSource([path], 32, "pyav"), 32, clip)[0]["clips"]
+    for event in range(5):
+        assert np.array_equal(found[event], tuned[event].permute(1, 2, 3, 0).numpy())
+    cropped = next(movie_clips(video, Grid(2.0, 2.0, {}), replace(clip, framing="crop"), VideoReader())).frames
+    assert cropped.shape == found[0].shape and (size == (64, 64) or not np.array_equal(cropped, found[0]))
+    assert ClipFormat.from_dict(clip.to_dict()) == clip
+    before = {key: value for key, value in clip.to_dict().items() if key != "framing"}
+    assert ClipFormat.from_dict(before).framing == "crop"
+
+
+def test_the_framing_is_an_option_and_part_of_the_store(weights: Path, folder: Path, tmp_path: Path):
+    run(weights, videos(folder, "exact"), tmp_path / "s", framing="squash")
+    assert EventStore(tmp_path / "s").manifest["backbone"]["clip"]["framing"] == "squash"
+    with pytest.raises(StoreError, match="was written with backbone="):
+        run(weights, videos(folder, "long"), tmp_path / "s")

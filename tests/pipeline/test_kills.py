@@ -76,11 +76,11 @@ def test_random_kills_leave_nothing_and_change_nothing(project: Path):
 def test_workers_end_with_their_parent(tmp_path: Path, method: str):
     mark, code = uuid.uuid4().hex, tmp_path / "parent.py"
     code.write_text(
-        "import multiprocessing, time\n"
+        "import multiprocessing, os, time\n"
         "from kuleshov.core.processes import end_with_parent\n"
         "def work():\n"
         f"    {'end_with_parent()' if method == 'spawn' else 'pass'}\n"
-        "    print('up', flush=True)\n    time.sleep(600)\n"
+        "    os.write(1, b'up\\n')\n    time.sleep(600)\n"
         "if __name__ == '__main__':\n"
         "    end_with_parent()\n"
         f"    context = multiprocessing.get_context({method!r})\n"

@@ -169,5 +169,9 @@ def test_a_split_that_is_not_annotated_is_refused(small_vidsitu, tmp_path):
     root = shutil.copytree(small_vidsitu, tmp_path / "copy")
     path = next((root / "vidsitu").rglob("vsann_train_lb.json"))
     path.write_text(json.dumps(json.loads(path.read_text())[:-2]))
-    with pytest.raises(FormatError, match=r"vsann_train_lb.json, record .*: 2 of \d+ segments of train are not annot"):
+    with pytest.raises(FormatError, match=r"vidsitu, record .*: 2 of \d+ segments of train are not annot"):
         verb_data(root)
+    for kind in (RoleData, RelationData):
+        data = kind(annotations=f"{root}/vidsitu", events=f"{root}/store")
+        with pytest.raises(FormatError, match="segments of train are not annotated"):
+            data.setup("fit")

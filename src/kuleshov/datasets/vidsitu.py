@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, UsageError, VideoError
+from kuleshov.core.errors import KuleshovError, MissingDataError, UsageError, VideoError
 from kuleshov.core.files import sha256_ids, write_json
 from kuleshov.datasets import vidsitu_format
 from kuleshov.datasets.file_check import examine_all
@@ -74,18 +74,6 @@ class VidSitu:
         if split not in self._annotations:
             self._annotations[split] = vidsitu_format.read_annotations(self.annotation_file(split))
         return self._annotations[split]
-
-    def require(self, split: str, segments: Collection[str]) -> None:
-        """Refuse a split of which segments are not annotated.
-
-        Raises:
-            FormatError: how many are not, and the first one.
-        """
-        annotated = self.annotations(split)
-        absent = [segment for segment in segments if segment not in annotated]
-        if absent:
-            reason = f"{len(absent)} of {len(segments)} segments of {split} are not annotated: get the whole file"
-            raise FormatError(self.annotation_file(split), reason, absent[0])
 
     def annotation_file(self, split: str) -> Path:
         """The split's `vsann` file; the test splits' are called `..._noann_lb.json`."""

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from kuleshov.features.store_writer import StoreWriter
 
 Accelerator = Literal["auto", "cpu", "cuda"]
+Framing = Literal["crop", "squash"]
 Decoder = Literal["auto", "decord", "pyav"]
 Work = Callable[[list[Video]], None]
 
@@ -38,6 +40,7 @@ def extract_command(
     devices: int = 1,
     threads: int = 1,
     durations: Path | None = None,
+    framing: Framing | None = None,
     backend: Decoder = "auto",
     accelerator: Accelerator = "auto",
     npy: Path | None = None,
@@ -63,6 +66,8 @@ def extract_command(
         devices: processes, each with its own device.
         threads: decoding threads of each process.
         durations: table (CSV) videoid,duration of the seconds to keep of a movie (drops trailing outros).
+        framing: crop takes each frame's centered square, squash the whole frame pressed into one, as VidSitu's loader
+            does; null: as the weights say.
         backend: decoder.
         accelerator: where the backbone runs.
         npy: also write <id>.npy (N, D) of each movie into this folder.
@@ -81,6 +86,7 @@ def extract_command(
     require_positive(window=window, stride=stride, batch_size=batch_size, devices=devices, threads=threads)
     found, absent = _find(videos, data, root)
     network = resolve_backbone(weights, backbone)
+    network.clip = replace(network.clip, framing=framing or network.clip.framing)
     grid = Grid(window, stride, read_durations(durations) if durations else {})
     settings = {"backbone": backbone_facts(network), "trim": sha256_file(durations) if durations else None}
     open_store = partial(StoreWriter, output, network.feature_width, window, stride, dtype, settings)

@@ -10,6 +10,7 @@ import numpy as np
 
 from kuleshov.core.errors import KuleshovError, VideoError
 from kuleshov.features.store_index import event_count
+from kuleshov.video.augmentation import center_view, crop_clip
 from kuleshov.video.clip_format import ClipFormat
 from kuleshov.video.reader import Backend, VideoReader
 from kuleshov.video.video_file import Video
@@ -103,8 +104,16 @@ def movie_clips(video: Video, grid: Grid, clip: ClipFormat, reader: VideoReader)
     """
     plan = EventPlan.of(video, grid, reader)
     windows = (plan.times(event, grid, clip) for event in range(plan.events))
-    for event, frames in reader.stream(video.path, windows, clip.short_side):
-        yield MovieClip(video, event, plan.events, center_crop(frames, clip.crop_size))
+    for event, frames in reader.stream(video.path, windows, clip.decoded_side):
+        yield MovieClip(video, event, plan.events, framed(frames, clip))
+
+
+def framed(frames: np.ndarray, clip: ClipFormat) -> np.ndarray:
+    """Frames (T, H, W, 3), their shorter side `clip.decoded_side`, as the clip's squares (T, S, S, 3)."""
+    if clip.framing == "crop":
+        return center_crop(frames, clip.crop_size)
+    whole = center_view(*frames.shape[1:3], squash=True)
+    return crop_clip(frames, whole, clip.crop_size).permute(1, 2, 3, 0).numpy()
 
 
 def center_crop(frames: np.ndarray, size: int) -> np.ndarray:

@@ -174,7 +174,7 @@ def take_statistics(network: nn.Module, loader: DataLoader, device: torch.device
 
 def center_clips(videos: list[Video], clip: ClipFormat, batch_size: int, workers: int) -> DataLoader:
     """The center clip of each labeled video, in order."""
-    source = FrameSource([video.path for video in videos], clip.short_side)
+    source = FrameSource([video.path for video in videos], clip.decoded_side)
     clips = LabeledClip(videos, source, crop_view(clip.crop_size), clip, train=False)
     return DataLoader(clips, batch_size=batch_size, num_workers=workers)
 

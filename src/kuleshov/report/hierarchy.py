@@ -12,12 +12,14 @@ from kuleshov.core.errors import MissingDataError, WeightsError
 from kuleshov.datasets.vidsitu_format import EVENTS, RELATIONS
 from kuleshov.features.clip_encoding import encode
 from kuleshov.features.movie_clips import EventPlan, Grid, movie_clips
+from kuleshov.features.store_index import read_manifest
 from kuleshov.report.lineage import RunRecord, ancestors, lineage, named_run
 from kuleshov.tasks.event_task import EventTask, load_task
 from kuleshov.tasks.relations import RelationTask
 from kuleshov.tasks.roles import RoleTask
 from kuleshov.tasks.verbs import VerbTask
 from kuleshov.txe.window_data import EVENT_SECONDS
+from kuleshov.video.clip_format import ClipFormat
 from kuleshov.video.reader import VideoReader
 from kuleshov.video.video_file import Video
 
@@ -68,6 +70,11 @@ def load_hierarchy(folder: str | Path) -> Hierarchy:
                 f"{name} were trained on features of width {network.facts['width']}, the backbone gives "
                 f"{backbone.feature_width}: name a single run of tables"
             )
+    features = next((run for run in runs if run.folder == verbs.needs.get("features")), None)
+    if features is not None:
+        # the tasks know these frames: VidSitu's are framed otherwise than the backbone's own
+        clip = read_manifest(features.outputs["features"]).get("backbone", {}).get("clip")
+        backbone.clip = ClipFormat.from_dict(clip) if clip else backbone.clip
     return Hierarchy(backbone, **networks)
 
 

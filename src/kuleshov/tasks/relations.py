@@ -121,7 +121,7 @@ class RelationData(SegmentData):
             FormatError: a relation that VidSitu does not have.
         """
         number = {name: i for i, name in enumerate(RELATIONS)} | {NO_RELATION_GIVEN: -1}
-        annotated = self.annotations.relations(self.train_split)
+        annotated = self.annotated(self.annotations.relations, ids)
         rows = [annotated[name][0] for name in ids]
         for name, labels in zip(ids, rows, strict=True):
             unknown = [label for label in labels if label not in number]

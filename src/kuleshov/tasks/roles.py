@@ -157,7 +157,7 @@ class RoleData(SegmentData):
         if self.tokens_file is not None:
             self.tokens = RoleTokens.load(self.tokens_file)
             return
-        annotated = self.annotations.roles(self.train_split)
+        annotated = self.annotated(self.annotations.roles, self.train_ids)
         events = [event for name in self.train_ids for event in annotated[name][0]]
         verbs, roles = {event.verb for event in events}, {role for event in events for role, _ in event.roles}
         if self.gpt2 is not None:
@@ -171,7 +171,7 @@ class RoleData(SegmentData):
 
     def targets(self, ids: list[str]) -> dict[str, Tensor]:
         """The first annotator's verbs and roles as tokens, padded to the longest event."""
-        annotated = self.annotations.roles(self.train_split)
+        annotated = self.annotated(self.annotations.roles, ids)
         rows = [self.tokens.encode(e.verb, dict(e.roles), self.longest) for name in ids for e in annotated[name][0]]
         padded = pad_sequence(list(map(torch.tensor, rows)), batch_first=True, padding_value=self.tokens.pad)
         return {"tokens": padded.unflatten(0, (-1, len(EVENTS)))}

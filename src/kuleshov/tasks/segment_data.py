@@ -1,6 +1,6 @@
 """VidSitu's segments: samples in order, splits, event features, and the benchmark's scores of a task on them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 
 from kuleshov.core.distributed import rank, world_size
-from kuleshov.core.errors import KuleshovError
+from kuleshov.core.errors import FormatError, KuleshovError
 from kuleshov.core.random import numpy_generator
 from kuleshov.core.results import Report, global_seed
 from kuleshov.datasets.vidsitu import VidSitu
@@ -125,8 +125,6 @@ class VidSituData(pl.LightningDataModule):
         self.annotations = VidSitu(self.root, self.vocabulary_file)
         self.train_ids = spread(self.annotations.segments(self.train_split), self.train_segments)
         self.split_ids = self.annotations.segments(self.split, self.split_file)
-        if learns:
-            self.annotations.require(self.train_split, self.train_ids)
         self.prepare()
         self.load(learns)
         chosen = set(spread(self.test_ids, self.validate_segments))
@@ -142,6 +140,19 @@ class VidSituData(pl.LightningDataModule):
     def targets(self, ids: list[str]) -> dict[str, Tensor]:
         """What is to be learned of training segments, (S, ...) each."""
         raise NotImplementedError
+
+    def annotated(self, read: Callable[[str], Mapping[str, Any]], ids: list[str]) -> Mapping[str, Any]:
+        """What `read` gives of the training split: `annotations.verbs`, `.roles` or `.relations`.
+
+        Raises:
+            FormatError: segments of the split are not annotated: how many, and the first.
+        """
+        found = read(self.train_split)
+        absent = [name for name in ids if name not in found]
+        if absent:
+            reason = f"{len(absent)} of {len(ids)} segments of {self.train_split} are not annotated: get the whole file"
+            raise FormatError(self.root, reason, absent[0])
+        return found
 
     def facts(self) -> dict[str, Any]:
         """What a network needs to know of the data, in plain values."""

@@ -154,7 +154,7 @@ class VerbClipData(VerbTargets):
     ) -> None:
         super().__init__(**shared)
         self.video_root, self.num_workers, self.backend = videos, num_workers, backend
-        self.clip_format = ClipFormat(num_frames, frame_stride, frame_rate, crop_size, crop_size)
+        self.clip_format = ClipFormat(num_frames, frame_stride, frame_rate, crop_size, crop_size, framing="squash")
         self.cache_bytes, self.unreadable_limit = cache_mb * 10**6, unreadable_limit
         self._next_epoch = 0
 

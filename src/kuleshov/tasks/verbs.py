@@ -101,7 +101,7 @@ class VerbTargets(VidSituData):
 
     def targets(self, ids: list[str]) -> dict[str, Tensor]:
         number = {verb: i for i, verb in enumerate(self.verbs)}
-        annotated = self.annotations.verbs(self.train_split)
+        annotated = self.annotated(self.annotations.verbs, ids)
         return {"verbs": torch.tensor([[number.get(event[0], -1) for event in annotated[name]] for name in ids])}
 
 

@@ -96,11 +96,15 @@ class ClipDataset(Dataset):
 
 
 def cut_view(
-    frames: np.ndarray, policy: ViewPolicy | None, generator: np.random.Generator, size: int | None = None
+    frames: np.ndarray,
+    policy: ViewPolicy | None,
+    generator: np.random.Generator,
+    size: int | None = None,
+    squash: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Draw a view of frames (T, H, W, 3), or take their center; its clip (3, T, S, S) and vector (14,)."""
+    """Draw a view of frames (T, H, W, 3), or take the center or the whole; its clip (3, T, S, S) and vector (14,)."""
     height, width = frames.shape[1:3]
-    drawn = center_view(height, width) if policy is None else draw_view(generator, height, width, policy)
+    drawn = center_view(height, width, squash) if policy is None else draw_view(generator, height, width, policy)
     vector = drawn.vector()
     # the crop is made from the vector that is kept, so that a replay gives the same pixels
     clip = crop_clip(frames, ViewParameters.from_vector(vector), policy.size if policy else size)
@@ -270,7 +274,8 @@ class LabeledClip(ClipDataset):
             start = sampling.centered_start(end - begin, self.clip.last_frame_seconds)
         frames = self.source.read(video.path, self.clip.times(begin + start, begin, end))
         policy = self.view if self.train else None
-        clip, parameters = cut_view(frames, policy, self._generator(epoch, index, 1), self.view.size)
+        squash = self.clip.framing == "squash"
+        clip, parameters = cut_view(frames, policy, self._generator(epoch, index, 1), self.view.size, squash)
         return {"clip": clip, "params": parameters, "label": torch.tensor(video.label)}
 
 

@@ -1,11 +1,13 @@
 """What kind of clip a backbone was trained on, so that whoever feeds it later reads clips alike."""
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from kuleshov.core.errors import WeightsError
+
+Framing = Literal["crop", "squash"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class ClipFormat:
         short_side: the frame's short side before the center crop, in pixels.
         mean: per channel (RGB), taken from values in [0, 1].
         std: per channel (RGB), divided by.
+        framing: `crop` takes the frame's centered square, `squash` presses the whole frame into one (VidSitu's loader).
     """
 
     num_frames: int = 16
@@ -29,16 +32,24 @@ class ClipFormat:
     short_side: int = 256
     mean: tuple[float, float, float] = (0.45, 0.45, 0.45)
     std: tuple[float, float, float] = (0.225, 0.225, 0.225)
+    framing: Framing = "crop"
 
     def __post_init__(self) -> None:
         for name in ("num_frames", "frame_stride", "frame_rate", "crop_size", "short_side"):
             if getattr(self, name) <= 0:
                 raise WeightsError(f"clip format: {name} must be positive, got {getattr(self, name)}")
+        if self.framing not in get_args(Framing):
+            raise WeightsError(f"clip format: framing is crop or squash, got {self.framing!r}")
         for name in ("mean", "std"):
             values = tuple(float(value) for value in getattr(self, name))
             if len(values) != 3 or (name == "std" and min(values) <= 0):
                 raise WeightsError(f"clip format: {name} needs three numbers, std above 0, got {values}")
             object.__setattr__(self, name, values)
+
+    @property
+    def decoded_side(self) -> int:
+        """Pixels of the shorter side in which frames are decoded before they are framed."""
+        return self.short_side if self.framing == "crop" else self.crop_size
 
     @property
     def frame_seconds(self) -> float:
@@ -91,6 +102,8 @@ class ClipFormat:
             WeightsError: a field is missing, unknown or out of range.
         """
         expected = {field.name for field in fields(cls)}
+        # written before there were two framings
+        values = {"framing": "crop", **values}
         if set(values) != expected:
             wrong = sorted(expected.symmetric_difference(values))
             raise WeightsError(f"clip format with missing or unknown fields {wrong}: export the weights again")
