@@ -19,6 +19,8 @@ TXE ?=
 RUNS ?= runs
 WORLD_SEED ?= 0
 ARGS ?=
+# ranks of the tests share the cores: threads that wait have to sleep, not to spin
+FEW := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 TORCH_CPU := https://download.pytorch.org/whl/cpu
 
 OPTIONS = --scale $(SCALE) --seeds $(SEEDS) --runs $(RUNS) --world-seed $(WORLD_SEED) \
@@ -78,11 +80,11 @@ $(STAGES): $(VENV)/installed
 
 test: $(VENV)/installed ## the tests, without the slow ones
 	@echo "test: VENV=$(VENV)"
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" tests
+	$(FEW) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" tests
 
 test-slow: $(VENV)/installed ## the slow tests
 	@echo "test-slow: VENV=$(VENV)"
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile -m slow tests
+	$(FEW) $(BIN)/python -m pytest -n 2 --dist loadfile -m slow tests
 
 lint: $(VENV)/installed ## ruff: lint and format; mypy: types
 	@echo "lint: VENV=$(VENV)"

@@ -49,6 +49,12 @@ def test_random_access_gives_what_reading_through_gives(tmp_path, write_video, n
     assert probe(path).duration == pytest.approx(FRAMES / RATE, abs=1.01 / RATE)
 
 
+def test_what_comes_out_shifted_is_refused_by_name(tmp_path, write_video):
+    path = write_video(tmp_path / "a.mpg", range(FRAMES), RATE, B_FRAMES, codec="mpeg4")
+    with pytest.raises(VideoError, match="frames of mpeg4 in an MPEG file"):
+        probe(path)
+
+
 def join(path: Path, *parts: Path) -> Path:
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
     return path

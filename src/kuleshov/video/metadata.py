@@ -32,6 +32,8 @@ _PACKETS_OF_SEVERAL = 300
 STAMPED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flv", "ogg"})
 # these know the times at which frames are decoded, not shown
 _DECODING_TIMES = frozenset({"avi", "asf"})
+# what MPEG program streams are made for; others come out shifted
+_MPEG_CODECS = frozenset({"mpeg1video", "mpeg2video", "h264", "hevc"})
 # those in which decord finds the frame it is asked for
 _DECORD_SEEKS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
 # what FFmpeg raises on damaged or foreign files
@@ -188,6 +190,9 @@ def _packet_index(path: str, _modified: int, _size: int) -> PacketIndex:
             fault = f"its packets cannot be read ({plain_reason(error)})"
         reordered, base = stream.codec_context.has_b_frames, stream.time_base
         declared, step = declared_end(container, stream), frame_length(stream)
+        codec = stream.codec_context.name
+    if layout == "mpeg" and codec not in _MPEG_CODECS:
+        raise VideoError(path, f"frames of {codec} in an MPEG file cannot be told apart: put it into another container")
     parts = [part for part in packets.parts if part.stamps]
     if not parts:
         raise VideoError(path, "it holds no frames")
