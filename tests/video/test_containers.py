@@ -102,6 +102,14 @@ def test_what_cat_cannot_join_is_refused_by_name(tmp_path, write_video):
         probe(join(tmp_path / "whole.mkv", part, part, part))
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".flv"])
+def test_what_cat_hides_is_told(tmp_path, write_video, suffix):
+    part = write_video(tmp_path / f"a{suffix}", range(100), RATE)
+    info = probe(join(tmp_path / f"whole{suffix}", part, part))
+    assert info.duration == pytest.approx(4.0, abs=0.05) and "of the file come after its last frame" in info.remark
+    assert probe(part).remark == ""
+
+
 @pytest.mark.parametrize("suffix", [".mkv", ".ts", ".mp4"])
 def test_a_gap_in_the_clock_is_refused_by_name(tmp_path, write_video, suffix):
     stamps = [*range(10), *range(10**6, 10**6 + 10)]

@@ -22,6 +22,8 @@ from kuleshov.core.errors import VideoError
 _RATE_TOLERANCE = 0.1
 # a stamp that falls back by more (seconds) begins another file: several were joined by `cat`
 _FALLS_BACK = 1.0
+# a larger share of the file after its last frame is worth a remark: others were joined to it that cannot be seen
+_UNREAD = 0.4
 # no frame for longer (seconds) is worth a remark
 _STANDSTILL = 1.0
 # no frame for longer (seconds): a broken clock, or a part that is lost
@@ -51,7 +53,7 @@ class VideoInfo:
         width: pixels, after rotation.
         height: pixels, after rotation.
         rotation: degrees counter-clockwise by which frames are turned for display; a multiple of 90.
-        remark: in what the file falls short: a header that claims more, a part without frames; empty for a whole file.
+        remark: in what the file falls short (a header that claims more, a part without frames or unread); or empty.
     """
 
     duration: float
@@ -72,6 +74,7 @@ class PacketIndex:
         declared: seconds the header claims, None where it claims nothing.
         begins_shown: whether the first packet is the first frame to show; if not, decoders may drop frames.
         stamped: whether decoded frames carry their own times, also after a seek; if not, they have to be counted.
+        unread: share of the file's bytes after its last frame.
         fault: why decord is not to be trusted with the file; None for a clean file of constant rate.
     """
 
@@ -81,6 +84,7 @@ class PacketIndex:
     declared: float | None
     begins_shown: bool
     stamped: bool
+    unread: float
     fault: str | None
 
     def shown(self, times: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -163,6 +167,8 @@ def _remark(index: PacketIndex) -> str:
     if len(steps) and steps.max() > max(_STANDSTILL, 10 * np.median(steps)):
         begin, end = index.times[steps.argmax()], index.times[steps.argmax() + 1]
         remarks.append(f"it has no frame between {begin:.1f} and {end:.1f} s")
+    if index.unread > _UNREAD:
+        remarks.append(f"{index.unread:.0%} of the file come after its last frame and are not read")
     return "; ".join(remarks)
 
 
@@ -178,7 +184,7 @@ def packet_index(path: str | Path) -> PacketIndex:
 
 
 @lru_cache(maxsize=4096)
-def _packet_index(path: str, _modified: int, _size: int) -> PacketIndex:
+def _packet_index(path: str, _modified: int, size: int) -> PacketIndex:
     with open_video(path) as (container, stream):
         layout, several = container.format.name, len(_films(container)) > 1
         packets = _Packets(layout in _DECODING_TIMES)
@@ -212,7 +218,8 @@ def _packet_index(path: str, _modified: int, _size: int) -> PacketIndex:
     fault = fault or (None if layout in _DECORD_SEEKS else f"decord does not find its frames in {layout}")
     fault = fault or _timing_fault(np.sort(first), declared, end)
     slack = time_slack(float(base), step)
-    return PacketIndex(times, end, slack, declared, first[0] == min(first), stamped, fault)
+    unread = 1 - packets.reached / size if packets.reached else 0.0
+    return PacketIndex(times, end, slack, declared, first[0] == min(first), stamped, unread, fault)
 
 
 class _Packets:
@@ -224,6 +231,7 @@ class _Packets:
 
     def __init__(self, decoding_times: bool) -> None:
         self.parts, self.fault = [_Part()], None
+        self.reached = 0
         self._decoding_times = decoding_times
         self._key: int | None = None
         self._last: int | None = None
@@ -233,6 +241,7 @@ class _Packets:
         """Take the next packet."""
         if packet.size == 0 or packet.is_discard:
             return
+        self.reached = max(self.reached, (packet.pos or 0) + packet.size)
         if packet.is_corrupt:
             # it counts when others follow: the last one of a truncated file is not whole
             self.fault = self.fault or "its packets are damaged"
