@@ -125,6 +125,13 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def wait_for_children(pid: int, count: int = 3, seconds: float = 60) -> None:
+    """Wait until a process has started so many."""
+    began = time.monotonic()
+    while len(descendants(pid)) < count and time.monotonic() - began < seconds:
+        time.sleep(0.1)
+
+
 def nothing_is_left(folder: Path, seconds: float = 5) -> None:
     """Wait for the kernel to end what works in a folder."""
     began = time.monotonic()
@@ -166,9 +173,7 @@ def test_a_fit_that_is_killed_takes_its_loader_workers_along(tiny_world, tmp_pat
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tiny))
     published = CONFIGS / "pretrain-backbone" / "supervised.yaml"
     process = start(tmp_path, ("-m", "kuleshov", "fit", "-c", str(published), "-c", "tiny.yaml"))
-    began = time.monotonic()
-    while len(descendants(process.pid)) < 3 and time.monotonic() - began < 60:
-        time.sleep(0.1)
+    wait_for_children(process.pid)
     time.sleep(1)
     assert len(descendants(process.pid)) >= 3
     process.kill()
@@ -179,9 +184,7 @@ def test_an_extraction_on_two_devices_that_is_killed_leaves_no_worker(tiny_world
     (tmp_path / "tiny_nets.py").write_text(NETS)
     words = ("--backbone", json.dumps(TINY), "--videos", str(tiny_world / "lvu" / "videos"), "--output", "store")
     process = start(tmp_path, ("-m", "kuleshov", "extract", *words, "--devices", "2", "--stride", "0.01"))
-    began = time.monotonic()
-    while len(descendants(process.pid)) < 3 and time.monotonic() - began < 60:
-        time.sleep(0.1)
+    wait_for_children(process.pid)
     time.sleep(3)
     assert len(descendants(process.pid)) >= 2
     process.kill()

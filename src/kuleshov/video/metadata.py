@@ -144,9 +144,18 @@ def _busiest(path: str | Path) -> int:
 def probe(path: str | Path) -> VideoInfo:
     """Read a video's properties from its packets and its first frame (only that one has the rotation).
 
+    Remembered like the packets' index: the segments of one source ask for it again and again.
+
     Raises:
         VideoError: the file cannot be opened, its first frame cannot be decoded, or its clock is broken.
     """
+    _require_file(path)
+    state = Path(path).stat()
+    return _probe(str(path), state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=4096)
+def _probe(path: str, _modified: int, _size: int) -> VideoInfo:
     index = packet_index(path)
     with open_video(path) as (container, stream):
         try:
