@@ -212,7 +212,7 @@ def test_killed_and_continued_is_the_same_to_the_bit(project: Path):
     os.kill(runner.pid, signal.SIGKILL)
     runner.wait()
     assert not list((project / "killed").glob("*/stage.json"))
-    time.sleep(1.5)  # the orphans notice
+    time.sleep(5)  # the orphans notice
     again = command(project, "first", "--runs", "killed")
     assert again.returncode == 0, again.stderr
     for row in ("slow", "fast"):
