@@ -66,6 +66,7 @@ COMMANDS = {
     "export-features": Command("features.npy.export_features", "write an event store as .npy files", ("store",)),
     "motion": Command("datasets.motion.motion_command", "precompute the motion input of MoDist"),
     "check": Command("datasets.checks.check_command", "what of a data set is there, readable and shared", ("data",)),
+    "sample": Command("datasets.sample.sample_command", "take a few videos of a data set, laid out as the whole"),
     "ceiling": Command("report.report_command.ceiling_command", "scores of a perfect observer of the generated world"),
     "report": Command("report.report_command.report_command", "tables and figures of runs", ("runs",)),
 }

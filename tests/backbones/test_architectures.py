@@ -7,11 +7,28 @@ import torch.nn.functional as F
 from kuleshov.backbones import architectures
 from kuleshov.core.errors import KuleshovError
 
-NAMES = ("slow_d_r50", "slow_r50", "i3d_r50", "motion_2d")
+NAMES = ("slow_d_r50", "slow_r50", "i3d_r50", "i3d_nl_r50", "motion_2d")
 
 
 def build(name: str, **arguments) -> torch.nn.Module:
     return getattr(architectures, name)(**arguments)
+
+
+def nonlocal_(x: torch.Tensor, state: dict, key: str) -> torch.Tensor:
+    """Wang et al., CVPR 2018, equation 1 with the embedded Gaussian: position by position."""
+
+    def embed(part, y):
+        return F.conv3d(y, state[f"{key}.conv_{part}.weight"], state[f"{key}.conv_{part}.bias"])
+
+    seen = F.max_pool3d(x, (1, 2, 2))
+    theta, phi, g = embed("theta", x), embed("phi", seen), embed("g", seen)
+    said = torch.empty_like(theta)
+    for clip in range(len(x)):
+        keys, values = phi[clip].flatten(1), g[clip].flatten(1)
+        for place in range(theta[clip, 0].numel()):
+            weights = (theta[clip].flatten(1)[:, place] @ keys / theta.shape[1] ** 0.5).softmax(0)
+            said[clip].view(theta.shape[1], -1)[:, place] = values @ weights
+    return embed("out", said)
 
 
 def plain_forward(name: str, state: dict, clips: torch.Tensor) -> torch.Tensor:
@@ -37,7 +54,10 @@ def plain_forward(name: str, state: dict, clips: torch.Tensor) -> torch.Tensor:
             if block == 0:
                 x = norm(F.conv3d(x, state[f"{key}.branch1.weight"], stride=stride), f"{key}.branch1_bn")
             x = (x + y).relu()
-        if stage == 2 and name == "i3d_r50":
+            key = f"s{stage}.pathway0_nonlocal{block}"
+            if f"{key}.conv_theta.weight" in state:
+                x = x + norm(nonlocal_(x, state, key), f"{key}.bn")
+        if stage == 2 and name.startswith("i3d"):
             x = F.max_pool3d(x, (2, 1, 1))
     return x.flatten(2).mean(2)
 
@@ -68,7 +88,8 @@ def test_equals_plain_construction(name):
 
 # counted from the published configurations: backbone without head, in millions
 @pytest.mark.parametrize(
-    ("name", "millions"), [("slow_d_r50", 31.67), ("slow_r50", 31.63), ("i3d_r50", 27.22), ("motion_2d", 0.38)]
+    ("name", "millions"),
+    [("slow_d_r50", 31.67), ("slow_r50", 31.63), ("i3d_r50", 27.22), ("i3d_nl_r50", 34.58), ("motion_2d", 0.38)],
 )
 def test_parameter_count_and_map_at_full_size(name, millions):
     with torch.device("meta"):
@@ -78,6 +99,16 @@ def test_parameter_count_and_map_at_full_size(name, millions):
     frames = 16 if name == "slow_r50" else 8
     assert network.forward_map(clip).shape == (1, network.feature_width, frames, 7, 7)
     assert network.feature_width == (256 if name == "motion_2d" else 2048)
+
+
+def test_non_local_blocks_start_as_nothing_added():
+    network, plain = build("i3d_nl_r50", width=2).eval(), build("i3d_r50", width=2).eval()
+    plain.load_state_dict({key: network.state_dict()[key] for key in plain.state_dict()})
+    clips = torch.randn(1, 3, 4, 32, 32)
+    assert torch.equal(network(clips), plain(clips))
+    assert [key for key in network.state_dict() if key.endswith("conv_g.weight")] == [
+        f"s{stage}.pathway0_nonlocal{block}.conv_g.weight" for stage, block in ((3, 1), (3, 3), (4, 1), (4, 3), (4, 5))
+    ]
 
 
 def test_temporal_kernels_of_every_block():

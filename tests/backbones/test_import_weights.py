@@ -42,6 +42,9 @@ def caffe2_name(key: str) -> str | None:
         return f"pred_{parts[-1][0]}"
     if parts[0] == "s1":
         return "conv1_w" if parts[2] == "conv" else f"res_conv1_bn_{ends[parts[3]]}"
+    if "nonlocal" in key:
+        stem = f"nonlocal_conv{parts[0][1]}_{parts[1].removeprefix('pathway0_nonlocal')}_"
+        return f"{stem}bn_{ends[parts[-1]]}" if parts[2] == "bn" else f"{stem}{parts[2][5:]}_{parts[-1][0]}"
     stem = f"res{parts[0][1]}_{parts[1].removeprefix('pathway0_res')}_"
     stem += "branch1" if parts[2].startswith("branch1") else f"branch2{parts[3][0]}"
     return f"{stem}_bn_{ends[parts[-1]]}" if "_bn" in key else f"{stem}_w"
@@ -99,6 +102,22 @@ def test_every_naming_comes_back(tmp_path, naming, name):
     logits = load_classifier(tmp_path / "w.safetensors")[1]
     assert torch.equal(logits.weight, state["head.projection.weight"])
     assert f"{name} of width {WIDTH}, a head of {CLASSES} classes" in str(report)
+
+
+@pytest.mark.parametrize("naming", ["pyslowfast", "caffe2", "lightning"])
+def test_non_local_blocks_come_back(tmp_path, naming):
+    network, state = network_and_head("i3d_nl_r50")
+    file = write_checkpoint(naming, tmp_path / "foreign", "i3d_nl_r50", state)
+    report = import_weights(file, tmp_path / "w.safetensors", trained=["supervised-k400"])
+    assert report.architecture == "i3d_nl_r50" and not report.ignored or naming != "pyslowfast"
+    loaded, clips = load_backbone(tmp_path / "w.safetensors"), torch.randn(1, 3, 4, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(loaded(clips), network(clips))
+    assert loaded.manifest["trained"] == ["supervised-k400"]
+    # without them it is another network
+    lacking = {key: value for key, value in state.items() if "nonlocal" not in key}
+    file = write_checkpoint(naming, tmp_path / "plain", "i3d_r50", lacking)
+    assert import_weights(file, tmp_path / "p.safetensors").architecture == "i3d_r50"
 
 
 @pytest.mark.parametrize(

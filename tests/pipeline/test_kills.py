@@ -62,7 +62,7 @@ def test_random_kills_leave_nothing_and_change_nothing(project: Path):
             os.kill(runner.pid, signal.SIGKILL)
         for job in jobs if what != "runner" else []:
             os.kill(job, signal.SIGKILL) if what == "job" else os.killpg(job, signal.SIGKILL)
-        runner.wait(timeout=30)
+        runner.wait(timeout=120)
         assert none_left(mark), what
     again = command(project, "first", "--runs", "killed")
     assert again.returncode == 0, again.stderr

@@ -17,7 +17,10 @@ def given(tmp_path: Path) -> Path:
     """A folder with data sets' folders, weights of several methods, a TxE's, and a store of events."""
     for name in ("k400", "vidsitu", "lvu"):
         (tmp_path / "data" / name).mkdir(parents=True)
-    manifests = {name: {"method": name, "clip": {}} for name in ("cvrl", "modist", "supervised", "verbs-finetune")}
+    trained = {name: [f"{name}-k400"] for name in ("cvrl", "modist", "supervised")}
+    trained |= {f"{name}-vs": [f"{name}-k400", f"{name}-vidsitu"] for name in ("cvrl", "modist")}
+    trained |= {"tuned": [*trained["cvrl-vs"], "verbs-vidsitu"], "slow": trained["supervised"]}
+    manifests = {name: {"trained": phases, "clip": {}} for name, phases in trained.items()}
     for name, manifest in {**manifests, "txe": {"architecture": "txe"}, "own": {"clip": {}}}.items():
         (tmp_path / f"{name}.safetensors").write_text(name)
         (tmp_path / f"{name}.json").write_text(json.dumps(manifest))
@@ -40,7 +43,7 @@ def names(planned: Planned) -> list[str]:
 @pytest.mark.parametrize("stage", ["train-verbs", "train-relations", "train-roles"])
 def test_features_and_a_txe_leave_nothing_else_to_do(given, stage):
     planned = plan(given, stage, "features=store", "txe=txe.safetensors")
-    assert names(planned) == [stage] and set(planned.used) == {"features", "txe"}
+    assert names(planned) == ["reduce-valid", stage] and set(planned.used) == {"features", "txe"}
     pretrained = next(job for job in planned.jobs if job.row == "pretrained")
     assert f"--data.init_args.events={given}/store" in pretrained.words
     assert f"--model.init_args.txe_weights={given}/txe.safetensors" in pretrained.words
@@ -50,15 +53,13 @@ def test_a_txe_is_pretrained_on_given_features_without_a_video(given):
     planned = plan(given, "pretrain-txe", "features=store", data="vidsitu")
     assert names(planned) == ["pretrain-txe"]
     # a store is of the data set of the stage that was asked for, or of the one that is named
-    assert names(plan(given, "train-verbs", "features=store", weights=given / "cvrl.safetensors")) == [
-        "extract-features",
-        "pretrain-txe",
-        "train-verbs",
-    ]
-    assert names(plan(given, "train-verbs", "features=store", "features@lvu=store")) == ["pretrain-txe", "train-verbs"]
+    found = names(plan(given, "train-verbs", "features=store", weights=given / "cvrl.safetensors"))
+    assert found == ["extract-features", "pretrain-txe", "reduce-valid", "train-verbs"]
+    found = names(plan(given, "train-verbs", "features=store", "features@lvu=store"))
+    assert found == ["pretrain-txe", "reduce-valid", "train-verbs"]
     with pytest.raises(UsageError, match="features@vidsitu="):
-        plan(given, "tables", "features=store")
-    assert "extract-features" not in names(plan(given, "tables", "features@vidsitu=store", "features@lvu=store"))
+        plan(given, "summary", "features=store")
+    assert "extract-features" not in names(plan(given, "summary", "features@vidsitu=store", "features@lvu=store"))
 
 
 def test_the_digest_of_what_is_given_is_in_the_fingerprint(given):
@@ -70,23 +71,40 @@ def test_the_digest_of_what_is_given_is_in_the_fingerprint(given):
     assert plan(given, "pretrain-txe", "features=store", data="vidsitu").fingerprint != first.fingerprint
 
 
-def test_weights_stand_for_backbones_of_their_own_method(given):
+def test_weights_stand_for_backbones_that_have_been_through_the_same(given):
     planned = plan(given, "table-4", weights=given / "modist.safetensors")
     assert set(planned.used) == {"modist"}
-    assert set(planned.needs) == {"backbone", "supervised", "cvrl_vs", "modist_vs"}
+    assert set(planned.needs) == {"supervised", "cvrl", "cvrl_vs", "modist_vs", "slow_k400", "reduced"}
     # the second phase goes on from the first one's
     assert set(planned.needs["modist_vs"].used) == {"first"} and set(planned.needs["cvrl_vs"].needs) == {"first"}
-    assert planned.needs["cvrl_vs"].needs["first"] is planned.needs["backbone"]
+    assert planned.needs["cvrl_vs"].needs["first"] is planned.needs["cvrl"]
     rows = {job.row: job.words for job in planned.jobs}
     assert f"--model.init_args.backbone_weights={given}/modist.safetensors" in rows["modist"]
     assert not any("modist.safetensors" in word for row in ("cvrl", "supervised") for word in rows[row])
-    each = [f"{name}={name}.safetensors" for name in ("supervised", "modist")]
-    each += [f"{name}_vs={name}.safetensors" for name in ("cvrl", "modist")]
-    assert plan(given, "table-4", *each, "backbone=cvrl.safetensors").needs == {}
-    # a stage that does not ask for a method takes any, but not a tuned one for one that is not
+    each = [f"{name}={name}.safetensors" for name in ("supervised", "modist", "cvrl")]
+    each += [f"{name}_vs={name}-vs.safetensors" for name in ("cvrl", "modist")]
+    assert set(plan(given, "table-4", *each, "slow_k400=slow.safetensors").needs) == {"reduced"}
+    # one phase is not two
+    assert set(plan(given, "table-4", weights=given / "cvrl-vs.safetensors").used) == {"cvrl_vs"}
+    # a stage that does not ask for a method takes any
     assert set(plan(given, "extract-features", weights=given / "own.safetensors").used) == {"backbone"}
-    assert names(plan(given, "extract-tuned", "backbone=cvrl.safetensors")) == ["finetune-backbone", "extract-tuned"]
-    assert names(plan(given, "extract-tuned", "backbone=verbs-finetune.safetensors")) == ["extract-tuned"]
+
+
+def test_one_of_several_needs_of_a_name_is_reached_by_those_above_it(given):
+    planned = plan(given, "table-3", "cvrl_tuned.backbone=tuned.safetensors")
+    assert set(planned.needs["cvrl_tuned"].used) == {"backbone"} and not planned.needs["modist_tuned"].used
+    # what takes the place of a need stands for all that have been through the same
+    planned = plan(given, "table-3", "backbone=tuned.safetensors")
+    assert set(planned.needs["cvrl_tuned"].used) == {"backbone"} and not planned.needs["modist_tuned"].used
+    assert set(planned.needs["cvrl_txe"].needs["features"].used) == {"backbone"}
+
+
+def test_another_split_is_reported_on(given):
+    (given / "some.json").write_text("[]")
+    planned = plan(given, "train-verbs", "reduced=some.json")
+    assert "reduced" in planned.used and f"--data.init_args.split_file={given}/some.json" in planned.jobs[0].words
+    assert "reduce-valid" in names(plan(given, "train-verbs"))
+    assert "reduce-valid" not in names(plan(given, "train-verbs", scale="gpu"))
 
 
 @pytest.mark.parametrize(
@@ -94,13 +112,18 @@ def test_weights_stand_for_backbones_of_their_own_method(given):
     [
         (
             "table-4",
-            "backbone=modist.safetensors",
+            "cvrl=modist.safetensors",
             KuleshovError,
-            r"made by modist\): nothing .*backbone cvrl, .* first, ",
+            r"backbone trained by modist-k400\): nothing .*cvrl cvrl-k400, cvrl_vs cvrl-k400 cvrl-vidsitu, ",
         ),
         ("train-verbs", "features=txe.safetensors", KuleshovError, "it is txe, the need is events"),
         ("train-verbs", "txe=cvrl.safetensors", KuleshovError, "it is backbone, the need is txe"),
-        ("train-verbs", "feature=store", KuleshovError, r"nothing in the plan takes it \(needs: backbone, features, t"),
+        (
+            "train-verbs",
+            "feature=store",
+            KuleshovError,
+            r"nothing in the plan takes it \(needs: features, features.backbone, r",
+        ),
         ("train-verbs", "txe=nothing.safetensors", MissingDataError, "weights not found"),
         ("train-verbs", "features=data", MissingDataError, "name a finished store"),
         ("train-verbs", "features", UsageError, "--use takes NEED=PATH"),

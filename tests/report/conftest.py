@@ -27,13 +27,14 @@ def write_job(
 def stage(tmp_path: Path) -> Callable[..., Path]:
     """Writes one stage's folder: `stage(name, data, digits, needs, results)`."""
 
-    def make(name, data="vidsitu", digits="00000000", needs=(), results=(), jobs=(), method="") -> Path:
+    def make(name, data="vidsitu", digits="00000000", needs=(), results=(), jobs=(), method="", table=0) -> Path:
         folder = tmp_path / "runs" / f"{name}-{data}-demo-{digits}"
         folder.mkdir(parents=True)
         if results:
             append_results(folder / "results.jsonl", results)
         record = {
             "stage": name,
+            "table": table,
             "data": data,
             "fingerprint": digits * 8,
             "resolved": {"values": {"method": method}, "data": "generated world"},
@@ -62,12 +63,15 @@ def runs(stage: Callable[..., Path]) -> Path:
     backbone = stage("pretrain-backbone", "k400", "11111111", method="cvrl")
     txe = stage("pretrain-txe", "vidsitu", "22222222", needs=[backbone])
     verbs = stage("train-verbs", digits="33333333", needs=[backbone, txe], results=VERBS)
-    lines = [result("CIDEr", 50.0, "roles", "pretrained", 0), result("LEA", 40.0, "roles", "pretrained", 0)]
+    origin = {"backbone": "slow_d_r50 cvrl-k400", "txe": "masked-event vidsitu"}
+    lines = [
+        result(name, value, "roles", "pretrained", 0, origin=origin) for name, value in (("CIDEr", 50.0), ("LEA", 40.0))
+    ]
     roles = stage("train-roles", digits="44444444", needs=[backbone, txe], results=lines)
     bad = {"path": "<img src=x onerror=alert(1)>.mp4", "reason": "<script>alert(2)</script>"}
     write_json(backbone / "bad_files.jsonl", bad, indent=None)
     write_atomic(txe / "store" / "manifest.json", '{"missing": [{"id": "m1", "reason": "too short"}]}')
-    return stage("tables", digits="55555555", needs=[verbs, roles])
+    return stage("summary", digits="55555555", needs=[verbs, roles])
 
 
 VERB_IDS = ["chase.01", "hug.01", "look.01", "push.01"]
@@ -106,4 +110,4 @@ def hierarchy(stage: Callable[..., Path]) -> Path:
         folder = write_job(stages[-1] / job[0], "pretrained", 0)
         for name, (source, manifest) in task.exports().items():
             save_weights(folder / "weights" / f"{name}.safetensors", source.state_dict(), manifest)
-    return stage("tables", digits="55555555", needs=stages)
+    return stage("summary", digits="55555555", needs=stages)

@@ -3,58 +3,29 @@ import shutil
 import pytest
 
 from kuleshov.core.errors import KuleshovError
-from kuleshov.core.files import write_json
 from kuleshov.report.lineage import ResultSource, gather, left_out, lineage, named_run, parse_runs, read_run
 from kuleshov.report.results_table import incomplete
 
-from .conftest import result, write_job
+from .conftest import result
 
 
 def test_needs_come_first_and_once(runs):
     names = [run.stage for run in lineage([runs])]
-    assert names == ["pretrain-backbone", "pretrain-txe", "train-roles", "train-verbs", "tables"]
+    assert names == ["pretrain-backbone", "pretrain-txe", "train-roles", "train-verbs", "summary"]
     assert lineage([runs, runs.parent / "train-verbs-vidsitu-demo-33333333"]) == lineage([runs])
 
 
-def test_sources_know_the_backbones_method_and_the_data_of_txe(runs):
-    _, measured = gather({"": [runs]})
-    assert {(source.method, source.txe_data) for source, _ in measured} == {("cvrl", "vidsitu")}
-
-
-def test_what_is_behind_a_row_is_what_its_job_was_given(stage):
-    cvrl = stage("pretrain-backbone", "k400", "11111111", method="cvrl")
-    supervised = stage("pretrain-backbone", "k400", "22222222", method="supervised")
-    features = stage("extract-features", digits="33333333", needs=[cvrl])
-    others = stage("extract-supervised", digits="44444444", needs=[supervised])
-    txe = [stage("pretrain-txe", data, "55555555", needs=[features]) for data in ("lvu", "vidsitu")]
-    given = {
-        "supervised-backbone": [others],
-        "backbone": [features],
-        "pretrained": [features, txe[0]],
-        "pretrained-vidsitu": [features, txe[1]],
-    }
-    jobs = [f"{row}-seed0" for row in given]
-    results = [result("CIDEr", 1.0, "roles", row, 0) for row in given] + [result("CIDEr", 1.0, "roles", "odd", 0)]
-    run = stage("table-1", digits="66666666", needs=[features, others, *txe], results=results, jobs=jobs)
-    for job, (row, needs) in zip(jobs, given.items(), strict=True):
-        write_job(run / job, row, 0, words=tuple(f"--data.x={need}/weights" for need in needs))
-    found = {line.row: (source.method, source.txe_data) for source, line in gather({"": [run]})[1]}
-    assert found == {
-        "supervised-backbone": ("supervised", ""),
-        "backbone": ("cvrl", ""),
-        "pretrained": ("cvrl", "lvu"),
-        "pretrained-vidsitu": ("cvrl", "vidsitu"),
-        # no job says which of several origins it is
-        "odd": ("", ""),
-    }
-
-
-def test_the_method_of_weights_that_the_user_brought_is_their_manifests(stage, tmp_path):
-    write_json(tmp_path / "mine.json", {"kind": "backbone", "method": "modist"})
-    features = write_job(stage("extract-features"), words=("extract", "--weights", f"{tmp_path}/mine.safetensors"))
-    run = stage("train-verbs", needs=[features], results=[result("Acc@1", 1.0, "verbs", "backbone", 0)])
-    ((source, _),) = gather({"": [run]})[1]
-    assert source.method == "modist"
+def test_a_table_shows_no_rows_of_another_that_it_was_made_from(stage):
+    verbs = [result("Acc@1", 1.0, "verbs", "cvrl", 0)]
+    tuned = stage("table-4", digits="11111111", results=verbs, table=4)
+    human = stage("measure-human", digits="22222222", results=[result("CIDEr", 2.0, "roles", "human")])
+    relations = [result("Mean-Acc", 3.0, "relations", "cvrl-tuned", 0)]
+    run = stage("table-3", digits="33333333", needs=[tuned, human], results=relations, table=3)
+    assert [line.row for _, line in gather({"": [run]})[1]] == ["human", "cvrl-tuned"]
+    both = gather({"table-3": [run], "table-4": [tuned]})[1]
+    assert [(source.variant, line.task) for source, line in both] == [
+        ("table-3", "roles"), ("table-3", "relations"), ("table-4", "verbs")
+    ]  # fmt: skip
 
 
 def test_runs_that_were_moved_are_found_beside_each_other(runs, tmp_path):

@@ -87,7 +87,7 @@ def test_drawings_take_their_colors_from_the_page():
 
 
 def test_curves_belong_to_the_rows_that_the_jobs_say(stage):
-    rows = ("pretrained-tuned", "pretrained-frozen", "carried-tuned")
+    rows = ("cvrl-tuned", "cvrl-scratch", "cvrl-pretrained")
     run = stage("table-3", jobs=[f"job{number}" for number in range(3)])
     for number, row in enumerate(rows):
         log(write_job(run / f"job{number}", row, 0, "genre"), "train/loss", [1.0])
@@ -97,7 +97,7 @@ def test_curves_belong_to_the_rows_that_the_jobs_say(stage):
     assert len(set(row_colors(rows).values())) == 3
     text = html_of(run)
     assert all(
-        title in text for title in ("TxE pretrained, tuned backbone", "pretrained and frozen", "before the tuning")
+        title in text for title in ("CVRL, tuned", "CVRL, tuned, TxE from scratch", "CVRL, tuned, TxE pretrained")
     )
 
 

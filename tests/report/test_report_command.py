@@ -88,5 +88,7 @@ def test_a_run_of_a_table_s_stage_shows_every_row_n_and_the_trivial_row(name: st
         assert f"{30.5 + i:.2f} ± 0.50" in shown
 
 
-def test_the_rows_of_the_movie_tasks_have_names():
-    assert set(load_stage("train-lvu", ROOT).method_rows["ot-plus-plus"]) <= set(ROWS)
+@pytest.mark.parametrize("name", [f"table-{number}" for number in (1, 3, 4, 5)])
+def test_the_rows_of_the_tables_have_names(name):
+    stage = load_stage(name, ROOT)
+    assert {*stage.rows_at("demo"), *stage.rows_at("paper")} <= set(ROWS)

@@ -12,7 +12,7 @@ def test_all_clips_are_equally_long(tiny_world):
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
             lengths.add((stream.frames, float(stream.duration * stream.time_base)))
-    assert lengths == {(64, 8.0)}
+    assert lengths == {(80, 10.0)}
 
 
 def test_all_long_movies_are_equally_long(tiny_world):

@@ -1,6 +1,7 @@
 """How a configuration names a backbone: by one of our names, or by a class's path and its arguments."""
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse.typing import register_type
@@ -8,7 +9,7 @@ from jsonargparse.typing import register_type
 from kuleshov.core.errors import KuleshovError, nearest
 from kuleshov.core.files import parse_yaml, read_text
 
-ARCHITECTURES = ("slow_d_r50", "slow_r50", "i3d_r50", "motion_2d")
+ARCHITECTURES = ("slow_d_r50", "slow_r50", "i3d_r50", "i3d_nl_r50", "motion_2d")
 NAMED = {name: f"kuleshov.backbones.architectures.{name}" for name in ARCHITECTURES}
 NAMED["huggingface"] = "kuleshov.backbones.huggingface.HuggingFaceBackbone"
 
@@ -40,6 +41,16 @@ register_type(
     deserializer=_from_configuration,
     type_check=lambda value, _: isinstance(value, str),
 )
+
+
+def origin_of(manifest: Mapping[str, Any]) -> str:
+    """A backbone's name and all that it has been through, by its manifest: `slow_d_r50 cvrl-k400 cvrl-vidsitu`."""
+    return " ".join([str(manifest.get("class_path", "unnamed")).rpartition(".")[2], *phases_of(manifest)])
+
+
+def phases_of(manifest: Mapping[str, Any]) -> list[str]:
+    """What a backbone has been through, in order, `METHOD-DATA` each; `unknown` where its manifest does not say."""
+    return list(map(str, manifest.get("trained") or ["unknown"]))
 
 
 def read_spec(spec: BackboneSpec) -> tuple[str, dict[str, Any]]:

@@ -32,6 +32,7 @@ _CAFFE2_ENDS = {
     "w": "weight",
     "b": "bias",
 }
+_CAFFE2_NONLOCAL = re.compile(r"nonlocal_conv(\d+)_(\d+)_(theta|phi|g|out|bn)_(w|b|s|rm|riv)")
 _CAFFE2_BLOCK = re.compile(r"res(\d)_(\d+)_branch(1|2[abc])_(bn_s|bn_b|bn_rm|bn_riv|w)")
 _CAFFE2_SOLVER = re.compile(r".*_momentum|lr|model_iter|.*_lr|epoch|optimizer_.*")
 _PYTORCHVIDEO_BLOCK = re.compile(r"blocks\.(\d+)\.res_blocks\.(\d+)\.(.+)")
@@ -274,6 +275,10 @@ def from_caffe2(name: str) -> str | None:
         return STEM
     if match := re.fullmatch(r"res_conv1_(bn_s|bn_b|bn_rm|bn_riv)", name):
         return f"s1.pathway0_stem.bn.{_CAFFE2_ENDS[match[1]]}"
+    if match := _CAFFE2_NONLOCAL.fullmatch(name):
+        stage, block, part, end = match.groups()
+        inside = "bn" if part == "bn" else f"conv_{part}"
+        return f"s{stage}.pathway0_nonlocal{block}.{inside}.{_CAFFE2_ENDS[f'bn_{end}' if part == 'bn' else end]}"
     match = _CAFFE2_BLOCK.fullmatch(name)
     if match is None:
         return name
@@ -323,8 +328,9 @@ def infer_architecture(tensors: dict[str, Tensor], source: str) -> str:
     for name in ARCHITECTURES:
         with torch.device("meta"):
             network = build_backbone({"class_path": name, "init_args": {"width": 1}})
+        known = network.state_dict()
         # a subset: what a damaged file lacks is named when it is loaded
-        if found.items() <= _kernels(network.state_dict()).items():
+        if found.items() <= _kernels(known).items() and _nonlocal(tensors) == _nonlocal(known):
             fitting.append(name)
     if len(fitting) == 1:
         return fitting[0]
@@ -332,6 +338,11 @@ def infer_architecture(tensors: dict[str, Tensor], source: str) -> str:
         f"{source} has temporal kernels {list(found.values())} in {len(found)} convolutions (conv1 first), "
         f"which tells none of {', '.join(ARCHITECTURES)}"
     )
+
+
+def _nonlocal(tensors: Iterable[str]) -> set[str]:
+    """The non-local blocks whose queries are there."""
+    return {key for key in tensors if key.endswith(".conv_theta.weight")}
 
 
 def _kernels(tensors: dict[str, Tensor]) -> dict[str, int]:

@@ -52,6 +52,7 @@ def import_weights(
     architecture: str | None = None,
     inflate: Literal["center", "mean"] | None = None,
     prefix: str | None = None,
+    trained: list[str] | None = None,
 ) -> ImportReport:
     """Convert PySlowFast, Caffe2, pytorchvideo or Lightning weights into .safetensors with a manifest.
 
@@ -60,9 +61,11 @@ def import_weights(
     Args:
         file: .pyth, .pkl, .pth or .ckpt file.
         output: file to write (.safetensors).
-        architecture: slow_d_r50, slow_r50 or i3d_r50; found from the shapes by default.
+        architecture: slow_d_r50, slow_r50, i3d_r50 or i3d_nl_r50; found from the shapes by default.
         inflate: make Slow-D of Slow weights: how conv1 grows from one frame to five.
         prefix: what stands before the keys, where the file holds several networks.
+        trained: METHOD-DATA: what the weights have been through, in order, such as supervised-k400; tables compare
+            with the paper by it.
 
     Raises:
         KuleshovError: the file cannot be read, or does not fit a known network exactly.
@@ -96,7 +99,7 @@ def import_weights(
     facts: dict[str, Any] = {"inflated": {"from": found, "conv1": inflate}} if inflate else {}
     facts["source"] = {"file": Path(file).name, "sha256": sha256_file(file), "container": checkpoint.container}
     clip = network.clip if inflate else foreign.clip_format(checkpoint.config, network.clip)
-    save_backbone(output, network, clip, head=head or None, method="imported", **facts)
+    save_backbone(output, network, clip, head=head or None, method="imported", trained=trained or [], **facts)
     classes = head["weight"].shape[0] if head else 0
     matched, ignored = sorted(tensors.keys() - set(filled)), sorted({*ignored, *dropped, *checkpoint.skipped})
     found = (checkpoint.container, naming, prefix, target, width, classes, inflate or "")

@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
@@ -88,6 +89,27 @@ class Bottleneck(nn.Module):
         return self.relu(shortcut + self.branch2(x))
 
 
+class NonLocal(nn.Module):
+    """Every position plus what all positions say of it: attention of one head (Wang et al., CVPR 2018).
+
+    Keys and values are pooled 1 x 2 x 2; it starts as nothing added.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        inner = channels // 2
+        self.conv_theta, self.conv_phi, self.conv_g = (nn.Conv3d(channels, inner, 1) for _ in range(3))
+        self.conv_out, self.bn = nn.Conv3d(inner, channels, 1), batch_norm(channels)
+        self.pool = nn.MaxPool3d((1, 2, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, T, H, W) of at least 2 x 2 pixels to the same shape."""
+        query, seen = self.conv_theta(x), self.pool(x)
+        heads = (part.flatten(2).transpose(1, 2) for part in (query, self.conv_phi(seen), self.conv_g(seen)))
+        said = F.scaled_dot_product_attention(*heads)  # (B, T H W, inner)
+        return x + self.bn(self.conv_out(said.transpose(1, 2).unflatten(2, x.shape[2:])))
+
+
 class ResNet3d(nn.Module):
     """A 3-D ResNet with four stages of bottleneck blocks and global average pooling.
 
@@ -98,6 +120,7 @@ class ResNet3d(nn.Module):
         temporal_kernels: for each stage the temporal kernels of its blocks, repeated in turn.
         pool_after_res2: a 2 x 1 x 1 max-pool after the first stage, as I3D has.
         depths: blocks in each stage.
+        nonlocal_after: for each stage the blocks that a non-local block follows.
         zero_init_final_gamma: start every block as its shortcut (last batch-norm scale 0).
         clip: the clips that it is usually given; any other size will do.
 
@@ -113,6 +136,7 @@ class ResNet3d(nn.Module):
         temporal_kernels: Sequence[Sequence[int]],
         pool_after_res2: bool = False,
         depths: Sequence[int] = (3, 4, 6, 3),
+        nonlocal_after: Sequence[Sequence[int]] = ((), (), (), ()),
         zero_init_final_gamma: bool = True,
         clip: ClipFormat | None = None,
     ) -> None:
@@ -127,9 +151,9 @@ class ResNet3d(nn.Module):
         self.s1 = nn.Module()
         self.s1.add_module("pathway0_stem", Stem(width, stem_kernel, stem_stride))
         inputs = width
-        for stage, (depth, kernels) in enumerate(zip(depths, temporal_kernels, strict=True)):
+        for stage, (depth, kernels, after) in enumerate(zip(depths, temporal_kernels, nonlocal_after, strict=True)):
             outputs = 4 * width * 2**stage
-            self.add_module(f"s{stage + 2}", _stage(inputs, outputs, depth, kernels, 1 if stage == 0 else 2))
+            self.add_module(f"s{stage + 2}", _stage(inputs, outputs, depth, kernels, 1 if stage == 0 else 2, after))
             inputs = outputs
         self.pathway0_pool = nn.MaxPool3d((2, 1, 1), stride=(2, 1, 1)) if pool_after_res2 else nn.Identity()
         _initialize(self, zero_init_final_gamma)
@@ -163,11 +187,15 @@ class ResNet3d(nn.Module):
         return self.forward_map(clips).mean(dim=(2, 3, 4))
 
 
-def _stage(inputs: int, outputs: int, depth: int, kernels: Sequence[int], stride: int) -> nn.Sequential:
+def _stage(
+    inputs: int, outputs: int, depth: int, kernels: Sequence[int], stride: int, nonlocal_after: Sequence[int]
+) -> nn.Sequential:
     blocks = nn.Sequential()
     for index in range(depth):
         block = Bottleneck(inputs, outputs // 4, outputs, kernels[index % len(kernels)], stride)
         blocks.add_module(f"pathway0_res{index}", block)
+        if index in nonlocal_after:
+            blocks.add_module(f"pathway0_nonlocal{index}", NonLocal(outputs))
         inputs, stride = outputs, 1
     return blocks
 
@@ -177,6 +205,10 @@ def _initialize(network: nn.Module, zero_init_final_gamma: bool) -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv3d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, NonLocal):
+            nn.init.zeros_(module.bn.weight)
         elif isinstance(module, Transform) and zero_init_final_gamma:
             nn.init.zeros_(module.c_bn.weight)
 

@@ -27,6 +27,8 @@ class Result:
         seed: the training's seed; None for what has no seed.
         row: the table's row (trivial, backbone, scratch, pretrained, ceiling ...).
         selection: the rule by which the epoch was chosen.
+        origin: what the row's networks were and had been through: of the `backbone` (of events), the `txe`, and the
+            `instances`, where there are any.
         weights_sha256, config_sha256: of the weights the model started from, and of the resolved configuration.
         code_version: package version and commit.
     """
@@ -41,6 +43,7 @@ class Result:
     seed: int | None = None
     row: str = ""
     selection: str = ""
+    origin: Mapping[str, str] = field(default_factory=dict, hash=False)
     weights_sha256: str | None = None
     config_sha256: str | None = None
     code_version: str = field(default_factory=code_version)
@@ -59,6 +62,7 @@ class Report:
         sample_ids: the samples measured.
         of: samples that the split has.
         counts: metric -> number of samples, where it is not that of `sample_ids`.
+        origin: see `Result`.
         weights_sha256: of the weights that the training started from.
         predictions: sample id -> answer, for `write_predictions`.
     """
@@ -71,6 +75,7 @@ class Report:
     sample_ids: Sequence[str]
     of: int
     counts: Mapping[str, int] = field(default_factory=dict)
+    origin: Mapping[str, str] = field(default_factory=dict)
     weights_sha256: str | None = None
     predictions: Mapping[str, Any] = field(default_factory=dict)
 
@@ -78,8 +83,8 @@ class Report:
         """A line a metric, then a line a metric of the trivial row."""
         common: dict[str, Any] = {"task": self.task, "split": self.split, "of": self.of}
         common["sample_ids_sha256"] = sha256_ids(self.sample_ids)
-        origin = {"weights_sha256": self.weights_sha256, "config_sha256": config_sha256}
-        made: dict[str, Any] = {"seed": seed, "row": self.row, "selection": selection, **origin}
+        came = {"weights_sha256": self.weights_sha256, "config_sha256": config_sha256, "origin": self.origin}
+        made: dict[str, Any] = {"seed": seed, "row": self.row, "selection": selection, **came}
         return [
             Result(name, float(value), n=self.counts.get(name, len(self.sample_ids)), **common, **facts)
             for values, facts in ((self.metrics, made), (self.trivial, {"row": TRIVIAL}))

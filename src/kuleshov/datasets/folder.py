@@ -10,6 +10,7 @@ from typing import Any
 
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError
 from kuleshov.datasets.file_check import check_files
+from kuleshov.datasets.sample import link_videos
 from kuleshov.video.video_file import VIDEO_SUFFIXES, Video, is_video, readable, videos_below, without_odd
 
 # as pandas and spreadsheets write what holds blanks, commas or quotes
@@ -25,6 +26,13 @@ def find(root: str | Path, split: str = "all", video_root: Path | None = None) -
 def check(root: str | Path, least_seconds: float = 2.0, workers: int = 2) -> dict[str, Any]:
     """Which of a folder's videos can be read; see `check_files`."""
     return check_files({"files": find(root)}, least_seconds, workers)
+
+
+def sample(root: str | Path, output: Path, count: int) -> dict[str, int]:
+    """Link the first videos of a folder."""
+    chosen = find_videos(root)[:count]
+    link_videos(chosen, output)
+    return {"files": len(chosen)}
 
 
 def find_videos(sources: str | Path | Iterable[str | Path]) -> list[Video]:

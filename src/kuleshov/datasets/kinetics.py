@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from kuleshov.core.errors import FormatError, MissingDataError
+from kuleshov.core.files import write_atomic
 from kuleshov.datasets.file_check import check_files
 from kuleshov.datasets.folder import list_lines
+from kuleshov.datasets.sample import link_videos, varied
 from kuleshov.video.video_file import Video, is_video, readable, videos_below
 
 log = logging.getLogger(__name__)
@@ -70,6 +72,23 @@ def check(
     if not found:
         raise last
     return check_files(found, least_seconds, workers)
+
+
+def sample(root: str | Path, output: Path, count: int) -> dict[str, int]:
+    """Write lists of a few videos of each split, of different classes, with links to them; numbers by split."""
+    taken = {}
+    for split in KINETICS_SPLITS:
+        try:
+            found = read_kinetics(root, split)
+        except MissingDataError:
+            continue
+        chosen = varied(((video.label, video) for video in found.videos), count)
+        link_videos(chosen, output / split)
+        labels = ["" if video.label is None else f" {video.label}" for video in chosen]
+        lines = [f"{split}/{video.path.name}{label}\n" for video, label in zip(chosen, labels, strict=True)]
+        write_atomic(output / f"{split}.csv", "".join(lines))
+        taken[split] = len(chosen)
+    return taken
 
 
 def read_kinetics(root: str | Path, split: str = "train", prefix: str | Path | None = None) -> KineticsSplit:

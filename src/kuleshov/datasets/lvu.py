@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError
+from kuleshov.core.files import write_atomic
+from kuleshov.datasets.sample import link_videos, varied
 from kuleshov.video.video_file import Video, videos_by_stem
 
 LVU_SPLITS = ("train", "val", "test")
@@ -223,6 +225,11 @@ class Lvu:
         splits, names = tuple(splits), self.tasks if tasks is None else tasks
         return sorted({row.video_id for name in names for split in splits for row in self.rows(name, split)})
 
+    @property
+    def has_videos(self) -> bool:
+        """Whether any video is there."""
+        return bool(self._files)
+
     @functools.cached_property
     def _files(self) -> dict[str, Path]:
         return videos_by_stem(self.video_root)
@@ -243,6 +250,31 @@ class Lvu:
 def find(root: str | Path, split: str = "train", video_root: Path | None = None) -> tuple[list[Video], list[str]]:
     """The movies of all tasks' split that are on disk, sorted by id, and the ids of the others."""
     return Lvu(root, video_root).videos(splits=(split,))
+
+
+def sample(root: str | Path, output: Path, count: int) -> dict[str, int]:
+    """Write a few rows of each task and split, of different classes, with links to their videos and their boxes.
+
+    Movies that serve another task already come first, so that few are needed.
+    """
+    lvu = Lvu(root)
+    movies: dict[str, Path] = {}
+    for task in lvu.tasks:
+        for split in LVU_SPLITS:
+            there = [(row, lvu.path(row.video_id)) for row in lvu.rows(task, split)]
+            present = [(row.label, row.video_id) for row, path in there if path is not None or not lvu.has_videos]
+            chosen = varied(sorted(present, key=lambda item: item[1] not in movies), count)
+            movies |= {row.video_id: path for row, path in there if row.video_id in chosen and path is not None}
+            header, *lines = (lvu.annotations / task / f"{split}.csv").read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if line.strip() and line.split()[-2] in chosen]
+            write_atomic(output / "lvu_1.0" / task / f"{split}.csv", "\n".join([header, *kept]) + "\n")
+    link_videos(movies.values(), output / "videos")
+    boxes = Path(root) / "boxes.csv"
+    if boxes.is_file():
+        header, *lines = boxes.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if line.partition(",")[0] in movies]
+        write_atomic(output / "boxes.csv", "\n".join([header, *kept]) + "\n")
+    return {"movies": len(movies)}
 
 
 def trivial_prediction(task: LvuTaskInfo, train: list[LvuRow]) -> int | float:

@@ -29,6 +29,8 @@ class DataSet:
             workers, of which it declares those that it takes.
         aliases: other names for it.
         by_id: whether the videos of several splits are given in the order of their ids, not split after split.
+        sample: (root, output, count) -> a few videos of each split with their annotations, laid out as the whole, are
+            written; numbers of them by name.
     """
 
     name: str
@@ -40,13 +42,15 @@ class DataSet:
     check: Callable[..., dict[str, Any]]
     aliases: tuple[str, ...] = ()
     by_id: bool = False
+    sample: Callable[[Path, Path, int], dict[str, int]] | None = None
 
-    def locate(self, root: Path | None, world: Path | None = None) -> Path:
+    def locate(self, root: Path | None, world: Path | None = None, must_exist: bool = True) -> Path:
         """The data set's folder: in the generated world, under the user's folder, or under `data/`.
 
         Args:
             root: the user's folder of data sets; of a data set without `folders`, the folder itself.
             world: the generated world's folder, used where no root is given.
+            must_exist: refuse a folder that is not there; otherwise it is where it would have to be.
 
         Raises:
             MissingDataError: it is not there; the same command on the generated world is offered.
@@ -56,6 +60,8 @@ class DataSet:
         base = root if root is not None else Path("data")
         places = [base / name for name in self.folders] or [base]
         place = next((place for place in places if place.is_dir()), None)
+        if place is None and not must_exist:
+            return places[0]
         if place is None:
             how = f"{self.missing}, or add SCALE=demo (--scale demo) to run the same stage on the generated world"
             raise MissingDataError(f"data set {self.name}", places[0].absolute(), how)
@@ -102,6 +108,7 @@ DATA_SETS = {
             splits=kinetics.KINETICS_SPLITS,
             find=kinetics.find,
             check=kinetics.check,
+            sample=kinetics.sample,
             aliases=("kinetics",),
         ),
         DataSet(
@@ -112,6 +119,7 @@ DATA_SETS = {
             splits=vidsitu.VIDSITU_SPLITS,
             find=vidsitu.find,
             check=vidsitu.check,
+            sample=vidsitu.sample,
         ),
         DataSet(
             name="lvu",
@@ -121,6 +129,7 @@ DATA_SETS = {
             splits=lvu.LVU_SPLITS,
             find=lvu.find,
             check=lvu.check,
+            sample=lvu.sample,
             by_id=True,
         ),
         DataSet(
@@ -131,6 +140,7 @@ DATA_SETS = {
             splits=("all",),
             find=folder.find,
             check=folder.check,
+            sample=folder.sample,
         ),
     )
 }

@@ -5,16 +5,18 @@ The official tree as published (`split_files/`, `vinfo_files/`, `vseg_ann_files/
 (`<11-character id>.mp4`) or already cut segments (`v_<id>_seg_<start>_<end>.mp4`), in any container.
 """
 
+import shutil
 from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from kuleshov.core.errors import KuleshovError, MissingDataError, UsageError, VideoError
-from kuleshov.core.files import sha256_ids, write_json
+from kuleshov.core.files import read_json, sha256_ids, write_json
 from kuleshov.datasets import vidsitu_format
 from kuleshov.datasets.file_check import examine_all
 from kuleshov.datasets.lvu import Lvu
+from kuleshov.datasets.sample import link_videos
 from kuleshov.datasets.vidsitu_format import Annotation, parse_segment
 from kuleshov.video.video_file import Video, videos_by_stem
 
@@ -212,6 +214,37 @@ def find(root: str | Path, split: str = "train", video_root: Path | None = None)
     """The videos of a split's segments that are on disk, and the segments of the others."""
     tree = VidSitu(root)
     return tree.videos(split, video_root), tree.missing(split, video_root)
+
+
+def sample(root: str | Path, output: Path, count: int) -> dict[str, int]:
+    """Write the first segments of each split whose videos are there, with links to these; numbers by split."""
+    data, taken, videos = VidSitu(root), {}, []
+    for split in VIDSITU_SPLITS:
+        if not data._exists(data.segments, split):
+            continue
+        present = {video.id: video for video in data.videos(split)}
+        # without any video features are given
+        chosen = [name for name in data.segments(split) if name in present or not present][:count]
+        videos += [present[name] for name in chosen if name in present]
+        write_json(output / "split_files" / f"vseg_split_{split}_lb.json", chosen)
+        if data.has(split):
+            records = [record for record in read_json(data.annotation_file(split)) if _segment_of(record) in chosen]
+            write_json(output / "vseg_ann_files" / data.annotation_file(split).name, records)
+        if data.has_verbs(split):
+            records = [record for record in read_json(data.verb_file(split)) if _segment_of(record) in chosen]
+            write_json(output / "vinfo_files" / data.verb_file(split).name, records)
+        taken[split] = len(chosen)
+    link_videos(videos, output / "videos")
+    vocabulary = data.vocabulary_file()
+    if vocabulary is not None:
+        (output / "vocab").mkdir(exist_ok=True)
+        shutil.copyfile(vocabulary, output / "vocab" / vocabulary.name)
+    return taken
+
+
+def _segment_of(record: Mapping[str, Any]) -> str:
+    """The segment of a record of a `vinfo` or a `vsann` file."""
+    return str(record["vid_seg_int"] if "vid_seg_int" in record else record["Ev1"]["vid_seg_int"])
 
 
 def check(

@@ -79,6 +79,7 @@ def extract_command(
         StoreError: the folder holds another store or is being written, or there is no space left.
     """
     from kuleshov.backbones import resolve_backbone
+    from kuleshov.datasets.registry import data_set
     from kuleshov.features.clip_encoding import extract_movies
     from kuleshov.features.movie_clips import Grid
     from kuleshov.features.store_writer import StoreWriter
@@ -89,6 +90,7 @@ def extract_command(
     network.clip = replace(network.clip, framing=framing or network.clip.framing)
     grid = Grid(window, stride, read_durations(durations) if durations else {})
     settings = {"backbone": backbone_facts(network), "trim": sha256_file(durations) if durations else None}
+    settings["data"] = data_set(data).name if data is not None else None
     open_store = partial(StoreWriter, output, network.feature_width, window, stride, dtype, settings)
     encode = partial(extract_movies, network, grid, batch_size, threads, backend)
     share = partial(_extract_share, open_store, encode, accelerator, progress)
@@ -106,8 +108,9 @@ def extract_command(
 
 
 def backbone_facts(network: Any) -> dict[str, Any]:
-    """What a store's manifest records of its backbone: class path, arguments, sha256 and clip format."""
+    """What a store's manifest records of its backbone: class path, arguments, sha256, training and clip format."""
     named = {name: network.manifest.get(name) for name in ("class_path", "init_args", "sha256")}
+    named["trained"] = network.manifest.get("trained") or []
     return {**named, "clip": network.clip.to_dict()}
 
 
@@ -116,10 +119,10 @@ def _find(videos: list[Any] | None, data: str | None, root: Path | None) -> tupl
     if (videos is None) == (data is None):
         raise UsageError("what to extract features from? give one of --videos and --data")
     if data is not None:
-        from kuleshov.datasets.registry import data_set
-
         if root is None:
             raise UsageError(f"--data {data} needs --root: name the data set's folder")
+        from kuleshov.datasets.registry import data_set
+
         return data_set(data).videos(root)
     if not all(isinstance(video, Video) for video in videos):
         from kuleshov.datasets.folder import find_videos

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from torch import Tensor
 
+from kuleshov.backbones.backbone_spec import origin_of
 from kuleshov.core.errors import StoreError
 from kuleshov.core.files import sha256_file
 from kuleshov.core.weights import SAFETENSORS_ERRORS
@@ -55,6 +56,11 @@ class FeatureStore:
     def backbone_sha256(self) -> str | None:
         """sha256 of the backbone weights that made the features, None where unknown (imported features)."""
         return (self.manifest.get("backbone") or {}).get("sha256")
+
+    @property
+    def origin(self) -> str:
+        """The backbone that made the features, and what it has been through."""
+        return origin_of(self.manifest.get("backbone") or {})
 
     def __contains__(self, movie_id: object) -> bool:
         return movie_id in self.index.movies

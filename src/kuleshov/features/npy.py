@@ -73,7 +73,7 @@ def import_features(
         raise MissingDataError(f"*{suffix}.npy files", Path(folder).absolute(), "check the folder and suffix")
     first = next(iter(paths.values()))
     width = read_npy(first).shape[1]
-    settings = {"backbone": None, "imported": str(folder)}
+    settings = {"backbone": None, "imported": str(folder), "data": "vidsitu" if vidsitu else None}
     with StoreWriter(output, width, window, stride, dtype, settings) as writer:
         for movie_id in writer.begin(paths):
             array = read_npy(paths[movie_id])

@@ -64,12 +64,25 @@ class Item:
     texts: list[str]
 
 
-def choose_references(segments: Sequence[str], annotations: Mapping[str, Sequence[Annotation]]) -> list[References]:
-    """The official choice of references; the permutations depend on all segments of the split and their order.
+def choose_references(
+    segments: Sequence[str], annotations: Mapping[str, Sequence[Annotation]], drawn_over: Sequence[str] | None = None
+) -> list[References]:
+    """The official choice of references; the permutations depend on all segments that are drawn over, and their order.
+
+    Args:
+        segments: those whose references are wanted.
+        annotations: segment -> annotations.
+        drawn_over: segments to draw over, `segments` among them; these themselves by default.
 
     Raises:
-        KuleshovError: a segment has no annotation.
+        KuleshovError: a segment has no annotation, or is not among those that are drawn over.
     """
+    if drawn_over is not None:
+        found = {one.segment: one for one in choose_references(drawn_over, annotations)}
+        strange = [segment for segment in segments if segment not in found]
+        if strange:
+            raise KuleshovError(f"segment {strange[0]} is not in the split whose references are drawn")
+        return [found[segment] for segment in segments]
     generator = np.random.RandomState(SEED)  # the official numbers are defined by this legacy generator
     chosen = []
     for segment in segments:

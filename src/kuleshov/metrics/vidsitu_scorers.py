@@ -6,7 +6,7 @@ The scorers read no prediction file; predictions are given by `ann_idx` in the s
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from kuleshov.core.errors import FormatError, KuleshovError
 from kuleshov.datasets.vidsitu import VidSitu
@@ -15,6 +15,7 @@ from kuleshov.metrics import relation_metrics as relations
 from kuleshov.metrics import role_metrics as roles
 from kuleshov.metrics import verb_metrics as verbs
 
+Draw = Literal["listed", "whole"]
 NAMED = 5  # unknown names that a note lists
 
 
@@ -120,14 +121,21 @@ class VerbScorer(Scorer):
 
 
 class RoleScorer(Scorer):
-    """Roles: event -> role -> text a segment."""
+    """Roles: event -> role -> text a segment.
+
+    Args:
+        data, split, segments: see `Scorer`.
+        draw: over which segments the references are drawn: those that are `listed`, as the official code does of the
+            list that it is given, or the `whole` split, so that a shorter list keeps the references of the whole.
+    """
 
     task = "roles"
     score, columns = staticmethod(roles.score_roles), roles.COLUMNS
 
-    def __init__(self, data: VidSitu, split: str, segments: Sequence[str]) -> None:
+    def __init__(self, data: VidSitu, split: str, segments: Sequence[str], draw: Draw = "listed") -> None:
         super().__init__(data, split, segments)
-        self.references = roles.choose_references(self.segments, data.roles(split))
+        drawn_over = data.segments(split) if draw == "whole" else None
+        self.references = roles.choose_references(self.segments, data.roles(split), drawn_over)
 
     def reference(self, number: int) -> roles.References:
         return self.references[number]

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,20 @@ import yaml
 
 from kuleshov.core.errors import KuleshovError, nearest
 from kuleshov.core.files import read_json, sha256_json
-from kuleshov.datasets.registry import data_set
+from kuleshov.datasets.registry import DATA_SETS, data_set
 from kuleshov.pipeline.stages import SCALES, Arguments, Need, Stage, find_file, load_stage
 from kuleshov.pipeline.uses import KINDS, Use, read_use, read_weights
 
-PRETRAINING = "pretrain-backbone"
-TUNING, TUNED = "finetune-backbone", "verbs-finetune"  # a stage, and the method that its weights' manifest names
+START = "model.init_args.backbone_weights"  # what the training of a backbone starts from
+SAMPLE = "sample"  # stage, and what it calls its folder: a few videos of a data set, with what is said of them
+SMOKE = {  # of every training, where it is to run in a moment
+    "trainer.max_epochs": "1",
+    "trainer.limit_train_batches": "2",
+    "trainer.limit_val_batches": "2",
+    "trainer.check_val_every_n_epoch": "1",
+    "trainer.devices": "1",
+    "trainer.strategy": "auto",
+}
 DONE = "stage.json"
 JOB_DONE = "job.json"
 MOST_SEEDS = 1000  # repetitions of a job
@@ -32,6 +41,10 @@ class Request:
         weights: a backbone's weights: a stage that pretrains one starts from them, for all others they stand
             in place of the stage pretrain-backbone's.
         overrides: extra arguments of the last stage.
+        rows: rows of the stage to make; all where none is named.
+        repeats: how often, where a stage that needs this one says so; otherwise `seeds`.
+        smoke: let every stage run in a moment: two steps, two clips, tiny networks, on a few samples of the data.
+        needs_data: refuse a data set that is not on disk.
     """
 
     stage: str
@@ -47,6 +60,10 @@ class Request:
     runs: Path = Path("runs")
     world_seed: int = 0
     overrides: tuple[tuple[str, str], ...] = ()
+    rows: tuple[str, ...] = ()
+    repeats: int | None = None
+    smoke: bool = False
+    needs_data: bool = True
 
 
 @dataclass(frozen=True)
@@ -77,6 +94,7 @@ class Planned:
 
     Attributes:
         fingerprint: 64 hex digits over `resolved`: the configuration, and the fingerprints of what it needs.
+        most_jobs: jobs that it has with all its rows.
         needs: name -> plan of what it needs.
         used: name -> what the user gave in place of a need.
         stale: why an earlier run of the same stage does not count; empty where there is none.
@@ -88,6 +106,7 @@ class Planned:
     resolved: dict[str, Any]
     folder: Path
     jobs: tuple[Job, ...]
+    most_jobs: int = 1
     needs: dict[str, "Planned"] = field(default_factory=dict)
     used: dict[str, Use] = field(default_factory=dict)
     stale: str = ""
@@ -105,10 +124,34 @@ class Planned:
         last = [value for value in asked if value is not None][-1:]
         return int(last[0]) if last and str(last[0]).isdigit() else 1
 
+    def sources(self, job: Job) -> list[str]:
+        """What a job reads, a line each: the need, its stage, and what that was made from."""
+        read = [f"{name}: {planned}" for name, planned in self._read([job]).items()]
+        named = "\n".join(job.words)
+        return read + [f"{name}: {use.path} ({use})" for name, use in self.used.items() if str(use.path) in named]
+
+    def __str__(self) -> str:
+        """The stage, its method and data, and what it was made from, in words."""
+        own = " ".join(filter(None, [self.stage.name, self.resolved["values"]["method"], self.data]))
+        rows = list(dict.fromkeys(job.row for job in self.jobs))
+        own += f" ({rows[0]})" if len(rows) == 1 and rows[0] else ""
+        made = [str(need) for need in self._read(self.jobs).values()]
+        return " < ".join([own, *made]) if len(made) < 2 else f"{own} < ({'; '.join(made)})"
+
+    def _read(self, jobs: Sequence[Job]) -> dict[str, "Planned"]:
+        """The needs whose files some jobs name, the data aside."""
+        named = "\n".join(word for job in jobs for word in job.words)
+        made = {name: need for name, need in self.needs.items() if name not in ("world", SAMPLE)}
+        return {name: need for name, need in made.items() if str(need.folder) in named}
+
     def order(self) -> list["Planned"]:
-        """This stage after all it needs, each once."""
-        needed = [planned for need in self.needs.values() for planned in need.order()]
-        return list({planned.folder: planned for planned in [*needed, self]}.values())
+        """This stage after all it needs, each once, with the jobs that any of them asks for."""
+        merged: dict[Path, Planned] = {}
+        for planned in [*(one for need in self.needs.values() for one in need.order()), self]:
+            before = merged.get(planned.folder)
+            jobs = {job.name: job for job in (*(before.jobs if before else ()), *planned.jobs)}
+            merged[planned.folder] = replace(planned, jobs=tuple(jobs.values()))
+        return list(merged.values())
 
 
 def make_plan(request: Request) -> Planned:
@@ -128,74 +171,114 @@ def make_plan(request: Request) -> Planned:
     home = _choose("data set", stage, request.data, tuple(stage.data))
     given = [read_use(text, home) for text in request.uses]
     given += [read_weights(request.weights)] if request.weights is not None else []
-    plan = _plan(request, given, {}, ())
+    planner = _Planner(given)
+    plan = planner.plan(request, {})
     used = [use for planned in plan.order() for use in planned.used.values()]
     for use in given:
         if use not in used:
-            needs = [need for one in plan.order() for need in one.stage.needs.items()]
-            words = {f"{name} {method_of(need)}".removesuffix("{method}").strip() for name, need in needs}
             option = f"--use {use.need}={use.path}" if use.need else f"--weights {use.path}"
-            made = f"made by {use.method}" if use.method else f"of kind {use.kind}"
-            known = ", ".join(sorted(words)) or "none"
-            raise KuleshovError(f"{option} ({made}): nothing in the plan takes it (needs: {known})")
+            known = ", ".join(sorted(planner.asked)) or "none"
+            raise KuleshovError(f"{option} ({use}): nothing in the plan takes it (needs: {known})")
     return plan
 
 
-def _plan(request: Request, given: list[Use], known: dict[tuple, Planned], above: tuple[str, ...]) -> Planned:
-    stage = load_stage(request.stage, request.project)
-    data = _choose("data set", stage, request.data, tuple(stage.data))
-    method = _choose("method", stage, request.method, stage.methods)
-    key = (stage.name, data, method, request.tasks)
-    if key in known:
-        return known[key]
-    if stage.name in above:
-        raise KuleshovError(f"stages need each other in a circle: {' -> '.join((*above, stage.name))}")
-    uses_world = request.root is None and request.scale != "paper"
-    if data and not uses_world:
-        # the data set that was asked for is missed before those that it needs
-        data_set(data).locate(request.root)
-    needs, used = {}, {}
-    for name, need in _needs(stage, method, request.scale, uses_world).items():
-        need = replace(need, method=need.method.format(method=method))
-        wanted = need.data.format(data=data)
-        use = _use(request, given, name, need, wanted)
-        if use is not None:
-            used[name] = use
-            continue
-        # a folder of videos holds no other data set
-        root = None if data == "folder" != wanted else request.root
-        below = replace(request, stage=need.stage, data=wanted, method=need.method, root=root, tasks=(), overrides=())
-        needs[name] = _plan(below, given, known, (*above, stage.name))
-    if stage.starts_from and request.weights is not None:
-        used["start"] = next(use for use in given if not use.need)
-    known[key] = planned = _resolve(request, stage, data, method, needs, used)
-    return planned
+class _Planner:
+    """Plans a stage after all it needs; what was planned or given is not planned again.
+
+    Args:
+        given: what the user gave in place of needs.
+    """
+
+    def __init__(self, given: list[Use]) -> None:
+        self.given = given
+        self.known: dict[str, Planned] = {}
+        self.asked: set[str] = set()  # every need, and what its backbone has to have been through
+
+    def plan(
+        self, request: Request, below: dict[str, Need], place: tuple[str, ...] = (), above: tuple[str, ...] = ()
+    ) -> Planned:
+        """Plan a request.
+
+        Args:
+            request: of the user, or of a stage that needs this one.
+            below: name -> what takes the place of every need of this name.
+            place: names of the needs that lead here.
+            above: names of the stages that lead here.
+        """
+        stage = load_stage(request.stage, request.project)
+        data = _choose("data set", stage, request.data, tuple(stage.data))
+        method = _choose("method", stage, request.method, stage.methods)
+        key = repr((stage.name, data, method, request.tasks, request.rows, request.repeats, below))
+        if key in self.known:
+            return self.known[key]
+        if stage.name in above:
+            raise KuleshovError(f"stages need each other in a circle: {' -> '.join((*above, stage.name))}")
+        uses_world = request.root is None and request.scale != "paper"
+        if data and not uses_world and request.needs_data:
+            # the data set that was asked for is missed before those that it needs
+            data_set(data).locate(request.root)
+        wanted, needs, used = _needs(request, stage, method, data, uses_world), {}, {}
+        for name, first in wanted.items():
+            need, inner = _deeper(first, name, below)
+            need = replace(need, method=need.method.format(method=method), data=need.data.format(data=data))
+            use = self._use(request, (*place, name), need, inner)
+            if use is not None:
+                used[name] = use
+                continue
+            # a folder of videos holds no other data set
+            root = None if data == "folder" != need.data else request.root
+            asked = replace(request, stage=need.stage, data=need.data, method=need.method, root=root)
+            asked = replace(asked, tasks=(), overrides=(), rows=need.rows, repeats=need.seeds)
+            needs[name] = self.plan(asked, inner, (*place, name), (*above, stage.name))
+        if stage.starts_from and request.weights is not None:
+            used["start"] = next(use for use in self.given if not use.need)
+        rows = {name: _deeper(need, name, below)[0].rows for name, need in wanted.items()}
+        self.known[key] = planned = _resolve(request, stage, data, method, needs, used, rows)
+        return planned
+
+    def _use(self, request: Request, place: tuple[str, ...], need: Need, below: dict[str, Need]) -> Use | None:
+        """What the user gave for a need; the last of several."""
+        outputs = load_stage(need.stage, request.project).outputs
+        output = next(iter(outputs)) if len(outputs) == 1 else ""
+        trained = training(request, need, below)
+        self.asked.add(" ".join([".".join(place[-2:]), *trained]))
+        fitting = [use for use in self.given if use.stands_for(".".join(place), need.data, output, trained)]
+        return fitting[-1] if fitting else None
 
 
-def _use(request: Request, given: list[Use], name: str, need: Need, data: str) -> Use | None:
-    """What the user gave for a need; the last of several."""
-    outputs = load_stage(need.stage, request.project).outputs
-    output = next(iter(outputs)) if len(outputs) == 1 else ""
-    # weights that were given for no need by name are a first phase's, or a tuned backbone's
-    given = [use for use in given if use.need or need.stage in (PRETRAINING, TUNING)]
-    fitting = [use for use in given if use.stands_for(name, data, output, method_of(need))]
-    return fitting[-1] if fitting else None
+def training(request: Request, need: Need, below: dict[str, Need]) -> tuple[str, ...]:
+    """What the backbone of a need, or the one behind it, has to have been through; empty where any will do."""
+    stage = load_stage(need.stage, request.project)
+    if not stage.trains:
+        behind = next((name for name in ("backbone", "features", "instances") if name in stage.needs), None)
+        return training(request, *_deeper(stage.needs[behind], behind, below)) if behind else ()
+    if not (need.method or need.rows):
+        return ()
+    method = need.method or next(iter(stage.methods), "")
+    rows = stage.rows_at(request.scale)
+    arguments = {**stage.arguments, **(rows.get(need.rows[0], {}) if need.rows else {})}
+    start = re.fullmatch(r"\{([\w-]+)\.weights\}", arguments.get(START, ""))
+    before: tuple[str, ...] = ()
+    if start is not None:
+        first, inner = _deeper(stage.needs[start[1]], start[1], below)
+        before = training(request, replace(first, method=first.method.format(method=method)), inner)
+    return (*before, stage.trains.format(method=method, data=need.data))
 
 
-def method_of(need: Need) -> str:
-    """The method by which a need's backbone has to be made; empty for any."""
-    return need.method or (TUNED if need.stage == TUNING else "")
+def _deeper(need: Need, name: str, below: dict[str, Need]) -> tuple[Need, dict[str, Need]]:
+    """A need, or what takes its place, and what takes the places of those below it."""
+    return (below[name], below[name].below) if name in below else (need, {**need.below, **below})
 
 
-def _needs(stage: Stage, method: str, scale: str, uses_world: bool) -> dict[str, Need]:
+def _needs(request: Request, stage: Stage, method: str, data: str, uses_world: bool) -> dict[str, Need]:
     needs = {
         name: need
         for name, need in stage.needs.items()
-        if scale in need.scales and (not need.methods or method in need.methods)
+        if request.scale in need.scales and (not need.methods or method in need.methods)
     }
-    if uses_world and stage.data:
-        needs["world"] = Need("world")
-    return needs
+    if stage.data and request.smoke and stage.name != SAMPLE:
+        return {**needs, SAMPLE: Need(SAMPLE, data)}
+    return {**needs, "world": Need("world")} if stage.data and uses_world else needs
 
 
 def _choose(what: str, stage: Stage, asked: str, known: tuple[str, ...]) -> str:
@@ -208,18 +291,25 @@ def _choose(what: str, stage: Stage, asked: str, known: tuple[str, ...]) -> str:
 
 
 def _resolve(
-    request: Request, stage: Stage, data: str, method: str, needs: dict[str, Planned], used: dict[str, Use]
+    request: Request,
+    stage: Stage,
+    data: str,
+    method: str,
+    needs: dict[str, Planned],
+    used: dict[str, Use],
+    needed_rows: dict[str, tuple[str, ...]],
 ) -> Planned:
     values = {"data": data, "method": method, "scale": request.scale, "world_seed": str(request.world_seed)}
     if stage.scales and request.scale not in stage.scales:
         raise KuleshovError(f"stage {stage.name} has no scale {request.scale} (known: {', '.join(stage.scales)})")
     arguments = {**stage.arguments, **stage.data.get(data, {}), **stage.scales.get(request.scale, {})}
+    if request.smoke:
+        arguments |= {**(SMOKE if stage.command == "fit" else {}), **stage.smoke}
     arguments |= dict(request.overrides)
-    world = needs["world"].folder / "world" if "world" in needs else None
-    root = data_set(data).locate(request.root, world) if data else None
+    root, where = _root(request, data, needs)
     configs = config_files(stage, request.project, method, data, request.scale)
     digests = {name: use.digest for name, use in used.items()}
-    rows = stage.method_rows.get(method, stage.rows)
+    rows = stage.rows_at(request.scale)
     resolved = {
         "stage": stage.name,
         "command": stage.command,
@@ -227,20 +317,36 @@ def _resolve(
         "arguments": dict(arguments),
         "rows": rows,
         "values": dict(values),
-        "data": "generated world" if world else str(root.absolute()) if root else "",
+        "data": where,
         "needs": dict(sorted({**{name: need.fingerprint for name, need in needs.items()}, **digests}.items())),
     }
     fingerprint = sha256_json(resolved)
-    prefix = "-".join(part for part in (stage.name, data, request.scale) if part)
+    prefix = "-".join(part for part in (stage.name, data, request.scale, "smoke" if request.smoke else "") if part)
     folder = request.runs / f"{prefix}-{fingerprint[:8]}"
-    values |= {"run": str(folder), "root": str(root or ""), **_handed_on(needs)}
+    values |= {"run": str(folder), "root": str(root or ""), **_handed_on(needs, needed_rows)}
+    if request.root is not None or request.scale == "paper":
+        values |= {f"root.{name}": str(one.locate(request.root, must_exist=False)) for name, one in DATA_SETS.items()}
     for name, use in used.items():
         values |= {f"{name}.{output}": str(use.path) for output, kind in KINDS.items() if kind == use.kind}
     if "start" in used:
         arguments[stage.starts_from] = str(used["start"].path)
-    jobs = _jobs(request, stage, configs, arguments, rows, values, folder)
+    tasks = _tasks(request, stage)
+    jobs = _jobs(request, stage, configs, arguments, rows, tasks, values, folder)
+    most = max(1, len(tasks)) * max(1, len(rows)) * (request.seeds if stage.seeded else 1)
     stale = why_stale(request.runs, prefix, folder, resolved)
-    return Planned(stage, data, fingerprint, resolved, folder, jobs, needs, used, stale)
+    return Planned(stage, data, fingerprint, resolved, folder, jobs, most, needs, used, stale)
+
+
+def _root(request: Request, data: str, needs: dict[str, Planned]) -> tuple[Path | None, str]:
+    """The folder of a stage's data set, and what a fingerprint says of it."""
+    if not data:
+        return None, ""
+    if SAMPLE in needs:
+        return needs[SAMPLE].folder / SAMPLE, SAMPLE
+    if "world" in needs:
+        return data_set(data).locate(None, needs["world"].folder / "world"), "generated world"
+    root = data_set(data).locate(request.root, must_exist=request.needs_data)
+    return root, str(root.absolute())
 
 
 def config_files(stage: Stage, project: Path, method: str, data: str, scale: str) -> list[Path]:
@@ -260,11 +366,12 @@ def config_files(stage: Stage, project: Path, method: str, data: str, scale: str
     return found
 
 
-def _handed_on(needs: dict[str, Planned]) -> dict[str, str]:
+def _handed_on(needs: dict[str, Planned], rows: dict[str, tuple[str, ...]]) -> dict[str, str]:
     values = {}
     for name, need in needs.items():
         values[name] = str(need.folder)
-        values |= {f"{name}.{output}": str(need.folder / path) for output, path in need.stage.outputs.items()}
+        for output, path in need.stage.outputs.items():
+            values[f"{name}.{output}"] = str(need.folder / path.replace("{row}", "".join(rows.get(name, ())[:1])))
     return values
 
 
@@ -274,14 +381,19 @@ def _jobs(
     configs: list[Path],
     arguments: Arguments,
     rows: dict[str, Arguments],
+    tasks: list[str],
     values: dict[str, str],
     folder: Path,
 ) -> tuple[Job, ...]:
     single = not (rows or stage.tasks or stage.seeded)
+    for row in request.rows:
+        _choose("row", stage, row, tuple(rows))
+    chosen = {row: rows[row] for row in request.rows} or rows or {"": {}}
+    repeats = (request.repeats or request.seeds) if stage.seeded else 1
     jobs = []
-    for task in _tasks(request, stage) or [""]:
-        for row, extra in (rows or {"": {}}).items():
-            for seed in range(request.seeds if stage.seeded else 1):
+    for task in tasks or [""]:
+        for row, extra in chosen.items():
+            for seed in range(repeats):
                 parts = [part for part in (task, row) if part] + ([f"seed{seed}"] if stage.seeded else [])
                 name = "-".join(parts) or stage.name
                 place = folder if single else folder / name
@@ -303,7 +415,7 @@ def _tasks(request: Request, stage: Stage) -> list[str]:
 
 
 def _words(stage: Stage, configs: list[Path], pairs: dict[str, str], place: Path, seed: int) -> tuple[str, ...]:
-    words = [stage.command]
+    words = stage.command.split()
     for path in configs:
         words += ["--config", str(path)]
     if stage.command == "fit":

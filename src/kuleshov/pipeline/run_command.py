@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Literal
 
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from kuleshov.core.errors import KuleshovError, UsageError
 from kuleshov.core.processes import detect
 from kuleshov.pipeline.members import follow
 from kuleshov.pipeline.plan import Planned, Request, make_plan
-from kuleshov.pipeline.runner import Runner, console
+from kuleshov.pipeline.runner import UNTRAINED, Runner, console
 from kuleshov.pipeline.stages import CHECKOUT, find_project, stage_names
+from kuleshov.report.paper_values import PAPER_TABLES, printed_row
 
 
 def run_command(
@@ -22,6 +23,7 @@ def run_command(
     scale: Literal["demo", "gpu", "paper"] = "paper",
     method: str = "",
     task: str = "",
+    rows: str = "",
     seeds: int = 1,
     devices: int | None = None,
     num_nodes: int = 1,
@@ -33,6 +35,7 @@ def run_command(
     world_seed: int = 0,
     jobs: int = 0,
     set: list[str] | None = None,
+    smoke: bool = False,
     dry_run: bool = False,
     force: bool = False,
 ) -> str:
@@ -49,6 +52,7 @@ def run_command(
         scale: sizes and schedules
         method: method, where a stage has several (empty: its first)
         task: task or comma-separated tasks, where a stage has several; `all`
+        rows: row or comma-separated rows of the stage (empty: all)
         seeds: repeat the stages that depend on the seed
         devices: processes a node that train together (DDP); null: as the configuration says
         num_nodes: number of nodes
@@ -56,13 +60,16 @@ def run_command(
         weights: backbone weights, in place of pretraining a backbone by the method that they were made by, or by any
             where a stage does not say; pretrain-backbone itself starts from them
         use: NEED=PATH or NEED@DATA=PATH: weights or a store in place of a need of the plan (backbone, features, txe,
-            instances), with all that it would need
+            instances, or NEED.NEED for one that lies below another), with all that it would need
         runs: folder of the runs
         project: folder with stages/ and configs/ of your own (null: the working directory)
         world_seed: seed of the generated world
         jobs: jobs side by side; 0: one a core, one on a GPU
         set: NAME=VALUE: another argument for the stage itself
-        dry_run: show the plan and do nothing
+        smoke: let every stage run in a moment, to see that it does: two steps, two clips, tiny networks, on a few
+            samples of the data sets
+        dry_run: show the plan, and of the paper's tables row by row what is trained, from what, and what the paper has;
+            do nothing, without any data
         force: do the stage again from the beginning
 
     Returns:
@@ -89,7 +96,8 @@ def run_command(
         data=data,
         scale=scale,
         method=method,
-        tasks=tuple(dict.fromkeys(one.strip() for one in task.split(","))) if task else (),
+        tasks=_listed(task),
+        rows=_listed(rows),
         seeds=seeds,
         root=root,
         weights=weights,
@@ -97,6 +105,8 @@ def run_command(
         runs=runs,
         world_seed=world_seed,
         overrides=tuple(_override(text) for text in set or ()),
+        smoke=smoke,
+        needs_data=not dry_run,
     )
     plan = make_plan(request)
     if dry_run:
@@ -105,6 +115,10 @@ def run_command(
     _make_importable(folder)
     Runner(launch, jobs, console()).run(plan, force=force)
     return str(plan.folder)
+
+
+def _listed(words: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(one.strip() for one in words.split(","))) if words else ()
 
 
 def _override(text: str) -> tuple[str, str]:
@@ -122,16 +136,39 @@ def _make_importable(project: Path) -> None:
 
 
 def _show(plan: Planned) -> None:
-    table = Table("stage", "data", "folder", "jobs", "state")
-    for planned in plan.order():
+    out, order = console(), plan.order()
+    table = Table(*(Column(name, overflow="fold") for name in ("stage", "data", "folder", "jobs", "state")))
+    for planned in order:
         left = sum(not job.done for job in planned.jobs)
         state = "done" if planned.done else "goes on" if planned.folder.exists() else "to run"
         cells = (planned.stage.name, planned.data, str(planned.folder), f"{left}/{len(planned.jobs)}", state)
         table.add_row(*map(escape, cells))
         for name, use in planned.used.items():
-            table.add_row(*map(escape, (f"  {name}", use.data, str(use.path), "", f"given: {use.method or use.kind}")))
-    out = console()
+            table.add_row(*map(escape, (f"  {name}", use.data, str(use.path), "", f"given: {use}")))
     out.print(table)
-    for planned in plan.order():
+    for planned in order:
+        if planned.stage.table:
+            out.print(_paper_rows(planned))
+    for planned in order:
         if planned.stale and not planned.done:
             out.print(f"stale: {escape(planned.stale)}")
+
+
+def _paper_rows(planned: Planned) -> Table:
+    """What each row of a table is made from, beside the paper's row that it repeats."""
+    columns = next(iter(PAPER_TABLES[planned.stage.table].values()))
+    title = f"Table {planned.stage.table} of the paper ({planned.stage.name}): {', '.join(columns)}"
+    names = ("row", "trained", "from", "the paper's row", "the paper has")
+    table = Table(*(Column(name, overflow="fold") for name in names), title=escape(title))
+    rows = list(dict.fromkeys(job.row for job in planned.jobs))
+    for row in rows:
+        jobs = [job for job in planned.jobs if job.row == row]
+        name = planned.stage.paper.get(row, "")
+        has = printed_row(planned.stage.table, name) if name else "-"
+        made = f"{len(jobs)} x {planned.stage.command}"
+        table.add_row(*map(escape, (row, made, "\n".join(planned.sources(jobs[0])) or "nothing", name or "-", has)))
+    for row, name in planned.stage.paper.items():
+        if row in UNTRAINED:
+            cells = (row, "no training", "annotators", name, printed_row(planned.stage.table, name))
+            table.add_row(*map(escape, cells))
+    return table

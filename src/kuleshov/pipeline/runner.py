@@ -55,7 +55,7 @@ class Runner:
         self._preload = modules_of(plan)
         with Leader(self.launch).session() as leader:
             for planned in plan.order():
-                again = force and planned is plan
+                again = force and planned.folder == plan.folder
                 if planned.done and not again:
                     self._say("[green]done[/] ", planned.folder)
                 else:
@@ -82,7 +82,7 @@ class Runner:
         """Jobs of a stage that run side by side, and each process's threads: the same whatever of it is done."""
         ranks = self.launch.ranks(planned.devices)
         side_by_side = 1 if ranks > 1 else self.jobs or (1 if has_gpu() else cores())
-        side_by_side = max(1, min(side_by_side, len(planned.jobs)))
+        side_by_side = max(1, min(side_by_side, planned.most_jobs))
         return side_by_side, threads_of(max(side_by_side, ranks // self.launch.nodes))
 
     def _work(self, planned: Planned, queue: list[Job], leader: Leader) -> None:
@@ -171,25 +171,43 @@ def inputs(job: Job) -> dict[str, str]:
 
 
 def close(planned: Planned, seconds: float) -> None:
-    """Collect the jobs' results into the stage's, and write `stage.json` last."""
-    lines = [line for job in planned.jobs for line in _results(planned, job)]
+    """Collect the jobs' results into the stage's, and write `stage.json` last.
+
+    Jobs of an earlier plan, which asked for other rows or more seeds, stay in it.
+    """
+    jobs = {**_earlier_jobs(planned), **{job.name: job for job in planned.jobs}}
+    lines = [line for job in jobs.values() for line in _results(planned, job)]
     if lines:
         results = planned.folder / "results.jsonl"
         results.unlink(missing_ok=True)
         append_results(results, dict.fromkeys(lines))
     done: dict[str, Any] = {
         "stage": planned.stage.name,
+        "table": planned.stage.table,
         "data": planned.data,
         "fingerprint": planned.fingerprint,
         "resolved": planned.resolved,
         "needs": {name: str(need.folder) for name, need in planned.needs.items()},
         "used": {name: str(use.path) for name, use in planned.used.items()},
-        "outputs": {name: str(planned.folder / path) for name, path in planned.stage.outputs.items()},
-        "jobs": [job.name for job in planned.jobs],
+        "outputs": {
+            name: str(planned.folder / path) for name, path in planned.stage.outputs.items() if "{row}" not in path
+        },
+        "jobs": list(jobs),
         "seconds": round(seconds, 1),
         "code_version": code_version(),
     }
     write_json(planned.folder / DONE, done)
+
+
+def _earlier_jobs(planned: Planned) -> dict[str, Job]:
+    names = read_json(planned.folder / DONE)["jobs"] if (planned.folder / DONE).is_file() else []
+    found = {}
+    for name in names:
+        record = planned.folder / name / JOB_DONE
+        if record.is_file():
+            raw = read_json(record)
+            found[name] = Job(name, record.parent, raw["row"], raw["task"], raw["seed"], tuple(raw["words"]))
+    return found
 
 
 def _results(planned: Planned, job: Job) -> list[Result]:

@@ -12,7 +12,7 @@ from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, n
 
 SCALES = ("demo", "gpu", "paper")
 CHECKOUT = Path(__file__).resolve().parents[3]
-JOINED = ("needs", "arguments", "scales")  # of a stage `like` another, these are added to the other's
+JOINED = ("needs", "arguments", "smoke")  # of a stage `like` another, these are added to the other's
 
 Arguments = dict[str, str]
 
@@ -27,6 +27,9 @@ class Need:
         method: its method; empty for its default; `{method}` is this stage's own.
         scales: at which scales it is needed.
         methods: for which methods of this stage it is needed; all where none is named.
+        rows: of its rows those that are needed; all where none is named.
+        seeds: how often its rows are repeated; as often as the user asked where it is not said.
+        below: name -> what takes the place of every need of this name that lies below this one.
     """
 
     stage: str
@@ -34,6 +37,9 @@ class Need:
     method: str = ""
     scales: tuple[str, ...] = SCALES
     methods: tuple[str, ...] = ()
+    rows: tuple[str, ...] = ()
+    seeds: int | None = None
+    below: dict[str, "Need"] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,8 @@ class Stage:
     """One step of the pipeline: it reads files and writes files.
 
     A stage file has these fields, except `name`, and two more. `like: STAGE` takes the fields of another stage: those
-    of the file replace them, entries of `needs`, `arguments` and `scales` are added (a need of null is left out).
+    of the file replace them, entries of `needs`, `arguments`, `smoke` and of each of the `scales` are added (a need,
+    or an entry of `smoke`, of null is left out).
     `grid:` (axis -> label -> arguments) makes a row of each combination, named by its labels joined with dashes.
 
     Attributes:
@@ -59,9 +66,13 @@ class Stage:
         starts_from: argument that takes the weights that the user gives, where the stage can start from them.
         scales: scale -> extra arguments; where there are any, every scale that the stage can run at.
         rows: row of the table -> extra arguments, a job each.
-        method_rows: method -> its rows, in place of `rows`.
+        scale_rows: scale -> further rows, before the others.
         seeded: jobs repeat with each seed.
-        outputs: name -> path in the run's folder.
+        outputs: name -> path in the run's folder; `{row}` is the one row that is needed.
+        trains: what its weights have been through, after those that it starts from, such as `{method}-{data}`.
+        table: number of the paper's table that its rows repeat.
+        paper: row -> the paper's row, as `report/paper_values.py` names it.
+        smoke: argument -> value that lets it run in a moment (`--smoke`).
     """
 
     name: str
@@ -77,9 +88,17 @@ class Stage:
     starts_from: str = ""
     scales: dict[str, Arguments] = field(default_factory=dict)
     rows: dict[str, Arguments] = field(default_factory=dict)
-    method_rows: dict[str, dict[str, Arguments]] = field(default_factory=dict)
+    scale_rows: dict[str, dict[str, Arguments]] = field(default_factory=dict)
     seeded: bool = False
     outputs: dict[str, str] = field(default_factory=dict)
+    trains: str = ""
+    table: int = 0
+    paper: dict[str, str] = field(default_factory=dict)
+    smoke: Arguments = field(default_factory=dict)
+
+    def rows_at(self, scale: str) -> dict[str, Arguments]:
+        """Its rows at a scale."""
+        return {**self.scale_rows.get(scale, {}), **self.rows}
 
 
 def find_project(stage: str, project: Path | None = None) -> tuple[str, Path]:
@@ -143,6 +162,10 @@ def _read(name: str, project: Path, above: tuple[str, ...]) -> tuple[Path, dict[
         raw["rows"] = {**raw.get("rows", {}), **_combinations(raw.pop("grid"))}
     if "like" in raw:
         other = _read(raw.pop("like"), project, (*above, name))[1]
+        scales = {**other.get("scales", {}), **raw.get("scales", {})}
+        raw["scales"] = {
+            name: {**(other.get("scales", {}).get(name) or {}), **(one or {})} for name, one in scales.items()
+        }
         raw = {**other, **raw, **{key: {**other.get(key, {}), **raw.get(key, {})} for key in JOINED}}
     return path, raw
 
@@ -166,18 +189,21 @@ def _typed(path: Path, key: str, value: Any) -> Any:
         return {name: _need(path, name, need) for name, need in value.items() if need is not None}
     if key in ("configs", "methods", "tasks"):
         return tuple(value)
-    if key == "arguments":
-        return {name: _string(one) for name, one in value.items()}
+    if key in ("arguments", "smoke"):
+        # of a stage `like` another an entry of null takes the other's away
+        kept = {name: one for name, one in value.items() if key == "arguments" or one is not None}
+        return {name: _string(one) for name, one in kept.items()}
     if key in ("data", "scales", "rows"):
         return {name: _typed(path, "arguments", arguments or {}) for name, arguments in value.items()}
-    if key == "method_rows":
-        return {method: _typed(path, "rows", rows) for method, rows in value.items()}
+    if key == "scale_rows":
+        return {scale: _typed(path, "rows", rows) for scale, rows in value.items()}
     return value
 
 
 def _need(path: Path, name: str, need: dict) -> Need:
     _check_fields(path, need, {f.name for f in fields(Need)}, f"needs.{name}")
     values: dict[str, Any] = {key: tuple(one) if isinstance(one, list) else one for key, one in need.items()}
+    values["below"] = {key: _need(path, f"{name}.below.{key}", one) for key, one in need.get("below", {}).items()}
     return Need(**values)
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from kuleshov.core.errors import KuleshovError, MissingDataError, UsageError
 from kuleshov.core.files import read_json, sha256_file
-from kuleshov.features.store_index import INDEX, read_index
+from kuleshov.features.store_index import INDEX, read_index, read_manifest
 
 # output of a stage -> what has to be given for it
-KINDS = {"weights": "backbone", "txe": "txe", "features": "events", "instances": "instances"}
+KINDS = {"weights": "backbone", "txe": "txe", "features": "events", "instances": "instances", "split": "split"}
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,10 @@ class Use:
     Attributes:
         need: the need's name; empty for every need of the same kind and method.
         data: the data set of the need; empty for any.
-        path: weights (.safetensors) or a store's folder.
-        kind: backbone, txe, events or instances.
-        method: how a backbone was trained, by its manifest; empty where it does not say.
+        path: weights (.safetensors), a store's folder, or a list of segments (.json).
+        kind: backbone, txe, events, instances or split.
+        trained: what the backbone, or the one behind it, has been through, by its manifest; empty where it does not
+            say.
         digest: sha256 of the weights, or of the store's index.
     """
 
@@ -28,31 +29,37 @@ class Use:
     data: str
     path: Path
     kind: str
-    method: str
+    trained: tuple[str, ...]
     digest: str
 
-    def stands_for(self, name: str, data: str, output: str, method: str) -> bool:
+    def __str__(self) -> str:
+        """What was given, in words."""
+        return f"{self.kind} trained by {' '.join(self.trained)}" if self.trained else self.kind
+
+    def stands_for(self, place: str, data: str, output: str, trained: tuple[str, ...]) -> bool:
         """Whether it stands for a need.
 
         Args:
-            name: the need's name.
+            place: the need's name after those of the needs above it, `cvrl.backbone` for instance.
             data: its data set.
             output: what the stage that makes it calls its output.
-            method: the method that the need asks for; empty for any.
+            trained: what its backbone has to have been through; empty for any.
 
         Raises:
             KuleshovError: the need was named, and this is of another kind.
         """
-        if self.need not in ("", name) or self.data not in ("", data):
+        if not f".{place}".endswith(f".{self.need}" if self.need else "") or self.data not in ("", data):
             return False
         kind = KINDS.get(output, "something that only a stage can make")
+        # a store that somebody else made does not say
+        fits = not trained or trained == self.trained or bool(self.need and not self.trained)
         if self.need and kind != self.kind:
-            raise KuleshovError(f"--use {name}={self.path}: it is {self.kind}, the need is {kind}")
-        return kind == self.kind and method in ("", self.method)
+            raise KuleshovError(f"--use {self.need}={self.path}: it is {self.kind}, the need is {kind}")
+        return kind == self.kind and fits
 
 
 def read_use(text: str, home: str) -> Use:
-    """Read `NEED=PATH` or `NEED@DATA=PATH`, and what lies there.
+    """Read `NEED=PATH` or `NEED@DATA=PATH`, and what lies there; NEED may name the needs above it too, `A.B`.
 
     Args:
         text: the words of `--use`.
@@ -73,7 +80,10 @@ def read_use(text: str, home: str) -> Use:
             raise UsageError(f"--use {text}: say of which data set, such as {name}@vidsitu={where}")
         kind = str(read_json(path / INDEX, "index of a store", "name a finished store", dict).get("kind"))
         read_index(path, kind)
-        return Use(name, data or home, path, kind, "", sha256_file(path / INDEX))
+        trained = (read_manifest(path).get("backbone") or {}).get("trained") or ()
+        return Use(name, data or home, path, kind, tuple(trained), sha256_file(path / INDEX))
+    if path.suffix == ".json" and path.is_file():
+        return Use(name, data, path, "split", (), sha256_file(path))
     return read_weights(path, name, data)
 
 
@@ -88,4 +98,5 @@ def read_weights(path: Path, name: str = "", data: str = "") -> Use:
     beside = path.with_suffix(".json")
     manifest = read_json(beside, expected=dict) if beside.is_file() else {}
     kind = "txe" if manifest.get("architecture") == "txe" else "backbone"
-    return Use(name, data, path, kind, str(manifest.get("method") or ""), sha256_file(path))
+    trained = manifest.get("trained") or (manifest.get("data") or {}).get("trained") or ()
+    return Use(name, data, path, kind, tuple(map(str, trained)), sha256_file(path))

@@ -11,7 +11,7 @@ from pytorch_lightning.utilities import rank_zero_warn
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from kuleshov.backbones.backbone_spec import BackboneSpec
+from kuleshov.backbones.backbone_spec import BackboneSpec, phases_of
 from kuleshov.backbones.protocol import (
     backbone_manifest,
     build_backbone,
@@ -22,6 +22,7 @@ from kuleshov.backbones.protocol import (
 from kuleshov.core.distributed import world_size
 from kuleshov.core.files import write_through
 from kuleshov.core.results import Report
+from kuleshov.datasets.registry import data_set
 from kuleshov.metrics.answers import Answers
 from kuleshov.pretraining.batch_norm import share_batch_norm
 from kuleshov.pretraining.probes import knn_answers, knn_scores
@@ -65,8 +66,9 @@ class BackbonePretraining(OptimizedModule):
     ) -> None:
         super().__init__(**optimization)
         self.backbone = build_backbone(backbone)
+        self.trained: list[str] = []  # what the weights have been through that this training starts from
         if backbone_weights is not None:
-            load_backbone_weights(self.backbone, backbone_weights)
+            self.trained = phases_of(load_backbone_weights(self.backbone, backbone_weights))
         set_recompute(self.backbone, recompute_stages)
         if channels_last:
             self.backbone = self.backbone.to(memory_format=torch.channels_last_3d)
@@ -171,6 +173,7 @@ class BackbonePretraining(OptimizedModule):
         """The manifest of an exported network: its clips, the method, the data, what it started from."""
         data = self.trainer.datamodule
         facts = {"method": self.method, "data": data.describe(), "processes": world_size(), **facts}
+        facts["trained"] = [*self.trained, f"{self.method}-{data_set(data.kind).name}"]
         facts["started_from"] = self.hparams.backbone_weights
         return backbone_manifest(network, clip or data.clip_format, **facts)
 

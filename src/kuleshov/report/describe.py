@@ -54,7 +54,7 @@ def describe_command(video: Path, run: Path = Path("runs"), verbs: int = 3) -> M
 
     Args:
         video: any video file
-        run: a tables run, or the folder of all runs (its newest one)
+        run: a run of `summary`, or the folder of all runs (its newest one)
         verbs: verbs an event
 
     Raises:

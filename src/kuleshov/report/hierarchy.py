@@ -44,14 +44,14 @@ def load_hierarchy(folder: str | Path) -> Hierarchy:
     """Load what a run has trained: row `pretrained`, seed 0.
 
     Args:
-        folder: a run that leads to train-verbs, -relations and -roles, such as that of `tables`; or the folder
-            of all runs, whose newest `tables` run is taken.
+        folder: a run that leads to train-verbs, -relations and -roles, such as that of `summary`; or the folder
+            of all runs, whose newest `summary` run is taken.
 
     Raises:
         MissingDataError: the run leads to no network that names verbs, or to no backbone.
         WeightsError: the networks do not belong together.
     """
-    folder = named_run(folder)
+    folder = named_run(folder, ["summary"])
     runs = lineage([folder])
     latest = {run.stage: run for run in runs}
     kinds = {"verbs": VerbTask, "relations": RelationTask, "roles": RoleTask}

@@ -35,7 +35,8 @@ class JobRecord:
 class RunRecord:
     """One run folder, as its `stage.json` has it; a folder that no stage made has no stage.
 
-    `needs` are the runs it was made from, `outputs` what it hands on, `jobs` the names of its job folders.
+    `needs` are the runs it was made from, `outputs` what it hands on, `jobs` the names of its job folders, `table` the
+    number of the paper's table that it repeats.
     """
 
     folder: Path
@@ -48,6 +49,7 @@ class RunRecord:
     seconds: float | None = None
     code_version: str = ""
     resolved: Mapping[str, Any] = field(default_factory=dict)
+    table: int = 0
     finished: bool = True
 
     @property
@@ -81,7 +83,7 @@ def read_run(folder: str | Path) -> RunRecord:
     raw = read_json(folder / STAGE)
     try:
         facts = {name: raw[name] for name in ("stage", "data", "fingerprint")}
-        facts |= {name: raw[name] for name in ("seconds", "code_version", "resolved") if name in raw}
+        facts |= {name: raw[name] for name in ("seconds", "code_version", "resolved", "table") if name in raw}
         needs = {name: Path(path) for name, path in raw["needs"].items()}
         # runs that were moved together are beside each other
         needs = {name: path if path.is_dir() else folder.parent / path.name for name, path in needs.items()}
@@ -144,34 +146,28 @@ def ancestors(needs: Iterable[Path], runs: Iterable[RunRecord]) -> list[RunRecor
     return found
 
 
-def named_run(folder: str | Path) -> Path:
-    """The run that a folder names: itself, or the newest finished `tables` run of the folder of all runs.
+def named_run(folder: str | Path, stages: Sequence[str] = ("summary", "tables")) -> Path:
+    """The run that a folder names: itself, or the newest finished run of some stages in the folder of all runs.
 
     Raises:
-        MissingDataError: a folder of runs without one of `tables`.
+        MissingDataError: a folder of runs without one of these.
     """
     folder = Path(folder)
     if (folder / STAGE).is_file() or not any(folder.glob(f"*/{STAGE}")):
         return folder
-    done = list(folder.glob(f"tables-*/{STAGE}"))
+    done = [path for name in stages for path in folder.glob(f"{name}-*/{STAGE}")]
     if not done:
-        how = "make one with `kuleshov run tables --scale demo`, or name another folder"
-        raise MissingDataError("finished run of tables", folder.absolute(), how)
+        how = "make one with `kuleshov run summary --scale demo`, or name another folder"
+        raise MissingDataError(f"finished run of {' or '.join(stages)}", folder.absolute(), how)
     return max(done, key=lambda path: path.stat().st_mtime).parent
 
 
 @dataclass(frozen=True)
 class ResultSource:
-    """Where a result comes from: the run folder's name, and the user's name for this branch of runs.
-
-    `method` is how the backbone behind the row was pretrained, `txe_data` what its TxE was pretrained on; empty where
-    the lineage does not say, or says several.
-    """
+    """Where a result comes from: the run folder's name, and the user's name for this branch of runs."""
 
     name: str
     variant: str = ""
-    method: str = ""
-    txe_data: str = ""
 
 
 def parse_runs(words: Sequence[str]) -> dict[str, list[Path]]:
@@ -199,36 +195,14 @@ def gather(variants: Mapping[str, Iterable[Path]]) -> tuple[list[RunRecord], lis
     runs: dict[Path, RunRecord] = {}
     measured: list[tuple[ResultSource, Result]] = []
     for variant, folders in variants.items():
-        reached = lineage(map(named_run, folders))
+        roots = [named_run(folder) for folder in folders]
+        reached, named = lineage(roots), {root.resolve() for root in roots}
         for run in reached:
             runs.setdefault(run.folder.resolve(), run)
-            jobs = run.job_records()
-            measured += [(_source(result, run, jobs, reached, variant), result) for result in run.results()]
+            # a table that another was made from is a table of its own
+            if not run.table or run.folder.resolve() in named:
+                measured += [(ResultSource(run.folder.name, variant), result) for result in run.results()]
     return list(runs.values()), measured
-
-
-def _source(
-    result: Result, run: RunRecord, jobs: Sequence[JobRecord], runs: Iterable[RunRecord], variant: str
-) -> ResultSource:
-    """A result's origin: by the runs and weights that its job's command names, else by all behind its run."""
-    own = [job for job in jobs if (job.row, job.seed) == (result.row, result.seed) and job.task in ("", result.task)]
-    words = own[0].words if own else ()
-    needs = [need for need in run.needs.values() if not words or any(need.name in word for word in words)]
-    before = ancestors(needs, runs)
-    methods = {one.method for one in before if one.stage == "pretrain-backbone"}
-    if not methods:
-        given = [*words, *(word for one in before for job in one.job_records() for word in job.words)]
-        methods = {method for word in given if (method := _method_of_weights(word))}
-    data = {one.data for one in before if one.stage == "pretrain-txe"}
-    method, txe_data = (found.pop() if len(found) == 1 else "" for found in (methods, data))
-    return ResultSource(run.folder.name, variant, method, txe_data)
-
-
-def _method_of_weights(word: str) -> str:
-    """How a backbone that the user brought was pretrained, by the manifest of the weights that a command names."""
-    manifest = Path(word.rpartition("=")[2]).with_suffix(".json") if word.endswith(".safetensors") else None
-    raw = read_json(manifest) if manifest is not None and manifest.is_file() else {}
-    return str(raw.get("method") or "") if raw.get("kind") == "backbone" else ""
 
 
 def left_out(runs: Iterable[RunRecord]) -> list[tuple[str, str, str]]:

@@ -4,6 +4,7 @@ Xiao, Kundu, Tighe, Modolo: Hierarchical Self-supervised Representation Learning
 CVPR 2022. Values are per cent (squared errors for Like and Views), with the standard error where printed.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kuleshov.datasets.lvu import LVU_TASKS
@@ -90,58 +91,94 @@ def _read(text: str) -> dict[int, dict[str, dict[str, PaperValue]]]:
 PAPER_TABLES = _read(_PRINTED)
 _ABLATION_ROWS = ("mask-1", "mask-12", "mask-123", "mask-1234", "stride-1s", "stride-3s", "loss-l2", "max-discrepancy")
 _ABLATION = dict(zip(_ABLATION_ROWS, PAPER_TABLES[2], strict=True))
+_NETWORKS = {"slow_d_r50": "Slow-D", "slow_r50": "Slow", "i3d_nl_r50": "I3D"}
 _METHODS = {"cvrl": "CVRL", "modist": "MoDist", "supervised": "Sup"}
-_TXE_DATA = {"k400": "K400", "vidsitu": "VS", "lvu": "LVU"}
-# task -> our row -> the paper's; METHOD and DATA are what the backbone and TxE were pretrained by and on
-_ROWS: dict[str, dict[str, str]] = {
-    "roles": {
-        "human": "Human (up. bound)",
-        "backbone": "Slow-D+TxD, METHOD-K400",
-        "scratch": "Slow-D+TxE+TxD, METHOD-K400, N",
-        "pretrained": "Slow-D+TxE+TxD, METHOD-K400, MaskPred-DATA",
-        **_ABLATION,
-    },
-    # with TxE the paper prints relations on tuned backbones only
-    "relations": {
-        "backbone": "Slow-D, METHOD",
-        "backbone-tuned": "Slow-D, METHOD, vb finetune",
-        "scratch-tuned": "Slow-D+TxE, METHOD, vb finetune, TxE No",
-        "pretrained-tuned": "Slow-D+TxE, METHOD, vb finetune, TxE MaskPred",
-    },
-    # Table 4's backbones are tuned
-    "verbs": {
-        **{row: f"Slow-D, {name}-K400" for row, name in _METHODS.items()},
-        **{f"{row}-vs": f"Slow-D, {_METHODS[row]}-K400+VS" for row in ("cvrl", "modist")},
-        "finetuned": "Slow-D, METHOD-K400",
-        **dict.fromkeys(("no-pretraining", "finetuned from scratch"), "Slow-D, -"),
-    },
-    "lvu": {
-        "scene-backbone": "no instances, SCENE",
-        "scene-pretrained": "no instances, Ours",
-        "instances": "METHOD, no scene",
-        "ot++-pretrained": "OT, Ours",
-    },
+_SETS = {"k400": "K400", "vidsitu": "VS"}
+_TXE = {"none": "", "scratch": "N", **{f"masked-event {k}": f"MaskPred-{v}" for k, v in _SETS.items()}}
+_TXE["masked-event lvu"] = "MaskPred-LVU"
+TUNED = "verbs-vidsitu"
+_BEST = {"backbone": "slow_d_r50 cvrl-k400", "txe": "masked-event lvu"}  # what Table 2 varies
+_INSTANCES = {  # Table 5's rows by what the instances' and the events' networks had been through
+    ("slow_d_r50 supervised-k400 masked-instances", "none", "none"): "OT, no scene",
+    ("slow_d_r50 cvrl-k400", "none", "none"): "CVRL, no scene",
+    ("slow_d_r50 modist-k400", "none", "none"): "MoDist, no scene",
+    ("none", "slow_d_r50 supervised-k400", "none"): "no instances, Sup",
+    ("none", *_BEST.values()): "no instances, Ours",
+    ("slow_d_r50 supervised-k400 masked-instances", *_BEST.values()): "OT, Ours",
 }
-# how a table names a supervised backbone, where not Sup
-_SUPERVISED = {"relations": "Supervised", "lvu": "OT"}
-_SCENES = {"supervised": "Sup"}  # the only backbone whose scenes Table 5 reads without instances
 
 
-def paper_value(task: str, metric: str, row: str, method: str = "", txe_data: str = "") -> PaperValue | None:
+def paper_value(task: str, metric: str, row: str, origin: Mapping[str, str]) -> PaperValue | None:
     """The printed number of the row that ours repeats, None where the paper has no such row.
 
     Args:
         task: verbs, relations, roles, or an LVU task.
         metric: the metric's name in `results.jsonl`.
         row: a row of the stages' tables, such as backbone, scratch, pretrained or human.
-        method: how the backbone was pretrained: cvrl, modist or supervised; empty where that is not known.
-        txe_data: what TxE was pretrained on: k400, vidsitu or lvu; likewise.
+        origin: what its networks were and had been through (`core.results.Result`).
     """
-    row, column, kind = row.removeprefix("supervised-").removesuffix("-vidsitu"), metric, task
-    if task in LVU_TASKS and metric == LVU_TASKS[task].metric:
-        column, kind = task, "lvu"
-    by = _SUPERVISED.get(kind, "Sup") if method == "supervised" else _METHODS.get(method, "?")
-    name = _ROWS.get(kind, {}).get(row, "").replace("METHOD", by).replace("DATA", _TXE_DATA.get(txe_data, "?"))
-    name = name.replace("SCENE", _SCENES.get(method, "?"))
-    number = {"roles": 2 if row in _ABLATION else 1, "relations": 3, "verbs": 4, "lvu": 5}.get(kind)
+    column = task if task in LVU_TASKS and metric == LVU_TASKS[task].metric else metric
+    number, name = _row(task, row, origin)
     return PAPER_TABLES.get(number, {}).get(name, {}).get(column)
+
+
+def printed_row(number: int, row: str) -> str:
+    """A row of a table as the paper prints it: numbers with their standard errors."""
+    found = PAPER_TABLES[number][row]
+    places = {column: 3 if column in ("like_ratio", "view_count") else 2 for column in found}
+    errors = {column: f"±{one.error:.2f}" if one.error is not None else "" for column, one in found.items()}
+    return "  ".join(f"{one.value:.{places[column]}f}{errors[column]}" for column, one in found.items())
+
+
+def _row(task: str, row: str, origin: Mapping[str, str]) -> tuple[int, str]:
+    """The paper's table, and the name of its row; no table has an empty name."""
+    backbone, txe = origin.get("backbone", ""), origin.get("txe")
+    if task in LVU_TASKS:
+        return 5, _INSTANCES.get((origin.get("instances", ""), backbone, txe or ""), "")
+    if task == "roles":
+        if row in ("human", "gpt2"):
+            return 1, {"human": "Human (up. bound)", "gpt2": "GPT2"}[row]
+        if row in _ABLATION:
+            return 2, _ABLATION[row] if dict(origin) == _BEST else ""
+        return 1, _role_row(backbone, txe or "")
+    network, phases = _parts(backbone)
+    tuned, trained = TUNED in phases, [phase for phase in phases if phase != TUNED]
+    if task == "verbs" and txe is None:
+        # a backbone that is tuned on verbs, not a head on its features
+        return 4, f"{network}, {_pretraining(trained) or '-'}"
+    if task == "relations" and txe in _TXE:
+        return 3, _relation_row(network, trained, tuned, _TXE[txe])
+    return 0, ""
+
+
+def _parts(backbone: str) -> tuple[str, list[str]]:
+    name, *phases = backbone.split() or [""]
+    return _NETWORKS.get(name, "?"), phases
+
+
+def _pretraining(phases: list[str]) -> str:
+    """`CVRL-K400+VS` of [cvrl-k400, cvrl-vidsitu]; `?` where the paper has no name for it, empty for none."""
+    methods = {phase.rpartition("-")[0] for phase in phases}
+    sets = [_SETS.get(phase.rpartition("-")[2], "?") for phase in phases]
+    method = methods.pop() if len(methods) == 1 else ""
+    return f"{_METHODS.get(method, '?')}-{'+'.join(sets)}" if phases else ""
+
+
+def _role_row(backbone: str, txe: str) -> str:
+    network, phases = _parts(backbone)
+    if network == "I3D":
+        # the numbers of VidSitu's authors, on features of a backbone that was tuned on verbs
+        phases = phases[:-1] if phases[-1:] == [TUNED] else ["?-?"]
+    context = _TXE.get(txe, "?")
+    model = f"{network}+{'TxE+' if context else ''}TxD"
+    return ", ".join(filter(None, [model, _pretraining(phases), context]))
+
+
+def _relation_row(network: str, phases: list[str], tuned: bool, context: str) -> str:
+    """Table 3 has supervised backbones of K400, others of K400 and then VidSitu, and TxE of LVU, on tuned ones."""
+    names = {"Sup-K400": "Supervised", "CVRL-K400+VS": "CVRL", "MoDist-K400+VS": "MoDist", "": "No"}
+    pretraining = names.get(_pretraining(phases), "?")
+    before = {"": (), "N": ("TxE No",), "MaskPred-LVU": ("TxE MaskPred",)}.get(context, ("?",))
+    return ", ".join(
+        [f"{network}{'+TxE' if context else ''}", pretraining, *(["vb finetune"] if tuned else []), *before]
+    )

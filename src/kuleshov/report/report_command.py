@@ -16,11 +16,11 @@ def report_command(
 ) -> ResultsTable:
     """Tables and figures of runs.
 
-    A run leads to all that it was made from, so that one `tables` run is enough. To compare branches, name them:
+    A run leads to all that it was made from, so that one run of `summary` is enough. To compare branches, name them:
     `kuleshov report cvrl=runs/A modist=runs/B`.
 
     Args:
-        runs: run folders, NAME=FOLDER, or the folder of all runs (its newest tables)
+        runs: run folders, NAME=FOLDER, or the folder of all runs (its newest summary or tables)
         run: the same
         output: HTML page to write (null: no page)
         all: print every metric, not only the headline ones

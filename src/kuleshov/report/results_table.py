@@ -184,7 +184,7 @@ def _cell(row: str, column: ResultColumn, lines: Lines, notes: list[str]) -> Res
     if replaced:
         notes.append(f"{title}: seed {', '.join(sorted(replaced))} has several values, the last one counts")
     source, last = chosen[-1]
-    paper = paper_value(column.task, column.metric, last.row, source.method, source.txe_data)
+    paper = paper_value(column.task, column.metric, last.row, last.origin)
     found = mean_and_error(list(seeds.values()))
     error = found.standard_error if found.n > 1 else None
     return ResultCell(found.mean, error, seeds, samples, selection=last.selection, paper=paper)
@@ -230,11 +230,10 @@ def _compare(table: ResultsTable, column: ResultColumn) -> list[RowDifference]:
 def _partners(row: str) -> tuple[str, ...]:
     """Rows that a row is to be compared with, the first that is there: its setting from scratch, else the plain one."""
     name, space, variant = row.partition(" ")
-    if name == "scene-pretrained":
-        return (f"scene-backbone{space}{variant}",)
-    if not name.startswith("pretrained"):
-        return ()
-    return f"scratch{name.removeprefix('pretrained')}{space}{variant}", f"scratch{space}{variant}"
+    other = {"scene-pretrained": "scene-backbone", "ot++-pretrained": "instances"}.get(name)
+    partners = [other or name.replace("pretrained", "scratch")] if "pretrained" in name else []
+    partners += ["scratch"] if name.startswith("pretrained-") else []
+    return tuple(f"{partner}{space}{variant}" for partner in partners)
 
 
 def _ranks(table: ResultsTable) -> dict[str, Standing]:

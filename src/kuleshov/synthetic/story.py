@@ -14,7 +14,7 @@ from kuleshov.synthetic.motions import EVENT_FRAMES
 LVU, VIDSITU, KINETICS = KINDS = ("lvu", "vidsitu", "kinetics")
 TEST_SETS = ("testvb", "testsrl", "testevrel")
 SEGMENT_EVENTS = 5
-CLIP_EVENTS = 4
+CLIP_EVENTS = 5
 # purposes of the random streams; no two share one, so frames off screen know nothing of the story
 IDS, STYLE, EVENTS, SCREEN, STAGING, FRAMES, WORDS, COUNTS, ORDER = range(1, 10)
 ID_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
@@ -40,7 +40,7 @@ class Sizes:
     """The number of movies of each kind in a world.
 
     `movies` are long and have LVU's labels, `*_sources` are VidSitu's source videos (`test_sources` for each of three
-    test sets), `clips` are of one verb, in four shots; `events` are those of two seconds in a movie or source.
+    test sets), `clips` are of one verb, in five shots; `events` are those of two seconds in a movie or source.
 
     Raises:
         KuleshovError: a count is below one, or the length is no whole number of segments.
@@ -188,7 +188,7 @@ def _any_styles(seed: int, kind: str, number: int, count: int) -> list[Styles]:
 
 
 def write_clip(seed: int, number: int, looks: list[Styles], verb: int, split: str = "train") -> Story:
-    """Draw a Kinetics-style clip: shots of one verb, each by other people, elsewhere, filmed otherwise.
+    """Draw a Kinetics-style clip: shots of one verb, one after the other by other people, elsewhere, filmed otherwise.
 
     What stays from one end of the clip to the other is the verb, as in a compilation of one action (docs/world.md).
     """
@@ -196,7 +196,8 @@ def write_clip(seed: int, number: int, looks: list[Styles], verb: int, split: st
     cast = tuple(int(member) for member in draw.permutation(len(CHARACTERS))[: 2 * len(looks)])
     scenes = draw.permutation(STYLES["scene"])[: len(looks)]
     events = tuple(
-        StoryEvent(verb, 2 * shot, 2 * shot + 1, int(scene), False, *_staging(draw))
+        # pairs of the cast take turns
+        StoryEvent(verb, 2 * shot % len(cast), (2 * shot + 1) % len(cast), int(scene), False, *_staging(draw))
         for shot, scene in enumerate(scenes)
     )
     name = video_id(seed, KINETICS, number)

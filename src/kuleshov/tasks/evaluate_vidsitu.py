@@ -6,9 +6,10 @@ from typing import Any, Literal
 
 from kuleshov.core.errors import KuleshovError, UsageError
 from kuleshov.core.files import sha256_ids
+from kuleshov.core.results import Result, append_results
 from kuleshov.datasets.vidsitu import VidSitu
 from kuleshov.datasets.vidsitu_predictions import read_predictions
-from kuleshov.metrics.vidsitu_scorers import SCORERS, Scorer
+from kuleshov.metrics.vidsitu_scorers import SCORERS, Draw, Scorer
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ def evaluate_vidsitu(
     vocabulary: Path | None = None,
     allow_missing: bool = False,
     human: bool = False,
+    draw: Draw = "listed",
+    results: Path | None = None,
 ) -> VidSituScores:
     """Score a prediction file as VidSitu's official code does.
 
@@ -55,6 +58,8 @@ def evaluate_vidsitu(
         vocabulary: official verb vocabulary pickle, if it lies elsewhere.
         allow_missing: score the segments that are predicted instead of refusing an incomplete file.
         human: score one annotator against the others instead of a file.
+        draw: draw the roles' references over the listed segments, as the official code does, or over the whole split.
+        results: results file (.jsonl) to append to.
 
     Raises:
         UsageError: neither predictions nor `human`.
@@ -68,7 +73,7 @@ def evaluate_vidsitu(
     segments = data.segments(split, split_file)
     if not segments:
         raise KuleshovError(f"{split_file or split}: the split holds no segment")
-    scorer = SCORERS[task](data, split, segments)
+    scorer = SCORERS[task](data, split, segments, **({"draw": draw} if task == "roles" else {}))
     if human:
         scorer, answers = scorer.human()
     else:
@@ -83,7 +88,12 @@ def evaluate_vidsitu(
             f"{len(missing)} of {len(segments)} segments {what}, first {segments[missing[0]]} (ann_idx {missing[0]}); "
             "--allow-missing true scores the others"
         )
-    return _scores(scorer, answers)
+    scores = _scores(scorer, answers)
+    if results is not None:
+        facts = {"task": task, "split": split, "n": scores.n, "of": scores.of, "row": "human" if human else "evaluated"}
+        facts["sample_ids_sha256"] = scores.sample_ids_sha256
+        append_results(results, [Result(name, value, **facts) for name, value in scores.metrics.items()])
+    return scores
 
 
 def _scores(scorer: Scorer, answers: dict[int, Any]) -> VidSituScores:

@@ -63,6 +63,10 @@ class ScoredTask(OptimizedModule):
         given = [self.hparams[name] for name in STARTS if self.hparams.get(name) is not None]
         return load_weights(given[0])[1]["sha256"] if given else self.facts.get("backbone_sha256")
 
+    def origin(self) -> dict[str, str]:
+        """What the networks are and have been through, for `Result.origin`."""
+        return {}
+
     def write_predictions(self, folder: Path, predictions: dict[str, Any]) -> None:
         """Write predictions, JSON by sample unless the benchmark has a format of its own."""
         write_json(Path(folder) / f"{self.task}.json", predictions)
@@ -216,6 +220,16 @@ class EventTask(ScoredTask):
                 f"{given.txe_weights} was pretrained on features of backbone {first}, these are of backbone "
                 f"{second}: extract both with one backbone, or set model.init_args.allow_other_backbone"
             )
+
+    def origin(self) -> dict[str, str]:
+        """The features' backbone (`none` without events), and what TxE was pretrained on."""
+        if self.contextualizer is None:
+            return {"backbone": "none", "txe": "none"}
+        txe = self.hparams.context
+        if self.hparams.txe_weights is not None:
+            manifest = load_weights(self.hparams.txe_weights)[1]
+            txe = " ".join([str(manifest.get("method", "unknown")), *manifest.get("data", {}).get("sets", ["unknown"])])
+        return {"backbone": self.trainer.datamodule.origin, "txe": txe}
 
     @property
     def row(self) -> str:

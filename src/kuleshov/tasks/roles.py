@@ -11,6 +11,7 @@ from kuleshov.core.errors import KuleshovError
 from kuleshov.core.files import write_atomic
 from kuleshov.datasets.vidsitu_format import EVENTS
 from kuleshov.datasets.vidsitu_predictions import read_predictions
+from kuleshov.metrics.vidsitu_scorers import Draw
 from kuleshov.tasks.beam_search import beam_search
 from kuleshov.tasks.event_task import EventTask
 from kuleshov.tasks.gpt2 import Gpt2Decoder
@@ -135,6 +136,8 @@ class RoleData(SegmentData):
         longest: greatest number of tokens of an event in training, the verb and the end included.
         verb_predictions: file of predicted verbs (the official structure) for the reported split; by default the
             annotators' verbs are given, as the benchmark does.
+        draw: draw the references over the `listed` segments (`split_file`), as the official code does, or over the
+            `whole` split.
     """
 
     def __init__(
@@ -145,9 +148,11 @@ class RoleData(SegmentData):
         gpt2: str | None = None,
         longest: int = 60,
         verb_predictions: str | None = None,
+        draw: Draw = "listed",
         **shared,
     ) -> None:
         super().__init__(**shared)
+        self.scoring = {"draw": draw}
         if tokens is not None and gpt2 is not None:
             raise KuleshovError("tokens and gpt2 both name a vocabulary: give one of them")
         self.vocabulary_size, self.tokens_file, self.gpt2 = vocabulary_size, tokens, gpt2

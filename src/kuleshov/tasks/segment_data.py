@@ -114,6 +114,7 @@ class VidSituData(pl.LightningDataModule):
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.train_split, self.split, self.split_file = train_split, split, split_file
         self.train_segments, self.validate_segments = train_segments, validate_segments
+        self.scoring: dict[str, Any] = {}  # further arguments of the task's scorer
         self.annotations: VidSitu | None = None
         self.train_rows: Dataset | None = None
 
@@ -204,7 +205,7 @@ class SegmentData(VidSituData):
 
     def load(self, learns: bool) -> None:
         store = EventStore(self.events)
-        self.width, self.backbone_sha256 = store.width, store.backbone_sha256
+        self.width, self.backbone_sha256, self.origin = store.width, store.backbone_sha256, store.origin
         if learns:
             features = SegmentFeatures(store, self.train_ids, allow_missing=self.allow_missing)
             self.train_ids = features.ids
@@ -261,6 +262,7 @@ class SegmentTask(ScoredTask):
             sample_ids=list(predicted),
             of=len(data.split_ids),
             counts={name: count for name, (_, count) in extra.items()},
+            origin=self.origin() if stage == "test" else {},
             weights_sha256=self.weights_sha256(),
             predictions=predicted,
         )
@@ -274,7 +276,7 @@ class SegmentTask(ScoredTask):
         data = self.trainer.datamodule
         if self._scorer is None:
             try:
-                self._scorer = SCORERS[self.task](data.annotations, data.split, data.split_ids)
+                self._scorer = SCORERS[self.task](data.annotations, data.split, data.split_ids, **data.scoring)
             except KuleshovError:
                 if stage != "test" or not data.split.startswith("test"):
                     raise

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from kuleshov.backbones.backbone_spec import BackboneSpec
+from kuleshov.backbones.backbone_spec import BackboneSpec, origin_of, phases_of
 from kuleshov.backbones.protocol import backbone_manifest, build_backbone, check_clips, load_backbone_weights
 from kuleshov.core.errors import KuleshovError, MissingDataError, VideoError
 from kuleshov.tasks.segment_data import EpochOrder
@@ -49,9 +49,11 @@ class VerbFinetuning(VerbNaming):
     ) -> None:
         super().__init__(**shared)
         self.backbone = build_backbone(backbone).train()
-        self.known_clip = self.backbone.clip
+        self.known_clip, self.trained = self.backbone.clip, ["verbs-vidsitu"]
         if backbone_weights is not None:
-            self.known_clip = ClipFormat.from_dict(load_backbone_weights(self.backbone, backbone_weights)["clip"])
+            manifest = load_backbone_weights(self.backbone, backbone_weights)
+            self.known_clip = ClipFormat.from_dict(manifest["clip"])
+            self.trained = [*phases_of(manifest), *self.trained]
         if channels_last:
             self.backbone = self.backbone.to(memory_format=torch.channels_last_3d)
 
@@ -64,6 +66,9 @@ class VerbFinetuning(VerbNaming):
         self.clip_format = clips_of(self.known_clip, data.clip_format, self.hparams.backbone_weights)
         check_clips(self.backbone, self.clip_format)
         self.head = VerbHead(self.backbone.feature_width, len(self.verbs))
+
+    def origin(self) -> dict[str, str]:
+        return {"backbone": origin_of({**self.backbone.spec, "trained": self.trained})}
 
     @property
     def row(self) -> str:
@@ -88,6 +93,7 @@ class VerbFinetuning(VerbNaming):
         data = self.trainer.datamodule
         facts = {
             "method": "verbs-finetune",
+            "trained": self.trained,
             "data": {"annotations": str(data.root), "split": data.train_split, "n": len(data.train_ids)},
             "started_from": self.weights_sha256(),
         }

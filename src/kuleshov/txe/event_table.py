@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kuleshov.backbones.backbone_spec import phases_of
 from kuleshov.core.errors import KuleshovError, StoreError
 from kuleshov.features.feature_store import EventStore
 
@@ -132,4 +133,6 @@ class EventTable:
     def describe(self) -> dict[str, Any]:
         """For manifests: where the features come from."""
         common = {name: getattr(self.stores[0], name) for name in ("window", "stride", "backbone_sha256")}
-        return {"stores": [str(store.folder) for store in self.stores], **common}
+        made = {"trained": phases_of(self.stores[0].manifest.get("backbone") or {})}
+        sets = sorted({str(store.manifest.get("data") or "unknown") for store in self.stores})
+        return {"stores": [str(store.folder) for store in self.stores], "sets": sets, **made, **common}

@@ -21,7 +21,7 @@ from kuleshov.core.weights import load_weights
 from kuleshov.features.feature_store import InstanceStore
 from kuleshov.tasks.lvu.lvu_data import AllSpans, RandomSpans, SpanData
 from kuleshov.tasks.lvu.movie_samples import open_movie
-from kuleshov.tasks.lvu.object_transformer import ObjectTransformerEncoder, initialize
+from kuleshov.tasks.lvu.object_transformer import INSTANCE_METHOD, ObjectTransformerEncoder, initialize
 from kuleshov.training.optimization import OptimizedModule, parameter_groups
 from kuleshov.txe.feature_normalizer import Normalization
 
@@ -207,7 +207,7 @@ class InstancePretraining(OptimizedModule):
         manifest = {
             "architecture": "object_transformer",
             "arguments": dict(self.encoder.arguments),
-            "method": "masked instances and compatibility",
+            "method": INSTANCE_METHOD,
             "instances": self.trainer.datamodule.folder,
         }
         return {"object-transformer": (self.encoder, manifest)}

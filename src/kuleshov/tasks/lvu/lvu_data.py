@@ -174,6 +174,7 @@ class LvuData(SpanData):
         self.rows = {split: lvu.rows(self.task.name, split) for split in LVU_SPLITS}
         self.events = EventStore(self.events_folder) if self.events_folder else None
         self.instances = InstanceStore(self.instances_folder) if self.instances_folder else None
+        self.origin = self.events.origin if self.events is not None else "none"
         self._features = self.events.tensor()[0] if self.events is not None else None
         opened = {split: self._open(split) for split in LVU_SPLITS}
         self._warn_of_empty_classes(opened["train"])

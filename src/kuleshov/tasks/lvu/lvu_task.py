@@ -131,9 +131,8 @@ class LvuTask(EventTask):
                 f"{task.name}, row {self.row}: test {task.metric} {value:.4g} does not beat the trivial row's "
                 f"{trivial:.4g}"
             )
-        return Report(
-            metrics=found.metrics | interval, weights_sha256=self.weights_sha256(), predictions=predicted, **report
-        )
+        report |= {"origin": self.origin(), "weights_sha256": self.weights_sha256()}
+        return Report(metrics=found.metrics | interval, predictions=predicted, **report)
 
     def write_predictions(self, folder: Path, predictions: dict[str, float]) -> None:
         """Write `test.csv`, official `video_id,prediction` lines."""

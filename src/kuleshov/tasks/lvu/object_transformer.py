@@ -20,6 +20,7 @@ from kuleshov.tasks.lvu.spans import END, ID_NAMES, MASK, NONE, OTHER, PADDING, 
 from kuleshov.txe.feature_normalizer import FeatureNormalizer, Normalization
 from kuleshov.txe.transformer import TransformerLayer
 
+INSTANCE_METHOD = "masked-instances"
 PER_SPAN = ("movie", "turn", "event_first", "event_count", "event_ids", "row", "boxes", "ids", "action", "other")
 
 
@@ -221,6 +222,12 @@ class ObjectTransformerTask(LvuTask):
         events = self.scene(batch) if self.contextualizer is not None else None
         _, pooled = self.encoder(batch, events, 0 if self.training else self.hparams.spans_per_pass)
         return self.head(pooled)
+
+    def origin(self) -> dict[str, str]:
+        """Also the backbone of the region features, and whether masked instances came before."""
+        store = self.trainer.datamodule.instances
+        pretrained = [INSTANCE_METHOD] if self.hparams.instance_weights is not None else []
+        return {**super().origin(), "instances": " ".join([store.origin, *pretrained]) if store is not None else "none"}
 
     @property
     def row(self) -> str:

@@ -1,0 +1,67 @@
+"""`kuleshov sample`: a few videos of a data set, with what is said of them, laid out as the whole."""
+
+import os
+from collections import Counter
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from kuleshov.core.errors import UsageError, require_positive
+from kuleshov.video.video_file import Video
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class SampleResult:
+    """What was taken: part of the data set -> number of its videos or rows."""
+
+    output: Path
+    taken: dict[str, int]
+
+    def __str__(self) -> str:
+        """The numbers."""
+        return f"{self.output}: " + ", ".join(f"{count} of {name}" for name, count in self.taken.items())
+
+
+def sample_command(data: str, root: Path, output: Path, count: int = 4) -> SampleResult:
+    """Take a few videos of each split of a data set, with their annotations, into a folder laid out as the whole.
+
+    Videos are linked, not copied. Whatever runs on the data set runs on the sample, in a moment.
+
+    Args:
+        data: data set: k400, vidsitu, lvu or folder.
+        root: its folder.
+        output: folder to write.
+        count: videos (of VidSitu segments, of LVU rows of a task) of each split.
+
+    Raises:
+        KuleshovError: the data set is not there, or broken.
+    """
+    from kuleshov.datasets.registry import data_set
+
+    require_positive(count=count)
+    entry = data_set(data)
+    if entry.sample is None:
+        raise UsageError(f"data set {entry.name} has no sample: give it one where it is registered")
+    return SampleResult(output, entry.sample(root, output, count))
+
+
+def link_videos(videos: Iterable[Video | Path], folder: Path) -> None:
+    """Link video files into a folder under their own names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in {video.path if isinstance(video, Video) else video for video in videos}:
+        link = folder / path.name
+        link.unlink(missing_ok=True)
+        os.symlink(path.absolute(), link)
+
+
+def varied(items: Iterable[tuple[Hashable, Item]], count: int) -> list[Item]:
+    """The first `count` of labeled items, those of labels that were not met yet before others."""
+    met: Counter[Hashable] = Counter()
+    order = []
+    for place, (label, item) in enumerate(items):
+        order.append((met[label], place, item))
+        met[label] += 1
+    return [item for _, _, item in sorted(order, key=lambda one: one[:2])[:count]]
