@@ -205,7 +205,13 @@ def spelled_out(words: list[str], types: dict[str, Any], positional: tuple[str, 
     first = len(positional) - 1
     if positional and has(list, types[positional[-1]]) and len(free) >= first:
         free[first:] = [json.dumps(free[first:] + lists.pop(positional[-1], []))]
-    return [*free, *done, *(f"--{name}={json.dumps(values)}" for name, values in lists.items())]
+    return [*free, *done, *(f"--{name}={as_list(values, types[name])}" for name, values in lists.items())]
+
+
+def as_list(values: list[str], hint: Any) -> str:
+    """Values of a list as jsonargparse takes them: numbers without quotes."""
+    numbers = "int" in str(hint) or "float" in str(hint)
+    return f"[{','.join(values)}]" if numbers else json.dumps(values)
 
 
 def is_value(word: str) -> bool:

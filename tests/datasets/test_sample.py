@@ -58,3 +58,9 @@ def test_segments_without_any_video_are_those_of_features(tiny_world: Path, tmp_
 def test_a_count_below_one_is_refused(tiny_world: Path, tmp_path: Path):
     with pytest.raises(KuleshovError, match="count"):
         sample_command("lvu", tiny_world / "lvu", tmp_path / "sample", 0)
+
+
+def test_a_data_set_without_videos_is_refused(tmp_path: Path):
+    (tmp_path / "train.csv").write_text("a.mp4 0\n")
+    with pytest.raises(KuleshovError, match="videos of k400 not found"):
+        sample_command("k400", tmp_path, tmp_path / "sample", 2)

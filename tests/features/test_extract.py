@@ -101,7 +101,7 @@ def test_bad_movies_are_named_and_cost_nothing_else(
     weights: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     chosen = videos(folder, "broken", "exact", "gone", "tiny")
-    data = SimpleNamespace(videos=lambda root: (chosen, ["lost"]))
+    data = SimpleNamespace(name="some", videos=lambda root: (chosen, ["lost"]))
     monkeypatch.setattr("kuleshov.datasets.registry.data_set", lambda name: data)
     summary = extract_command(tmp_path / "s", weights, data="some", root=folder, accelerator="cpu", progress=False)
     assert (summary.movies, summary.of, summary.rows) == (1, 5, 3)
@@ -111,7 +111,7 @@ def test_bad_movies_are_named_and_cost_nothing_else(
     manifest = json.loads((tmp_path / "s" / "manifest.json").read_text())
     assert manifest["missing"] == summary.missing and manifest["complete"] is True
     assert (manifest["movies"], manifest["of"]) == (1, 5)
-    assert manifest["backbone"].keys() == {"class_path", "init_args", "clip", "sha256"}
+    assert manifest["backbone"].keys() == {"class_path", "init_args", "clip", "sha256", "trained"}
     assert manifest["backbone"]["sha256"] and "av" in manifest["decoder"]
 
 

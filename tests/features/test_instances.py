@@ -132,7 +132,7 @@ def test_regions_run_on_a_gpu_where_there_is_one(tmp_path, film, weights, monkey
     [
         (["a,0,1,1,2,2"], HEADER, "record 2: 7 columns expected, found 6"),
         (["a,0,1,1,2,x,1"], HEADER, "record 2: numbers expected after the video"),
-        (["a,0,1,1,2,2,1", "a,0.5,1,1,2,2,1"], HEADER, "record 3: second and track must be whole"),
+        (["a,0,1,1,2,2,1", "a,0.5,1,1,2,2,1"], HEADER, "record 3: second, track and shot must be whole"),
         (["a,0,5,1,2,2,1"], HEADER, r"record 2: a box needs x1 < x2 and y1 < y2, found 5,1,2,2"),
         ([], "video;second", "record 1: the header must be 'video,second,x1,y1,x2,y2,track"),
     ],

@@ -53,7 +53,7 @@ def test_the_folder_of_all_runs_names_the_newest_tables(runs):
     assert named_run(runs.parent) == named_run(runs) == runs
     assert gather({"": [runs.parent]}) == gather({"": [runs]})
     shutil.rmtree(runs)
-    with pytest.raises(KuleshovError, match="finished run of tables not found .*kuleshov run tables"):
+    with pytest.raises(KuleshovError, match="finished run of summary or tables not found .*kuleshov run summary"):
         named_run(runs.parent)
 
 

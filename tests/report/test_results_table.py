@@ -4,9 +4,9 @@ import math
 import pytest
 
 from kuleshov.datasets.lvu import LVU_TASKS
+from kuleshov.metrics.paper_values import PAPER_TABLES, paper_value
 from kuleshov.report.columns import ResultColumn
 from kuleshov.report.lineage import ResultSource
-from kuleshov.report.paper_values import PAPER_TABLES, paper_value
 from kuleshov.report.results_table import build_table
 from kuleshov.report.table_view import as_text, shown_columns
 

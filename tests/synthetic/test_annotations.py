@@ -125,7 +125,7 @@ def test_lvu_regressions_follow_content(tiny_world):
 def test_boxes_lie_in_the_frame_and_tracks_are_cast_members(tiny_world):
     with (tiny_world / "lvu" / "boxes.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["video", "second", "x1", "y1", "x2", "y2", "track"]
+    assert list(rows[0]) == ["video", "second", "x1", "y1", "x2", "y2", "track", "shot"]
     for row in rows:
         x1, y1, x2, y2 = (float(row[name]) for name in ("x1", "y1", "x2", "y2"))
         assert 0 <= x1 < x2 <= 64 and 0 <= y1 < y2 <= 64
@@ -138,6 +138,15 @@ def test_boxes_off_screen_are_the_bystander_s_alone(tiny_world):
         for row in csv.DictReader(file):
             event = stories[row["video"]]["events"][int(row["second"]) // 2]
             assert (row["track"] == "2") == event["off_screen"]
+
+
+def test_shots_change_with_the_scene(tiny_world):
+    stories = {story["id"]: story for story in read_stories(tiny_world)}
+    with (tiny_world / "lvu" / "boxes.csv").open() as file:
+        shots = {(row["video"], int(row["second"]) // 2): int(row["shot"]) for row in csv.DictReader(file)}
+    for (video, number), shot in shots.items():
+        scenes = [event["scene"] for event in stories[video]["events"][: number + 1]]
+        assert shot == sum(one != other for one, other in zip(scenes, scenes[1:], strict=False))
 
 
 def test_kinetics_lists_are_pyslowfast_s(tiny_world):

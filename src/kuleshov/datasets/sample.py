@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from kuleshov.core.errors import UsageError, require_positive
+from kuleshov.core.errors import MissingDataError, UsageError, require_positive
 from kuleshov.video.video_file import Video
 
 Item = TypeVar("Item")
@@ -37,7 +37,7 @@ def sample_command(data: str, root: Path, output: Path, count: int = 4) -> Sampl
         count: videos (of VidSitu segments, of LVU rows of a task) of each split.
 
     Raises:
-        KuleshovError: the data set is not there, or broken.
+        KuleshovError: the data set, or all of its videos, are not there, or it is broken.
     """
     from kuleshov.datasets.registry import data_set
 
@@ -45,7 +45,10 @@ def sample_command(data: str, root: Path, output: Path, count: int = 4) -> Sampl
     entry = data_set(data)
     if entry.sample is None:
         raise UsageError(f"data set {entry.name} has no sample: give it one where it is registered")
-    return SampleResult(output, entry.sample(root, output, count))
+    taken = entry.sample(root, output, count)
+    if not any(taken.values()):
+        raise MissingDataError(f"videos of {entry.name}", Path(root).absolute(), entry.missing)
+    return SampleResult(output, taken)
 
 
 def link_videos(videos: Iterable[Video | Path], folder: Path) -> None:

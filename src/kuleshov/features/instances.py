@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from kuleshov.features.store_writer import StoreWriter
 
 BOX_COLUMNS = ("video", "second", "x1", "y1", "x2", "y2", "track")
+FURTHER_COLUMNS = ((), ("score",), ("shot",), ("score", "shot"))
 InstanceDtype = Literal["fp32", "fp16"]
 Pool = Literal["max", "mean"]
 Boxes = dict[str, NDArray]
@@ -46,6 +47,8 @@ def instances_command(
     official_meta: Path | None = None,
     official_features: Path | None = None,
     detector: Path | None = None,
+    classes: list[int] | None = None,
+    shots: bool = False,
     min_score: float = 0.0,
     pool: Pool = "max",
     dtype: InstanceDtype = "fp16",
@@ -59,12 +62,14 @@ def instances_command(
 
     Args:
         output: folder of the instance store; with a detector, the CSV of boxes.
-        boxes: CSV video,second,x1,y1,x2,y2,track[,score] in pixels.
+        boxes: CSV video,second,x1,y1,x2,y2,track[,score][,shot] in pixels.
         weights: a backbone's weights (.safetensors), for the region features of the boxes.
         videos: folder of the videos, named <video>.<any container>.
         official_meta: LVU's instance_meta_<task>.pkl.
         official_features: LVU's folder of <video>.npz.
-        detector: a detector's weights for ultralytics (an extra), to find and track people in the videos.
+        detector: a detector's weights for ultralytics (an extra), to find and track people and objects in the videos.
+        classes: class ids that the detector is to look for, 0 for COCO's people alone; all where none is named.
+        shots: find the videos' shots (an extra) where the boxes do not say them.
         min_score: leave out boxes below.
         pool: over a region.
         dtype: precision on disk.
@@ -82,11 +87,12 @@ def instances_command(
     sources |= {"official_meta": official_meta, "official_features": official_features}
     given = {name for name, value in sources.items() if value is not None}
     if given == {"detector", "videos"}:
-        from kuleshov.features.person_tracker import Tracker, write_boxes
+        from kuleshov.features.box_tracker import Tracker, write_boxes
 
-        return write_boxes([Video(*item) for item in sorted(videos_in(videos).items())], Tracker(detector), output)
+        films = [Video(*item) for item in sorted(videos_in(videos).items())]
+        return write_boxes(films, Tracker(detector, classes=classes), output, shots)
     if given == {"boxes", "weights", "videos"}:
-        source = _from_boxes(boxes, weights, videos_in(videos), min_score, pool, batch_size, accelerator)
+        source = _from_boxes(boxes, weights, videos_in(videos), min_score, pool, batch_size, accelerator, shots)
     elif given == {"official_meta", "official_features"}:
         source = _from_official(official_meta, official_features)
     else:
@@ -123,18 +129,19 @@ def videos_in(folder: Path) -> dict[str, Path]:
 
 
 def read_boxes(path: str | Path, min_score: float = 0.0) -> dict[str, Boxes]:
-    """Read `video,second,x1,y1,x2,y2,track[,score]` in pixels: video -> seconds, boxes, tracks, scores.
+    """Read `video,second,x1,y1,x2,y2,track[,score][,shot]` in pixels: video -> seconds, boxes, tracks, scores, shots.
 
     Raises:
         KuleshovError: no such file, or a wrong header or line, by its number.
     """
     rows: dict[str, list[list[float]]] = defaultdict(list)
-    lines = read_csv(path, "boxes", f"name a CSV with the columns {','.join(BOX_COLUMNS)}[,score]")
+    wanted = f"{','.join(BOX_COLUMNS)}[,score][,shot]"
+    lines = read_csv(path, "boxes", f"name a CSV with the columns {wanted}")
     header = tuple(next(lines, (1, []))[1])
-    if header not in (BOX_COLUMNS, (*BOX_COLUMNS, "score")):
-        raise FormatError(path, f"the header must be '{','.join(BOX_COLUMNS)}[,score]', found {header}", 1)
+    if header[: len(BOX_COLUMNS)] != BOX_COLUMNS or header[len(BOX_COLUMNS) :] not in FURTHER_COLUMNS:
+        raise FormatError(path, f"the header must be '{wanted}', found {header}", 1)
     for number, cells in lines:
-        row = _box_row(path, number, cells, len(header))
+        row = _box_row(path, number, cells, header)
         if row[6] >= min_score:
             rows[cells[0]].append(row)
     tables = {name: np.array(sorted(found, key=lambda row: row[0])) for name, found in rows.items()}
@@ -144,26 +151,28 @@ def read_boxes(path: str | Path, min_score: float = 0.0) -> dict[str, Boxes]:
             "boxes": table[:, 1:5],
             "tracks": table[:, 5],
             "scores": table[:, 6],
+            **({"shots": table[:, 7].astype(np.int64)} if "shot" in header else {}),
         }
         for name, table in tables.items()
     }
 
 
-def _box_row(path: Path, number: int, cells: list[str], width: int) -> list[float]:
-    if len(cells) != width:
-        raise FormatError(path, f"{width} columns expected, found {len(cells)}", number)
+def _box_row(path: Path, number: int, cells: list[str], header: tuple[str, ...]) -> list[float]:
+    if len(cells) != len(header):
+        raise FormatError(path, f"{len(header)} columns expected, found {len(cells)}", number)
     try:
-        values = [float(cell) for cell in cells[1:]]
+        values = dict(zip(header[1:], map(float, cells[1:]), strict=True))
     except ValueError as error:
         raise FormatError(path, f"numbers expected after the video ({error})", number) from error
-    second, x1, y1, x2, y2, track = values[:6]
-    whole = all(map(math.isfinite, values)) and second.is_integer() and track.is_integer()
-    if not whole or not 0 <= second < 2**31 or not -(2**31) <= track < 2**31:
-        reason = "second and track must be whole numbers of at most 31 bits, second not negative, all finite"
-        raise FormatError(path, reason, number)
+    values = {**values, "score": values.get("score", 1.0), "shot": values.get("shot", 0.0)}
+    second, x1, y1, x2, y2, track, score, shot = (values[name] for name in (*BOX_COLUMNS[1:], "score", "shot"))
+    whole = all(map(math.isfinite, values.values())) and all(map(float.is_integer, (second, track, shot)))
+    if not whole or not -(2**31) <= track < 2**31 or not (0 <= second < 2**31 and 0 <= shot < 2**31):
+        reason = "second, track and shot must be whole numbers of at most 31 bits, second and shot not negative"
+        raise FormatError(path, f"{reason}, all finite", number)
     if x2 <= x1 or y2 <= y1:
         raise FormatError(path, f"a box needs x1 < x2 and y1 < y2, found {x1:g},{y1:g},{x2:g},{y2:g}", number)
-    return [*values[:6], values[6] if len(values) > 6 else 1.0]
+    return [second, x1, y1, x2, y2, track, score, shot]
 
 
 def _from_boxes(
@@ -174,6 +183,7 @@ def _from_boxes(
     pool: Pool,
     batch_size: int,
     accelerator: Accelerator,
+    shots: bool,
 ) -> Source:
     """Instances of a CSV of boxes, with region features from the clip around each second."""
     from kuleshov.backbones import resolve_backbone
@@ -181,8 +191,9 @@ def _from_boxes(
 
     found, network = read_boxes(boxes, min_score), resolve_backbone(weights)
     require_maps(network)
-    reader = partial(_region_reader, network, found, videos, pool, batch_size, accelerator)
+    reader = partial(_region_reader, network, found, videos, pool, batch_size, accelerator, shots)
     settings = {"source": "boxes", "source_sha256": sha256_file(boxes), "pool": pool, "min_score": min_score}
+    settings["shots"] = shots
     return found, network.feature_width, reader, {**settings, "backbone": backbone_facts(network)}
 
 
@@ -193,17 +204,22 @@ def _region_reader(
     pool: Pool,
     batch_size: int,
     accelerator: Accelerator,
+    shots: bool,
     rank: int,
 ) -> Reader:
     from kuleshov.features.region_features import RegionExtractor
+    from kuleshov.features.shots import shots_of
 
     extractor = RegionExtractor(network, pool, batch_size=batch_size, device=device_of(accelerator, rank))
 
     def read(movie_id: str) -> "Instances | str":
         if movie_id not in videos:
             return "no video file of this id"
+        found = boxes[movie_id]
         try:
-            return extractor(videos[movie_id], boxes[movie_id])
+            if shots and "shots" not in found:
+                found = {**found, "shots": shots_of(videos[movie_id], found["seconds"])}
+            return extractor(videos[movie_id], found)
         except VideoError as error:
             return error.reason
 

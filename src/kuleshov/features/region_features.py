@@ -170,4 +170,5 @@ class RegionExtractor:
                 maps = self.network.forward_map(pixels)
                 features[torch.from_numpy(rows)] = region_features(maps, cut, owner, pool=self.pool).float().cpu()
                 clips = []
-        return instances(features.numpy(), boxes, found["seconds"], found["tracks"], scores=found["scores"])
+        further = {"scores": found["scores"], "shots": found.get("shots")}
+        return instances(features.numpy(), boxes, found["seconds"], found["tracks"], **further)

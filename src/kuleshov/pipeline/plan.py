@@ -141,7 +141,7 @@ class Planned:
     def _read(self, jobs: Sequence[Job]) -> dict[str, "Planned"]:
         """The needs whose files some jobs name, the data aside."""
         named = "\n".join(word for job in jobs for word in job.words)
-        made = {name: need for name, need in self.needs.items() if name not in ("world", SAMPLE)}
+        made = {name: need for name, need in self.needs.items() if name not in ("world", SAMPLE, "reduced")}
         return {name: need for name, need in made.items() if str(need.folder) in named}
 
     def order(self) -> list["Planned"]:
@@ -318,14 +318,17 @@ def _resolve(
         "rows": rows,
         "values": dict(values),
         "data": where,
-        "needs": dict(sorted({**{name: need.fingerprint for name, need in needs.items()}, **digests}.items())),
+        "needs": dict(sorted({**_fingerprints(needs, needed_rows), **digests}.items())),
     }
     fingerprint = sha256_json(resolved)
     prefix = "-".join(part for part in (stage.name, data, request.scale, "smoke" if request.smoke else "") if part)
     folder = request.runs / f"{prefix}-{fingerprint[:8]}"
     values |= {"run": str(folder), "root": str(root or ""), **_handed_on(needs, needed_rows)}
-    if request.root is not None or request.scale == "paper":
-        values |= {f"root.{name}": str(one.locate(request.root, must_exist=False)) for name, one in DATA_SETS.items()}
+    values["home"] = str(request.root or "data")
+    world = needs.get("world") or (needs[SAMPLE].needs.get("world") if SAMPLE in needs else None)
+    place = world.folder / "world" if world is not None else None
+    for name, one in DATA_SETS.items():
+        values[f"root.{name}"] = str(one.locate(request.root, place, must_exist=False))
     for name, use in used.items():
         values |= {f"{name}.{output}": str(use.path) for output, kind in KINDS.items() if kind == use.kind}
     if "start" in used:
@@ -335,6 +338,11 @@ def _resolve(
     most = max(1, len(tasks)) * max(1, len(rows)) * (request.seeds if stage.seeded else 1)
     stale = why_stale(request.runs, prefix, folder, resolved)
     return Planned(stage, data, fingerprint, resolved, folder, jobs, most, needs, used, stale)
+
+
+def _fingerprints(needs: dict[str, Planned], rows: dict[str, tuple[str, ...]]) -> dict[str, str]:
+    """The fingerprints of needs, with the rows where not all are needed."""
+    return {name: " ".join([need.fingerprint, *rows.get(name, ())]) for name, need in needs.items()}
 
 
 def _root(request: Request, data: str, needs: dict[str, Planned]) -> tuple[Path | None, str]:

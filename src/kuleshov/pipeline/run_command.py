@@ -10,11 +10,11 @@ from rich.table import Column, Table
 
 from kuleshov.core.errors import KuleshovError, UsageError
 from kuleshov.core.processes import detect
+from kuleshov.metrics.paper_values import PAPER_TABLES, printed_row
 from kuleshov.pipeline.members import follow
 from kuleshov.pipeline.plan import Planned, Request, make_plan
 from kuleshov.pipeline.runner import UNTRAINED, Runner, console
 from kuleshov.pipeline.stages import CHECKOUT, find_project, stage_names
-from kuleshov.report.paper_values import PAPER_TABLES, printed_row
 
 
 def run_command(

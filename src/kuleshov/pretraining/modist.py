@@ -6,7 +6,7 @@ defaults from the public code (amazon-science/self-supervised-maclr), which lack
 
 import copy
 import math
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -38,8 +38,9 @@ class MoDist(BackbonePretraining):
          + cross_weight * (visual to motion key + motion to visual key)
          + motion_weight * (motion to motion key)
 
-    each an InfoNCE against the queue of the keys' kind. The visual key belongs to another clip of the video
-    than the visual query; the motion belongs to the query's.
+    each an InfoNCE against the queue of the keys' kind. The visual key belongs to another moment of the video than the
+    visual query; so does the motion key with `motion_of` other, with `same` it belongs to the query's own moment, as
+    the motion query then does to that of the visual key.
 
     Args:
         motion_backbone: the motion network, as `backbone`.
@@ -54,6 +55,7 @@ class MoDist(BackbonePretraining):
         visual_weight: weight of the visual-visual term.
         cross_weight: weight of the two visual-motion terms.
         motion_weight: weight of the motion-motion term.
+        motion_of: whether a clip is to be told by the motion of the `same` moment or of the `other`.
 
     Raises:
         KuleshovError: a weight below 0, or none above.
@@ -75,6 +77,7 @@ class MoDist(BackbonePretraining):
         visual_weight: float = 1.0,
         cross_weight: float = 1.0,
         motion_weight: float = 0.0,
+        motion_of: Literal["same", "other"] = "other",
         **shared,
     ) -> None:
         weights = {"visual_weight": visual_weight, "cross_weight": cross_weight, "motion_weight": motion_weight}
@@ -115,21 +118,22 @@ class MoDist(BackbonePretraining):
         """The weighted sum of this process's terms; afterwards all processes' keys have joined the queues.
 
         Args:
-            batch: {clip_a, clip_b, motion_a, motion_b}, each (B, 3, T, H, W); queries are made of the a's,
-                keys of the b's.
+            batch: {clip_a, clip_b, motion_a, motion_b}, each (B, 3, T, H, W); visual queries are made of clip_a,
+                visual keys of clip_b, those of motion as `motion_of` says.
 
         Returns:
             The loss; its terms by name; visual queries and keys (B, E), the visual queue as the queries met
             it (K, E), and the features (B, D).
         """
         given = self.hparams
-        visual_key, motion_key = self.key_embeddings(batch["clip_b"], batch["motion_b"])
+        asked, told = ("motion_b", "motion_a") if given.motion_of == "same" else ("motion_a", "motion_b")
+        visual_key, motion_key = self.key_embeddings(batch["clip_b"], batch[told])
         # copies: the queues move on before the backward pass
         seen, moved = self.visual_queue.filled().clone(), self.motion_queue.filled().clone()
         features = self(batch["clip_a"])
         queries = {"visual": self.visual_head(features)}
         if given.cross_weight or given.motion_weight:
-            queries["motion"] = self.motion_head(self.motion(self.arranged(batch["motion_a"])))
+            queries["motion"] = self.motion_head(self.motion(self.arranged(batch[asked])))
         keys = {"visual": (visual_key, seen), "motion": (motion_key, moved)}
         terms = {}
         for name in (name for name, weight in TERMS.items() if given[weight]):

@@ -11,10 +11,10 @@ from typing import Any
 
 from kuleshov.core.results import TRIVIAL, Result
 from kuleshov.datasets.lvu import LVU_TASKS
+from kuleshov.metrics.paper_values import PaperValue, paper_value
 from kuleshov.metrics.statistics import Standing, mean_and_error, paired_difference, standings
 from kuleshov.report.columns import REFERENCES, ResultColumn, headline, row_order
 from kuleshov.report.lineage import ResultSource
-from kuleshov.report.paper_values import PaperValue, paper_value
 
 MARKS = "†‡§¶‖"
 Lines = list[tuple[ResultSource, Result]]

@@ -24,7 +24,7 @@ _ALIKE = "chase leave, fall knock, crawl hide, enter give, wave jump, hug dance,
 _PAIRS = [[VERBS.index(verb) for verb in pair.split()] for pair in _ALIKE.split(", ")]
 _ALIKE_OF = dict(_PAIRS) | {second: first for first, second in _PAIRS}
 
-BOXES_HEADER = "video,second,x1,y1,x2,y2,track"
+BOXES_HEADER = "video,second,x1,y1,x2,y2,track,shot"
 _LIKED = frozenset(map(VERBS.index, ("wave", "hug", "dance", "give", "jump", "spin", "enter")))
 _SEEN = frozenset(map(VERBS.index, ("chase", "push", "hit", "knock", "throw", "jump", "fall")))
 _COUNTS = {"like_ratio": "like_count dislike_count", "view_count": "view_count"}
@@ -184,12 +184,14 @@ def write_boxes(root: Path, movies: list[Story]) -> int:
 
 
 def _box_rows(movie: Story) -> list[str]:
-    rows = []
-    for index in range(len(movie.events)):
+    rows, shot = [], 0
+    for index, event in enumerate(movie.events):
+        # what a detector of cuts sees: the scene is another
+        shot += index > 0 and event.scene != movie.events[index - 1].scene
         for track, boxes in sorted(event_boxes(movie, index).items()):
             for second in range(EVENT_SECONDS):
                 x1, y1, x2, y2 = boxes[second * FPS + FPS // 2]
                 if x2 - x1 >= 2 and y2 - y1 >= 2:
                     time = index * EVENT_SECONDS + second
-                    rows.append(f"{movie.id},{time},{x1:.1f},{y1:.1f},{x2:.1f},{y2:.1f},{track}")
+                    rows.append(f"{movie.id},{time},{x1:.1f},{y1:.1f},{x2:.1f},{y2:.1f},{track},{shot}")
     return rows

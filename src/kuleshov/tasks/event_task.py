@@ -169,6 +169,10 @@ class EventTask(ScoredTask):
         super().__init__(**optimization)
         self.contextualizer: Contextualizer | None = None
 
+    def embed(self, width: int) -> int:
+        """Make what stands before the contextualizer, for features of this width; the width that it gives."""
+        return width
+
     def build(self, width: int | None) -> None:
         """Make the head for contextualized features of this width; None where there are no events."""
         raise NotImplementedError
@@ -205,7 +209,7 @@ class EventTask(ScoredTask):
             options["txe_weights"] = given.txe_weights
         if txe is not None:
             kind, options = "scratch", {"frozen": given.txe_frozen, **txe}
-        self.contextualizer = Contextualizer(kind, facts["width"], layer_norm=given.layer_norm, **options)
+        self.contextualizer = Contextualizer(kind, self.embed(facts["width"]), layer_norm=given.layer_norm, **options)
         self.build(self.contextualizer.out_width)
 
     def check_backbone(self) -> None:

@@ -16,11 +16,18 @@ PAIRS = ((0, 2), (1, 2), (2, 3), (2, 4))  # Ev1, Ev2, Ev4, Ev5 with Ev3, the ear
 
 
 class RelationHead(nn.Module):
-    """Features of two events, concatenated in time order, to four classes (Sadhu et al., CVPR 2021)."""
+    """Features of two events, concatenated in time order, to four classes (Sadhu et al., CVPR 2021).
 
-    def __init__(self, width: int, hidden: int = 1024, dropout: float = 0.0) -> None:
+    With a `text_width` each event passes the official code's second MLP, which joins it with text: here zeros.
+    """
+
+    def __init__(self, width: int, hidden: int = 1024, dropout: float = 0.0, text_width: int | None = None) -> None:
         super().__init__()
+        self.text_width = text_width
         self.event = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, hidden))
+        self.joint = None
+        if text_width is not None:
+            self.joint = nn.Sequential(nn.Linear(hidden + text_width, hidden), nn.ReLU(), nn.Linear(hidden, hidden))
         self.pair = nn.Sequential(
             nn.Linear(2 * hidden, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, len(RELATIONS))
         )
@@ -28,6 +35,8 @@ class RelationHead(nn.Module):
     def forward(self, events: Tensor) -> Tensor:
         """Five event features (B, 5, D) -> logits (B, 4, 4) of Ev1, Ev2, Ev4, Ev5 against Ev3."""
         projected = self.event(events)  # (B, 5, hidden)
+        if self.joint is not None:
+            projected = self.joint(F.pad(projected, (0, self.text_width)))
         first, second = zip(*PAIRS, strict=True)
         return self.pair(torch.cat([projected[:, first], projected[:, second]], dim=-1))
 
@@ -56,6 +65,8 @@ class RelationTask(SegmentTask, EventTask):
     Args:
         head_width: width of the head's hidden layers.
         head_dropout: dropout before the head's last layer.
+        head_text_width: width of the text that the official head's second MLP takes, zeros here; null leaves that MLP
+            out.
         class_weighting: `balanced` weights the loss inversely to the classes' frequencies in training.
     """
 
@@ -66,6 +77,7 @@ class RelationTask(SegmentTask, EventTask):
         *,
         head_width: int = 1024,
         head_dropout: float = 0.0,
+        head_text_width: int | None = None,
         class_weighting: Literal["none", "balanced"] = "none",
         **shared,
     ) -> None:
@@ -73,7 +85,7 @@ class RelationTask(SegmentTask, EventTask):
 
     def build(self, width: int) -> None:
         given, weights = self.hparams, None
-        self.head = RelationHead(width, given.head_width, given.head_dropout)
+        self.head = RelationHead(width, given.head_width, given.head_dropout, given.head_text_width)
         if given.class_weighting == "balanced":
             weights = class_weights(torch.tensor(self.facts["relation_counts"]))
         self.register_buffer("class_weights", weights)

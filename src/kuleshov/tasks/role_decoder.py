@@ -44,11 +44,13 @@ class RoleDecoder(nn.Module):
         width, layers, heads, feedforward, dropout: of the transformer; dropout is on the embedding, too.
         bottleneck: width between the last layer and the vocabulary; 0 for none.
         longest: greatest number of tokens in a sequence.
+        mlp: whether contextualized features pass an MLP before they are attended to; otherwise they have to have the
+            width of the decoder.
         events: 1 where an event sees its own feature alone, 5 where it sees all five (each then carries
             a learned vector for its distance from the event that is described).
 
     Raises:
-        KuleshovError: the width is odd or no multiple of the heads.
+        KuleshovError: the width is odd, no multiple of the heads, or not the memory's where there is no MLP.
     """
 
     positions: Tensor
@@ -65,6 +67,7 @@ class RoleDecoder(nn.Module):
         bottleneck: int = 512,
         longest: int = 256,
         events: int = 1,
+        mlp: bool = True,
     ) -> None:
         super().__init__()
         self.width, self.heads, self.longest, self.events = width, heads, longest, events
@@ -73,8 +76,12 @@ class RoleDecoder(nn.Module):
         self.register_buffer("positions", sinusoidal_positions(longest, width), persistent=False)
         attends = memory_width is not None
         self.memory = None
+        if attends and not mlp and memory_width != width:
+            raise KuleshovError(
+                f"features of width {memory_width} are attended to as they are: decoder_width is {width}"
+            )
         if attends:
-            self.memory = nn.Sequential(nn.Linear(memory_width, width), nn.ReLU(), nn.Linear(width, width))
+            self.memory = event_mlp(memory_width, width) if mlp else nn.Identity()
         # distance from the described event, -(events - 1) .. events - 1
         self.distance = nn.Embedding(2 * events - 1, width) if attends and events > 1 else None
         self.layers = nn.ModuleList(
@@ -129,6 +136,11 @@ class RoleDecoder(nn.Module):
         if (memory is None) != (self.memory is None):
             wants = "needs the memory that `memories` makes" if memory is None else "is blind: give it no memory"
             raise KuleshovError(f"this decoder {wants}")
+
+
+def event_mlp(width: int, hidden: int) -> nn.Sequential:
+    """Linear, ReLU, Linear: event features (..., width) to (..., hidden) (the official code's video encoder)."""
+    return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, hidden))
 
 
 def next_token_loss(logits: Tensor, tokens: Tensor, pad: int) -> Tensor:

@@ -103,13 +103,13 @@ class RoleTokens:
         """The token of a verb id; verbs not met in training share one token."""
         return self._verbs.get(verb, self._other_verb)
 
-    def encode(self, verb: str, roles: Mapping[str, str], longest: int = 60) -> list[int]:
+    def encode(self, verb: str, roles: Mapping[str, str], longest: int = 60, sort: bool = True) -> list[int]:
         """Token ids of an event, at most `longest`, the verb and the end included; a text that does not fit is cut.
 
-        Roles ({short name: text}) without a tag and empty texts are left out.
+        Roles ({short name: text}) without a tag and empty texts are left out; `sort` puts the others into one order.
         """
         ids = [self.verb(verb)]
-        for role in sorted(roles, key=ROLES.index):
+        for role in sorted(roles, key=ROLES.index) if sort else roles:
             if role in self._tags and roles[role]:
                 text = self._tokenizer.encode(f" {roles[role]}", add_special_tokens=False).ids
                 ids += [self._tags[role], *text]

@@ -16,6 +16,7 @@ from kuleshov.tasks.beam_search import beam_search
 from kuleshov.tasks.event_task import EventTask
 from kuleshov.tasks.gpt2 import Gpt2Decoder
 from kuleshov.tasks.role_decoder import RoleDecoder, next_token_loss
+from kuleshov.tasks.role_decoder import event_mlp as mlp
 from kuleshov.tasks.role_tokens import RoleTokens
 from kuleshov.tasks.segment_data import SegmentData, SegmentTask
 from kuleshov.txe.contextualizer import ContextKind
@@ -32,6 +33,8 @@ class RoleTask(SegmentTask, EventTask):
         decoder_feedforward: TxD's feed-forward width.
         decoder_dropout: TxD's dropout.
         bottleneck: width between TxD and the vocabulary; 0 for none.
+        event_mlp: where features pass an MLP: `after` the context, on the way to TxD, or as the official code has it
+            `before` a TxE from scratch, and nowhere with a pretrained one, which has its own projection.
         memory_events: 1, an event's description attends to its own feature; 5, to all five.
         gpt2: folder of a pretrained GPT-2 that takes TxD's place; only with `language`.
         beam: hypotheses an event; 1 is greedy.
@@ -51,6 +54,7 @@ class RoleTask(SegmentTask, EventTask):
         decoder_feedforward: int = 2048,
         decoder_dropout: float = 0.1,
         bottleneck: int = 512,
+        event_mlp: Literal["after", "before"] = "after",
         memory_events: Literal[1, 5] = 1,
         gpt2: str | None = None,
         beam: int = 1,
@@ -61,10 +65,20 @@ class RoleTask(SegmentTask, EventTask):
         super().__init__(context=context, **shared)
         if gpt2 is not None and context != "language":
             raise KuleshovError(f"gpt2 sees no video: it goes with context=language, not {context}")
+        if event_mlp == "before" and context == "scratch" and self.hparams.feature_normalization != "none":
+            raise KuleshovError("event_mlp=before gives TxE what it has learned: set feature_normalization to none")
 
     @property
     def row(self) -> str:
         return self.hparams.row or ("gpt2" if self.hparams.gpt2 is not None else super().row)
+
+    def embed(self, width: int) -> int:
+        """The official MLP before a TxE from scratch."""
+        self.before = None
+        if self.hparams.event_mlp == "after" or self.hparams.context != "scratch":
+            return width
+        self.before = mlp(width, self.hparams.decoder_width)
+        return self.hparams.decoder_width
 
     def build(self, width: int | None) -> None:
         given = self.hparams
@@ -74,6 +88,7 @@ class RoleTask(SegmentTask, EventTask):
             return
         sizes = {name: given[f"decoder_{name}"] for name in ("width", "layers", "heads", "feedforward", "dropout")}
         sizes |= {"bottleneck": given.bottleneck, "events": given.memory_events}
+        sizes["mlp"] = given.event_mlp == "after" or given.context == "none"
         longest = max(given.longest_output, self.facts["longest"]) + 1
         self.decoder = RoleDecoder(len(self.tokens), width, longest=longest, **sizes)
 
@@ -84,7 +99,9 @@ class RoleTask(SegmentTask, EventTask):
 
     def memory_of(self, events: Tensor) -> Tensor | None:
         """What the decoder attends to for events (B, N, D): (B * N, M, width), or None."""
-        return self.decoder.memories(self.contextualizer(events)) if self.contextualizer is not None else None
+        if self.contextualizer is None:
+            return None
+        return self.decoder.memories(self.contextualizer(events if self.before is None else self.before(events)))
 
     def forward(self, events: Tensor, tokens: Tensor) -> Tensor:
         """Event features (B, N, D) and tokens (B, N, L) -> next-token logits (B * N, L, V)."""
@@ -134,6 +151,8 @@ class RoleData(SegmentData):
         tokens: a vocabulary of an earlier run (`tokens.json`), instead of learning one.
         gpt2: folder with GPT-2's `vocab.json` and `merges.txt`, to use its byte pairs instead.
         longest: greatest number of tokens of an event in training, the verb and the end included.
+        role_order: order of an event's roles in training: one for `all` events, or that in which its verb `lists` its
+            arguments (the official code's).
         verb_predictions: file of predicted verbs (the official structure) for the reported split; by default the
             annotators' verbs are given, as the benchmark does.
         draw: draw the references over the `listed` segments (`split_file`), as the official code does, or over the
@@ -147,6 +166,7 @@ class RoleData(SegmentData):
         tokens: str | None = None,
         gpt2: str | None = None,
         longest: int = 60,
+        role_order: Literal["all", "lists"] = "all",
         verb_predictions: str | None = None,
         draw: Draw = "listed",
         **shared,
@@ -156,7 +176,7 @@ class RoleData(SegmentData):
         if tokens is not None and gpt2 is not None:
             raise KuleshovError("tokens and gpt2 both name a vocabulary: give one of them")
         self.vocabulary_size, self.tokens_file, self.gpt2 = vocabulary_size, tokens, gpt2
-        self.longest, self.verb_predictions = longest, verb_predictions
+        self.longest, self.verb_predictions, self.role_order = longest, verb_predictions, role_order
 
     def prepare(self) -> None:
         if self.tokens_file is not None:
@@ -177,7 +197,8 @@ class RoleData(SegmentData):
     def targets(self, ids: list[str]) -> dict[str, Tensor]:
         """The first annotator's verbs and roles as tokens, padded to the longest event."""
         annotated = self.annotated(self.annotations.roles, ids)
-        rows = [self.tokens.encode(e.verb, dict(e.roles), self.longest) for name in ids for e in annotated[name][0]]
+        sort, events = self.role_order == "all", [event for name in ids for event in annotated[name][0]]
+        rows = [self.tokens.encode(event.verb, dict(event.roles), self.longest, sort) for event in events]
         padded = pad_sequence(list(map(torch.tensor, rows)), batch_first=True, padding_value=self.tokens.pad)
         return {"tokens": padded.unflatten(0, (-1, len(EVENTS)))}
 

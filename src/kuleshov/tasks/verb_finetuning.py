@@ -34,6 +34,8 @@ class VerbFinetuning(VerbNaming):
         backbone_weights: exported weights of that network to start from; null takes it as it is built.
         backbone_lr: learning rate of the backbone; the same as the head's by default.
         channels_last: channels-last memory layout.
+        export_by: metric that chooses the epoch whose backbone is handed on, where a `BestCheckpoint` monitors it;
+            null hands on the epoch that is scored.
     """
 
     inputs = "clips"
@@ -45,6 +47,7 @@ class VerbFinetuning(VerbNaming):
         backbone_weights: str | None = None,
         backbone_lr: float | None = None,
         channels_last: bool = True,
+        export_by: str | None = None,
         **shared,
     ) -> None:
         super().__init__(**shared)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,8 @@ from kuleshov.datasets.vidsitu_predictions import RANKS
 from kuleshov.metrics.verb_metrics import ANNOTATORS
 from kuleshov.tasks.event_task import EventTask
 from kuleshov.tasks.segment_data import SegmentData, SegmentTask, VidSituData
+
+UNKNOWN = "<unk>"  # fairseq's symbol in the official vocabulary
 
 
 class VerbHead(nn.Sequential):
@@ -81,19 +83,23 @@ class VerbTask(VerbNaming, EventTask):
 
 
 class VerbTargets(VidSituData):
-    """The first annotator's verb of every training event: `verbs` (B, 5) long, -1 outside the vocabulary.
+    """The first annotator's verb of every training event: `verbs` (B, 5) long, -1 where it is not learned.
 
     Args:
+        unknown_verbs: what verbs outside the vocabulary are: `ignore` learns nothing of them, `class` makes them the
+            official code's class `<unk>`, which is a miss wherever it is predicted.
         offscreen_file: JSON, segment id -> five truth values, which events happen off screen; of the generated
             world by default, where it lies beside the annotations.
     """
 
-    def __init__(self, *, offscreen_file: str | None = None, **shared) -> None:
+    def __init__(
+        self, *, unknown_verbs: Literal["ignore", "class"] = "ignore", offscreen_file: str | None = None, **shared
+    ) -> None:
         super().__init__(**shared)
-        self.offscreen_file = offscreen_file
+        self.unknown_verbs, self.offscreen_file = unknown_verbs, offscreen_file
 
     def prepare(self) -> None:
-        self.verbs = self.annotations.vocabulary()
+        self.verbs = [*self.annotations.vocabulary(), *([UNKNOWN] if self.unknown_verbs == "class" else [])]
         self.offscreen = read_offscreen(self.root, self.offscreen_file)
 
     def facts(self) -> dict[str, Any]:
@@ -102,7 +108,8 @@ class VerbTargets(VidSituData):
     def targets(self, ids: list[str]) -> dict[str, Tensor]:
         number = {verb: i for i, verb in enumerate(self.verbs)}
         annotated = self.annotated(self.annotations.verbs, ids)
-        return {"verbs": torch.tensor([[number.get(event[0], -1) for event in annotated[name]] for name in ids])}
+        other = number.get(UNKNOWN, -1)
+        return {"verbs": torch.tensor([[number.get(event[0], other) for event in annotated[name]] for name in ids])}
 
 
 class VerbData(VerbTargets, SegmentData):

@@ -118,10 +118,13 @@ class RunCheckpoint(ModelCheckpoint):
 
 
 class BestCheckpoint(RunCheckpoint):
-    """`best.ckpt`, of the epoch with the greatest (mode `max`) or smallest (`min`) value of the metric `monitor`."""
+    """A checkpoint of the epoch with the greatest (mode `max`) or smallest (`min`) value of the metric `monitor`.
 
-    def __init__(self, monitor: str, mode: str = "max") -> None:
-        super().__init__(monitor=monitor, mode=mode, filename="best")
+    The first one of a training chooses the epoch that is scored.
+    """
+
+    def __init__(self, monitor: str, mode: str = "max", filename: str = "best") -> None:
+        super().__init__(monitor=monitor, mode=mode, filename=filename)
 
 
 class LastCheckpoint(RunCheckpoint):
@@ -202,8 +205,13 @@ class ExportWeights(pl.Callback):
     """Writes `<run>/weights/<name>.safetensors` for each of the module's `exports()` when a fit ends.
 
     `exports()` returns {name: (nn.Module or {key: tensor}, manifest)}. Where a checkpoint callback monitors a
-    metric the best epoch's weights are written, otherwise the last epoch's; the module keeps those that it has.
+    metric the best epoch's weights are written, otherwise the last epoch's; the module keeps those that it has. A
+    module's hyper-parameter `export_by` names the metric where several are monitored.
     """
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Refuse an `export_by` that nothing monitors before anything is learned."""
+        selection_rule(trainer, pl_module.hparams.get("export_by"))
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the weights on rank 0."""
@@ -211,8 +219,9 @@ class ExportWeights(pl.Callback):
         if exports is None or trainer.fast_dev_run or trainer.interrupted or not trainer.is_global_zero:
             return
         common = {"epochs": trainer.current_epoch, "steps": trainer.global_step, "seed": global_seed()}
-        common["selection"] = selection_rule(trainer)
-        best, kept = best_checkpoint(trainer), None
+        by = pl_module.hparams.get("export_by")
+        common["selection"] = selection_rule(trainer, by)
+        best, kept = best_checkpoint(trainer, by), None
         if best:
             kept = deepcopy(pl_module.state_dict())
             stored = torch.load(best, map_location="cpu", weights_only=True)
@@ -289,17 +298,27 @@ def new_folder(path: Path) -> Path:
     return next(folder for folder in itertools.chain([path], numbered) if not folder.exists())
 
 
-def best_checkpoint(trainer: pl.Trainer) -> str:
-    """The best epoch's checkpoint, empty where no metric is monitored."""
-    callback = trainer.checkpoint_callback
-    return getattr(callback, "best_model_path", "") if getattr(callback, "monitor", None) else ""
+def best_checkpoint(trainer: pl.Trainer, monitor: str | None = None) -> str:
+    """The best epoch's checkpoint by a metric, the first that is monitored by default; empty where none is."""
+    return getattr(_monitoring(trainer, monitor), "best_model_path", "")
 
 
-def selection_rule(trainer: pl.Trainer) -> str:
-    """How the weights that are scored and handed on were chosen, in words."""
-    callback = trainer.checkpoint_callback
-    monitor = getattr(callback, "monitor", None)
-    return f"epoch with the {callback.mode}imum {monitor}" if monitor else "last epoch"
+def selection_rule(trainer: pl.Trainer, monitor: str | None = None) -> str:
+    """How weights were chosen, in words; `monitor` as in `best_checkpoint`."""
+    callback = _monitoring(trainer, monitor)
+    return f"epoch with the {callback.mode}imum {callback.monitor}" if callback is not None else "last epoch"
+
+
+def _monitoring(trainer: pl.Trainer, monitor: str | None) -> ModelCheckpoint | None:
+    """The callback that keeps the best epoch by a metric.
+
+    Raises:
+        KuleshovError: a metric that none of them monitors.
+    """
+    known = {one.monitor: one for one in reversed(trainer.checkpoint_callbacks) if getattr(one, "monitor", None)}
+    if monitor is not None and monitor not in known:
+        raise KuleshovError(f"export_by={monitor}: no BestCheckpoint monitors it (known: {', '.join(known) or 'none'})")
+    return known.get(monitor, next(reversed(known.values()), None))
 
 
 def plain_hparams(module: pl.LightningModule) -> dict[str, Any]:

@@ -14,27 +14,27 @@ import numpy as np
 from kuleshov.core.errors import KuleshovError, MissingDataError, VideoError
 from kuleshov.core.files import write_atomic
 from kuleshov.features.instances import BOX_COLUMNS
+from kuleshov.features.shots import shots_of
 from kuleshov.features.store_index import Summary
 from kuleshov.video.reader import VideoReader
 from kuleshov.video.video_file import Video
 
-PERSON = 0  # class id of COCO's persons in ultralytics' weights
 Row = tuple[int, float, float, float, float, int, float]
 
 
 class Tracker:
-    """Finds people in a video and follows them.
+    """Finds people and objects in a video and follows them.
 
     Args:
         weights: a detector's file, as ultralytics reads it.
         rate: frames a second that the tracker sees; boxes are kept of the frame in the middle of each second.
-        classes: class ids of the weights to keep.
+        classes: class ids of the weights to keep; all by default.
 
     Raises:
         KuleshovError: ultralytics is not installed, or there is no such file of weights; none is downloaded.
     """
 
-    def __init__(self, weights: str | Path, rate: int = 8, classes: Sequence[int] = (PERSON,)) -> None:
+    def __init__(self, weights: str | Path, rate: int = 8, classes: Sequence[int] | None = None) -> None:
         if rate < 1:
             raise KuleshovError(f"a tracker needs at least one frame a second, not {rate}")
         try:
@@ -45,7 +45,8 @@ class Tracker:
         if not Path(weights).is_file():
             raise MissingDataError("detector weights", Path(weights).absolute(), "check --detector")
         self.model = YOLO(str(weights))
-        self.rate, self.classes, self.reader = rate, list(classes), VideoReader()
+        self.classes = list(classes) if classes is not None else None
+        self.rate, self.reader = rate, VideoReader()
 
     def __call__(self, path: Path) -> Iterator[Row]:
         """Yield second, x1, y1, x2, y2 in pixels, track, score of every tracked box of a video.
@@ -69,24 +70,26 @@ class Tracker:
                         yield second, x1, y1, x2, y2, int(track), score
 
 
-def write_boxes(videos: Sequence[Video], tracker: Tracker, output: str | Path) -> Summary:
-    """Write the CSV that `instances.read_boxes` reads.
+def write_boxes(videos: Sequence[Video], tracker: Tracker, output: str | Path, shots: bool = False) -> Summary:
+    """Write the CSV that `instances.read_boxes` reads, with `shots` where they are asked for.
 
     Raises:
-        KuleshovError: nobody was found in any video.
+        KuleshovError: nothing was found in any video.
     """
     text, missing, count = io.StringIO(), [], 0
     lines = csv.writer(text, lineterminator="\n")
-    lines.writerow((*BOX_COLUMNS, "score"))
+    lines.writerow((*BOX_COLUMNS, "score", *(["shot"] if shots else [])))
     for video in videos:
         try:
-            rows, reason = list(tracker(video.path)), "nobody was found"
+            rows, reason = list(tracker(video.path)), "nothing was found"
+            numbers = shots_of(video.path, np.array([row[0] for row in rows])) if shots and rows else ()
         except VideoError as error:
             rows, reason = [], error.reason
         if not rows:
             missing.append({"id": video.id, "reason": reason})
-        for second, *box, track, score in rows:
-            lines.writerow((video.id, second, *(f"{side:.1f}" for side in box), track, f"{score:.3f}"))
+        for place, (second, *box, track, score) in enumerate(rows):
+            shot = [numbers[place]] if shots else []
+            lines.writerow((video.id, second, *(f"{side:.1f}" for side in box), track, f"{score:.3f}", *shot))
         count += len(rows)
     if not count:
         raise KuleshovError(f"no boxes in any of {len(videos)} videos: check the detector and the videos")
