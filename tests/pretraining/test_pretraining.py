@@ -214,6 +214,19 @@ def test_twenty_steps_lower_the_loss(method):
     assert min(losses[-4:]) < 0.9 * losses[4], losses
 
 
+def test_motion_of_the_same_moment_is_that_of_the_visual_query():
+    torch.manual_seed(0)
+    batch = {name: torch.rand(2, 3, 4, 32, 32) for name in ("clip_a", "clip_b", "motion_a", "motion_b")}
+    networks = {"backbone": net("slow_d_r50", 2), "motion_backbone": net("motion_2d", 2)}
+    other = MoDist(**networks, **NARROW, queue_size=16, batch_negatives=True).train()
+    same = MoDist(**networks, **NARROW, queue_size=16, batch_negatives=True, motion_of="same").train()
+    same.load_state_dict(other.state_dict())
+    swapped = {**batch, "motion_a": batch["motion_b"], "motion_b": batch["motion_a"]}
+    found, expected = same.loss(batch)[1], other.loss(swapped)[1]
+    assert {name: float(value) for name, value in found.items()} == {k: float(v) for k, v in expected.items()}
+    assert float(found["visual_motion"]) != float(other.loss(batch)[1]["visual_motion"])
+
+
 def test_an_alarm_where_nothing_is_learned(fit):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -28,6 +28,21 @@ def test_pairs_are_in_time_order():
         assert torch.allclose(head.pair(joined), before[:, place], atol=1e-6)
 
 
+def test_the_official_head_joins_events_with_text():
+    """Its second MLP sees zeros for text: the rows of its weights that belong to text change nothing."""
+    torch.manual_seed(0)
+    head, events = RelationHead(6, hidden=8, text_width=5).eval(), torch.randn(2, 5, 6)
+    assert [tuple(layer.weight.shape) for layer in head.joint if hasattr(layer, "weight")] == [(8, 13), (8, 8)]
+    first, _, last = head.joint
+    shown = head.event(events)
+    joined = last((shown @ first.weight[:, :8].T + first.bias).relu())
+    expected = torch.stack([head.pair(torch.cat([joined[:, a], joined[:, b]], -1)) for a, b in PAIRS], 1)
+    torch.testing.assert_close(head(events), expected)
+    with torch.no_grad():
+        first.weight[:, 8:] += 1
+    torch.testing.assert_close(head(events), expected)
+
+
 def test_class_weights_are_inverse_to_frequency_and_average_to_one():
     labels = torch.tensor([[0, 0, 0, 1], [1, 3, -1, 0]])
     weights = class_weights(torch.bincount(labels[labels >= 0], minlength=4))

@@ -6,9 +6,11 @@ import sys
 
 import pytest
 import torch
+import yaml
 
 from kuleshov.backbones import build_backbone, load_backbone, save_backbone
 from kuleshov.core.errors import KuleshovError, MissingDataError, WeightsError
+from kuleshov.core.results import read_results
 from kuleshov.tasks.verb_finetuning import VerbClipData, VerbFinetuning, clips_of
 from kuleshov.training.lightning_cli import main
 from kuleshov.video.clip_format import ClipFormat
@@ -53,22 +55,47 @@ def test_missing_videos_are_counted(small_vidsitu, tmp_path):
 def test_a_tuned_backbone_is_scored_and_handed_on(clip_words, tmp_path, lines_of):
     started = build_backbone(TINY)
     clip = ClipFormat(**SMALL, short_side=32, mean=(0.1, 0.2, 0.3), std=(1.0, 1.0, 1.0))
-    save_backbone(tmp_path / "start.safetensors", started, clip)
+    save_backbone(tmp_path / "start.safetensors", started, clip, trained=["cvrl-k400"])
     more = [f"--model.init_args.backbone_weights={tmp_path}/start.safetensors", "--model.init_args.warmup_epochs=0"]
     more += ["--trainer.max_epochs=1", "--data.init_args.train_segments=8", "--data.init_args.batch_size=4"]
     main(clip_words(tmp_path, *more))
     tuned = load_backbone(tmp_path / "weights/backbone.safetensors")
     assert tuned.clip.mean == (0.1, 0.2, 0.3) and tuned.manifest["method"] == "verbs-finetune"
+    assert tuned.manifest["trained"] == ["cvrl-k400", "verbs-vidsitu"]
     before, after = started.state_dict(), tuned.state_dict()
     assert any(not torch.equal(before[name], after[name]) for name in before)
     lines = lines_of(tmp_path)
     assert lines["finetuned", "Acc@1"].n == 13
+    assert lines["finetuned", "Acc@1"].origin == {"backbone": "slow_d_r50 cvrl-k400 verbs-vidsitu"}
     assert {"acc1_offscreen", "acc1_onscreen"} <= {metric for _, metric in lines}
 
     official = (tmp_path / "predictions/valid.json").read_bytes()
     shutil.rmtree(tmp_path / "predictions")
     main(["predict", "-c", f"{tmp_path}/config.yaml"])
     assert (tmp_path / "predictions/valid.json").read_bytes() == official
+
+
+def test_features_may_be_of_another_epoch_than_the_score(clip_words, tmp_path):
+    callbacks = [
+        {"class_path": "kuleshov.training.callbacks.BestCheckpoint", "init_args": given}
+        for given in ({"monitor": "val/Acc@1"}, {"monitor": "val/Recall@5", "mode": "min", "filename": "recall"})
+    ]
+    (tmp_path / "two.yaml").write_text(yaml.safe_dump({"trainer": {"callbacks": callbacks}}))
+    more = ["-c", f"{tmp_path}/two.yaml", "--model.init_args.export_by=val/Recall@5", "--trainer.max_epochs=2"]
+    more += ["--data.init_args.train_segments=8", "--data.init_args.batch_size=4", "--model.init_args.warmup_epochs=0"]
+    main(clip_words(tmp_path / "run", *more))
+    checkpoints = tmp_path / "run" / "checkpoints"
+    stored = torch.load(checkpoints / "recall.ckpt", weights_only=True)["state_dict"]
+    tuned = load_backbone(tmp_path / "run/weights/backbone.safetensors")
+    assert (
+        tuned.manifest["selection"] == "epoch with the minimum val/Recall@5" and (checkpoints / "best.ckpt").is_file()
+    )
+    assert all(torch.equal(value, stored[f"backbone.{name}"]) for name, value in tuned.state_dict().items())
+    assert {line.selection for line in read_results(tmp_path / "run/results.jsonl") if line.row != "trivial"} == {
+        "epoch with the maximum val/Acc@1"
+    }
+    with pytest.raises(KuleshovError, match=r"export_by=val/none: no BestCheckpoint monitors it \(known: val/Acc@1"):
+        main(clip_words(tmp_path / "refused", "--model.init_args.export_by=val/none"))
 
 
 def test_the_demo_runs_through_the_command_line(words, small_videos, tmp_path):

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from kuleshov.core.errors import MissingDataError
 from kuleshov.tasks.evaluate_vidsitu import evaluate_vidsitu
-from kuleshov.tasks.verbs import VerbHead, read_offscreen, split_accuracy, verb_loss
+from kuleshov.tasks.verbs import VerbData, VerbHead, read_offscreen, split_accuracy, verb_loss
 from kuleshov.training.lightning_cli import main
 
 
@@ -35,6 +35,19 @@ def test_accuracy_off_and_on_screen():
     assert found["acc1_offscreen"] == (50.0, 1)
     assert found["acc1_onscreen"] == (pytest.approx(100 * 7 / 8), 2)
     assert split_accuracy(predicted, annotated, {}) == {}
+
+
+@pytest.mark.parametrize(("unknown", "label"), [("ignore", -1), ("class", 5)])
+def test_verbs_outside_the_vocabulary_are_ignored_or_a_class(small_vidsitu, tmp_path, monkeypatch, unknown, label):
+    root, vocabulary = small_vidsitu, ["push.01", "fall.01", "jump.03", "wave.04", "hug.01"]
+    monkeypatch.setattr("kuleshov.datasets.vidsitu.VidSitu.vocabulary", lambda self: vocabulary)
+    stores = {"annotations": str(root / "vidsitu"), "events": str(root / "store")}
+    data = VerbData(**stores, unknown_verbs=unknown)
+    data.setup("fit")
+    given = [event[0] for name in data.train_ids for event in data.annotations.verbs("train")[name]]
+    found = data.train_rows.tensors["verbs"].flatten().tolist()
+    assert found == [vocabulary.index(verb) if verb in vocabulary else label for verb in given] and label in found
+    assert data.verbs == [*vocabulary, *(["<unk>"] if unknown == "class" else [])]
 
 
 def test_offscreen_flags_are_found_beside_the_annotations(small_vidsitu, tmp_path):

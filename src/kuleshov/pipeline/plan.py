@@ -309,7 +309,7 @@ def _resolve(
     root, where = _root(request, data, needs)
     configs = config_files(stage, request.project, method, data, request.scale)
     digests = {name: use.digest for name, use in used.items()}
-    rows = stage.rows_at(request.scale)
+    rows = stage.rows_at(request.scale, request.smoke)
     resolved = {
         "stage": stage.name,
         "command": stage.command,

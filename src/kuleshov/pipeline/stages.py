@@ -66,7 +66,7 @@ class Stage:
         starts_from: argument that takes the weights that the user gives, where the stage can start from them.
         scales: scale -> extra arguments; where there are any, every scale that the stage can run at.
         rows: row of the table -> extra arguments, a job each.
-        scale_rows: scale -> further rows, before the others.
+        scale_rows: scale, or `smoke` -> further rows, before the others.
         seeded: jobs repeat with each seed.
         outputs: name -> path in the run's folder; `{row}` is the one row that is needed.
         trains: what its weights have been through, after those that it starts from, such as `{method}-{data}`.
@@ -96,9 +96,10 @@ class Stage:
     paper: dict[str, str] = field(default_factory=dict)
     smoke: Arguments = field(default_factory=dict)
 
-    def rows_at(self, scale: str) -> dict[str, Arguments]:
-        """Its rows at a scale."""
-        return {**self.scale_rows.get(scale, {}), **self.rows}
+    def rows_at(self, scale: str, smoke: bool = False) -> dict[str, Arguments]:
+        """Its rows at a scale; in a smoke run those of the scale `smoke` take the place of their like."""
+        rows = {**self.scale_rows.get(scale, {}), **self.rows}
+        return {**rows, **self.scale_rows.get("smoke", {})} if smoke else rows
 
 
 def find_project(stage: str, project: Path | None = None) -> tuple[str, Path]:
