@@ -1,6 +1,7 @@
 """The bases of all tasks: `ScoredTask`, the loop from batches to a report, and `EventTask`, with event features."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,14 @@ from kuleshov.txe.feature_normalizer import Normalization
 
 Stage = Literal["val", "test", "predict"]
 ROWS = {"none": "backbone", "scratch": "scratch", "pretrained": "pretrained"}
+# the paper's masked-event pretraining, section 3.3 and Table 2
+PAPER_TXE = {
+    "mask_sizes": "1,2,3",
+    "positions": "learned",
+    "sampling": "uniform",
+    "loss": "infonce",
+    "token_stride": 2.0,
+}
 STARTS = ("txe_weights", "instance_weights", "backbone_weights")  # arguments that name weights to start from
 
 
@@ -231,8 +240,7 @@ class EventTask(ScoredTask):
             return {"backbone": "none", "txe": "none"}
         txe = self.hparams.context
         if self.hparams.txe_weights is not None:
-            manifest = load_weights(self.hparams.txe_weights)[1]
-            txe = " ".join([str(manifest.get("method", "unknown")), *manifest.get("data", {}).get("sets", ["unknown"])])
+            txe = pretraining_of(load_weights(self.hparams.txe_weights)[1])
         return {"backbone": self.trainer.datamodule.origin, "txe": txe}
 
     @property
@@ -258,6 +266,15 @@ class EventTask(ScoredTask):
             "started_from": self.weights_sha256(),
         }
         return {self.task: (self, manifest)}
+
+
+def pretraining_of(manifest: Mapping[str, Any]) -> str:
+    """How a TxE was pretrained, by its manifest: method, data sets, and what differs from the paper's settings."""
+    data, arguments = manifest.get("data", {}), manifest.get("arguments", {})
+    found = {"mask_sizes": ",".join(map(str, manifest.get("mask_sizes", ()))), "positions": arguments.get("positions")}
+    found |= {name: manifest.get(name) for name in ("sampling", "loss")} | {"token_stride": data.get("token_stride")}
+    others = [f"{name}={value}" for name, value in sorted(found.items()) if value != PAPER_TXE[name]]
+    return " ".join([str(manifest.get("method", "unknown")), *data.get("sets", ["unknown"]), *others])
 
 
 def load_task(path: str | Path) -> EventTask:
