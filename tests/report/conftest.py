@@ -70,6 +70,44 @@ def runs(stage: Callable[..., Path]) -> Path:
     return stage("tables", digits="55555555", needs=[verbs, roles])
 
 
+def answered_run(stage: Callable[..., Path], world: Path) -> Path:
+    """A run of train-verbs that answers hug.01 everywhere, with two seeds."""
+    from kuleshov.datasets.vidsitu import VidSitu
+    from kuleshov.datasets.vidsitu_predictions import write_predictions
+
+    data = VidSitu(world / "vidsitu")
+    segments = data.segments("valid")
+    folder = stage("train-verbs", jobs=["pretrained-seed0", "pretrained-seed1"])
+    for seed in range(2):
+        job = write_job(folder / f"pretrained-seed{seed}", "pretrained", seed)
+        write_json(job / "config.yaml", {"data": {"init_args": {"annotations": str(data.root), "split": "valid"}}})
+        answers = {name: [["hug.01", "hit.01"]] * 5 for name in segments}
+        write_predictions(job / "predictions" / "valid.json", "verbs", answers, segments)
+    return folder
+
+
+def txe_run(stage: Callable[..., Path], world: Path, width: int = 16) -> Path:
+    """A run of pretrain-txe with random weights, on random features of the world's movies."""
+    import torch
+
+    from kuleshov.datasets.folder import find_videos
+    from kuleshov.features.store_writer import StoreWriter
+    from kuleshov.txe.encoder import TxE, save
+
+    torch.manual_seed(0)
+    folder = stage("pretrain-txe", "lvu", "77777777")
+    with StoreWriter(folder / "features", width, 2.0, 2.0) as writer:
+        for video in find_videos(world / "lvu" / "videos"):
+            writer.add(video.id, torch.randn(20, width))
+        writer.finish({})
+    data = {"stores": [str(folder / "features")], "video_root": str(world / "lvu" / "videos"), "val_fraction": 0.5}
+    write_json(folder / "config.yaml", {"data": {"init_args": data}})
+    sizes = {"hidden": 16, "layers": 1, "heads": 2, "feedforward": 16}
+    facts = {"kind": "txe", "method": "masked-event", "data": {"token_stride": 2.0, "movies": 4}}
+    save(folder / "weights" / "txe.safetensors", TxE(width, **sizes), facts)
+    return folder
+
+
 VERB_IDS = ["chase.01", "hug.01", "look.01", "push.01"]
 TXE = {"context": "scratch", "txe_hidden": 16, "txe_layers": 1, "txe_heads": 2, "txe_feedforward": 16}
 

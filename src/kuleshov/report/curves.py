@@ -32,15 +32,21 @@ class LearningCurve:
     steps: np.ndarray
     values: np.ndarray
 
+    @property
+    def flat(self) -> bool:
+        """Whether it says one value, or none that is finite."""
+        return len(np.unique(self.values[np.isfinite(self.values)])) < 2
+
 
 @dataclass(frozen=True)
 class StageCurves:
-    """A run, its rows, and drawings (title, SVG) of losses and scores and of the representation's health."""
+    """A run, its rows, drawings (title, SVG) of losses and scores and of the representation's health, flat titles."""
 
     run: RunRecord
     rows: list[str]
     scores: list[tuple[str, str]]
     health: list[tuple[str, str]]
+    flat: list[str]
 
 
 def row_colors(rows: Iterable[str]) -> dict[str, int]:
@@ -82,10 +88,11 @@ def stage_curves(run: RunRecord, colors: Mapping[str, int]) -> StageCurves | Non
     if not curves:
         return None
     rows = {curve.row for many in curves.values() for curve in many if curve.row}
-    drawn = {title: draw(title, many, colors) for title, many in curves.items()}
+    flat = [title for title, many in curves.items() if all(curve.flat for curve in many)]
+    drawn = {title: draw(title, many, colors) for title, many in curves.items() if title not in flat}
     health = [(title, svg) for title, svg in drawn.items() if "ssl/" in title or "knn" in title]
     scores = [one for one in drawn.items() if one not in health]
-    return StageCurves(run, sorted(rows, key=row_order), scores, health)
+    return StageCurves(run, sorted(rows, key=row_order), scores, health, flat)
 
 
 def draw(title: str, curves: Sequence[LearningCurve], colors: Mapping[str, int]) -> str:

@@ -48,7 +48,7 @@ class TxEVisualization(pl.Callback):
         writer.add_figure("txe/retrieval", retrieval_figure(found, data, frames_of), step)
 
 
-def frames_in(video_root: str) -> FramesOf:
+def frames_in(video_root: str, short_side: int = 64) -> FramesOf:
     """A function that gives a movie's frame at a second, None where there is no such movie.
 
     A VidSitu segment that is no file of its own is looked up in its source.
@@ -62,7 +62,7 @@ def frames_in(video_root: str) -> FramesOf:
             if path is None:
                 segment = parse_segment(movie)
                 path, second = paths[segment.source], second + segment.start
-            return reader.read(path, [second], short_side=64)[0]
+            return reader.read(path, [second], short_side=short_side)[0]
         except (ValueError, KeyError, VideoError):
             return None
 
