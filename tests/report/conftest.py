@@ -145,3 +145,58 @@ def hierarchy(stage: Callable[..., Path]) -> Path:
         for name, (source, manifest) in task.exports().items():
             save_weights(folder / "weights" / f"{name}.safetensors", source.state_dict(), manifest)
     return stage("tables", digits="55555555", needs=stages)
+
+
+@pytest.fixture
+def whole_hierarchy(hierarchy: Path, stage: Callable[..., Path], tiny_world: Path) -> Path:
+    """The same run, made from a store of the world's own features and a TxE with random weights too."""
+    from kuleshov.core.files import read_json
+    from kuleshov.features.extract import extract_command
+
+    runs = hierarchy.parent
+    features, verbs = stage("extract-features", digits="66666666"), runs / "train-verbs-vidsitu-demo-22222222"
+    weights = runs / "pretrain-backbone-k400-demo-11111111" / "weights" / "backbone.safetensors"
+    videos = [str(tiny_world / "vidsitu" / "videos")]
+    store = features / "features"
+    summary = extract_command(
+        store, weights, videos=videos, stride=1.0, dtype="fp32", accelerator="cpu", progress=False
+    )
+    assert not summary.missing
+    write_json(features / "stage.json", read_json(features / "stage.json") | {"outputs": {"features": str(store)}})
+    record = read_json(verbs / "stage.json")
+    record["needs"] |= {"features": str(features), "txe": str(txe_run(stage, tiny_world, read_width(store)))}
+    write_json(verbs / "stage.json", record)
+    return hierarchy
+
+
+def read_width(store: Path) -> int:
+    from kuleshov.features.store_index import read_index
+
+    return read_index(store, "events").width
+
+
+def write_film(path: Path, frames, rate: int = 8) -> Path:
+    """A film of RGB frames (H, W, 3) uint8, a key frame every second."""
+    import av
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=rate, options={"g": str(rate), "bf": "0"})
+        stream.pix_fmt = "yuv420p"
+        stream.height, stream.width = frames[0].shape[:2]
+        for frame in frames:
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
+        file.mux(stream.encode())
+    return path
+
+
+def damage(path: Path, begin: float, end: float) -> None:
+    """Overwrite the packets of some seconds of a film."""
+    import av
+
+    raw = bytearray(path.read_bytes())
+    with av.open(str(path)) as file:
+        for packet in file.demux(video=0):
+            if packet.size and begin <= packet.pts * packet.time_base < end:
+                raw[packet.pos : packet.pos + packet.size] = b"A" * packet.size
+    path.write_bytes(raw)

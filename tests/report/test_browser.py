@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from kuleshov.report.describe import OUTSIDE, describe_command
 from kuleshov.report.report_command import report_command
 
-from .conftest import answered_run, result, txe_run
+from .conftest import answered_run, damage, result, txe_run, write_film
+from .test_describe import first_video, moving, turn_store_away
 from .test_page import log
 
 pytestmark = pytest.mark.slow
@@ -98,3 +100,33 @@ def test_paper_holds_every_column(browser, report: Path, tmp_path: Path):
         assert f"{1000 + 10 * column}.00" in text and f"{1003 + 10 * column}.00" in text
     for title in ("What TxE fills in", "Verbs confused", "train/loss", "Stages", "LEA"):
         assert title in text
+
+
+def test_a_film_in_a_browser(browser, whole_hierarchy: Path, tiny_world: Path, tmp_path: Path):
+    path = tmp_path / "film.html"
+    describe_command([str(first_video(tiny_world, "vidsitu", "videos"))], whole_hierarchy, "html", path)
+    check_page(browser, path)
+    page = browser.new_page(viewport={"width": 400, "height": 900})
+    page.goto(path.as_uri())
+    # a keyboard reaches the contents, the curve, and the events that are most alike
+    reached = set()
+    for _ in range(8):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.getAttribute('href') || document.activeElement.ariaLabel"))
+    assert {"#surprise", "#events", "Surprise along the film"} <= reached and any(
+        one[:7] == "#event-" for one in reached
+    )
+    assert page.locator(".arrow").count() == 29 and page.locator(".frames img").count() == 90
+    page.close()
+    text = printed(browser, path, tmp_path)
+    assert "Trained on the generated world" in text and text.count("most alike in this film") == 30
+
+
+def test_a_film_with_damage_outside_of_the_training_in_a_browser(browser, whole_hierarchy: Path, tmp_path: Path):
+    turn_store_away(whole_hierarchy)
+    film, path = write_film(tmp_path / "film.mp4", moving(14)), tmp_path / "film.html"
+    damage(film, 4.5, 5.2)
+    describe_command([str(film)], whole_hierarchy, "html", path)
+    check_page(browser, path)
+    text = printed(browser, path, tmp_path)
+    assert OUTSIDE in text and "cannot be decoded after" in text and "look.01" in text

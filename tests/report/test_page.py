@@ -5,11 +5,11 @@ import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from kuleshov.datasets.vidsitu import VidSitu
-from kuleshov.report.answers import read_answers
 from kuleshov.report.confusions import SHOWN, confusion, confusions
 from kuleshov.report.curves import LearningCurve, curves_of, draw, read_scalars, row_colors
 from kuleshov.report.fill_ins import fill_ins
 from kuleshov.report.filmstrips import filmstrips
+from kuleshov.report.job_answers import read_answers
 from kuleshov.report.lineage import gather, read_run
 from kuleshov.report.page import write_page
 from kuleshov.report.results_table import build_table

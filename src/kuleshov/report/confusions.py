@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from kuleshov.datasets.vidsitu import VidSitu
-from kuleshov.report.answers import SplitAnswers
 from kuleshov.report.columns import row_order
+from kuleshov.report.job_answers import SplitAnswers
 
 SHOWN, OTHERS = 20, "others"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from kuleshov.core.errors import KuleshovError, MissingDataError
-from kuleshov.report.answers import job_config
 from kuleshov.report.filmstrips import SHORT_SIDE, data_uri
+from kuleshov.report.job_answers import job_config
 from kuleshov.report.lineage import RunRecord, beside
 from kuleshov.txe.encoder import load
 from kuleshov.txe.visualization import frames_in, retrieve, shown_windows

@@ -12,7 +12,7 @@ from kuleshov.core.errors import KuleshovError
 from kuleshov.core.files import read_json
 from kuleshov.datasets.vidsitu import VidSitu
 from kuleshov.datasets.vidsitu_format import EVENTS, RELATED_EVENTS
-from kuleshov.report.answers import SplitAnswers
+from kuleshov.report.job_answers import SplitAnswers
 from kuleshov.video.reader import VideoReader
 from kuleshov.video.video_file import Video
 

@@ -9,12 +9,12 @@ from markupsafe import Markup
 
 from kuleshov.core.files import code_version, write_atomic
 from kuleshov.core.results import Result
-from kuleshov.report.answers import read_answers
 from kuleshov.report.columns import row_title
 from kuleshov.report.confusions import confusions
 from kuleshov.report.curves import row_colors, stage_curves
 from kuleshov.report.fill_ins import fill_ins
 from kuleshov.report.filmstrips import filmstrips
+from kuleshov.report.job_answers import read_answers
 from kuleshov.report.lineage import ResultSource, RunRecord, left_out
 from kuleshov.report.results_table import ResultsTable, build_table
 from kuleshov.report.table_view import shown_columns, shown_rows
