@@ -5,7 +5,8 @@ import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
 from kuleshov.datasets.vidsitu import VidSitu
-from kuleshov.report.confusions import SHOWN, confusion, confusions
+from kuleshov.metrics.confusion_matrix import SHOWN
+from kuleshov.report.confusions import confusion, confusions
 from kuleshov.report.curves import LearningCurve, curves_of, draw, read_scalars, row_colors
 from kuleshov.report.fill_ins import fill_ins
 from kuleshov.report.filmstrips import filmstrips

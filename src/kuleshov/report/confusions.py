@@ -3,13 +3,10 @@
 from collections import Counter
 from dataclasses import dataclass
 
-import numpy as np
-
 from kuleshov.datasets.vidsitu import VidSitu
+from kuleshov.metrics.confusion_matrix import confusion_matrix
 from kuleshov.report.columns import row_order
 from kuleshov.report.job_answers import SplitAnswers
-
-SHOWN, OTHERS = 20, "others"
 
 
 @dataclass(frozen=True)
@@ -28,7 +25,7 @@ class Confusion:
 
 
 def confusions(answers: SplitAnswers) -> list[Confusion]:
-    """The matrix of each row that names verbs: the annotators' `SHOWN` commonest verbs, and the others."""
+    """The matrix of each row that names verbs: the annotators' commonest verbs, and the others."""
     names, annotated = answers.segments(), VidSitu(answers.root).verbs(answers.split)
     found = []
     for task, row, predicted in sorted(answers.rows, key=lambda one: row_order(one[1])):
@@ -45,10 +42,5 @@ def confusions(answers: SplitAnswers) -> list[Confusion]:
 
 def confusion(row: str, pairs: list[tuple[str, str]]) -> Confusion:
     """The matrix of (annotators' verb, named verb) pairs."""
-    common = [verb for verb, _ in Counter(given for given, _ in pairs).most_common(SHOWN)]
-    verbs = common + [OTHERS] * any(not {*pair} <= {*common} for pair in pairs)
-    place = {verb: number for number, verb in enumerate(verbs)}
-    counts = np.zeros((len(verbs), len(verbs)), dtype=int)
-    for given, named in pairs:
-        counts[place.get(given, len(common)), place.get(named, len(common))] += 1
+    verbs, counts = confusion_matrix(pairs)
     return Confusion(row, verbs, counts.tolist(), sum(given == named for given, named in pairs))

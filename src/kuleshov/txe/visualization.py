@@ -78,12 +78,15 @@ def attention_figure(txe: TxE, windows: Tensor) -> Figure:
     """Mean attention of every layer and head over windows (B, N, D): a query event a row, a key event a column."""
     maps = txe.attention_maps(windows).mean(1).cpu()  # (layers, heads, N, N)
     layers, heads = maps.shape[:2]
+    places, names = range(maps.shape[2]), [f"{number + 1}" for number in range(maps.shape[2])]
     figure = Figure(figsize=(heads + 0.3, layers + 0.6))
     axes = figure.subplots(layers, heads, squeeze=False)
     for layer, line in enumerate(axes):
         for head, axis in enumerate(line):
             axis.imshow(maps[layer, head], vmin=0, vmax=1)
-            axis.set(xticks=[], yticks=[])
+            axis.set(xticks=places, yticks=places, xticklabels=names, yticklabels=names)
+            axis.tick_params(labelsize=5, length=0, pad=1)
+            axis.label_outer()
             if layer == 0:
                 axis.set_title(f"head {head + 1}", fontsize=7)
         line[0].set_ylabel(f"layer {layer + 1}", fontsize=7)
