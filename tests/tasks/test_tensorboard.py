@@ -1,4 +1,4 @@
-"""What TensorBoard has of the heads: the loss on the split that chooses the epoch, confusion matrices, written roles."""
+"""What TensorBoard has of the heads: the loss on the reported split, confusion matrices, written roles."""
 
 from pathlib import Path
 
