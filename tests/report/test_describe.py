@@ -14,10 +14,10 @@ from kuleshov.core.errors import KuleshovError, StoreError, UsageError, VideoErr
 from kuleshov.datasets.vidsitu_format import RELATIONS
 from kuleshov.features.feature_store import EventStore
 from kuleshov.features.store_writer import StoreWriter
-from kuleshov.report.describe import OUTSIDE, describe_command
+from kuleshov.report.describe import OUTSIDE, EventDescription, FilmDescription, describe_command
 from kuleshov.report.familiarity import Familiarity
 from kuleshov.report.film_events import film_events
-from kuleshov.report.film_page import look, scene_changes
+from kuleshov.report.film_page import look, scene_changes, surprise_curves
 from kuleshov.report.hierarchy import load_hierarchy, most_alike, relate_neighbors, surprise
 from kuleshov.synthetic.story import CLIP_EVENTS
 from kuleshov.txe.encoder import TxE
@@ -139,6 +139,8 @@ def test_a_folder_of_films_is_written_film_by_film(hierarchy, tmp_path):
     assert str(found) == "\n".join(map(str, found.written)) and all(path.is_file() for path in found.written)
     text = str(describe_command([str(films)], hierarchy))
     assert text.count("# ") == 2 and text.count("Trained on") == 1
+    with pytest.raises(UsageError, match="which films"):
+        describe_command([], hierarchy)
     for wrong in ("html", "vtt"):
         with pytest.raises(UsageError, match="name a folder with --output"):
             describe_command([str(films)], hierarchy, wrong)
@@ -274,3 +276,13 @@ def test_scenes_change_where_the_colors_do(whole_hierarchy, tmp_path):
     assert look(film).cuts == [5.0]
     restless = [(k / 4, 0.35) for k in range(40)]
     assert scene_changes(restless) == [] and scene_changes([*restless[:20], (5.0, 1.1), *restless[21:]]) == [5.0]
+
+
+def test_long_films_have_a_curve_every_ten_minutes():
+    events = [EventDescription(2.0 * i, 2.0 * i + 2, surprise=None if i == 3 else i % 7 / 7) for i in range(640)]
+    film = FilmDescription(Path("film.mp4"), "film", "Trained on nothing.", events)
+    curves = surprise_curves(film, [10.0, 700.0])
+    assert [curve.count("stroke-dasharray") for curve in curves] == [1, 1, 0] and "20:00" in curves[2]
+    ids = [re.findall(r'id="([^"]+)"', curve) for curve in curves]
+    assert not set(re.findall(r"#(\w+)\)", curves[0])) & set(ids[1])
+    assert surprise_curves(FilmDescription(Path("a"), "a", "", [EventDescription(0, 2)]), []) == []

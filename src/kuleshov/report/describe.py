@@ -123,12 +123,14 @@ def describe_command(
     Raises:
         VideoError: the only video cannot be read, or is shorter than an event.
         KuleshovError: the run, or a network of it, is not there; no film could be read.
-        UsageError: a format that is not printed, without output.
+        UsageError: no videos, or a format that is not printed without output.
     """
     from kuleshov.datasets.folder import find_videos
     from kuleshov.report.hierarchy import load_hierarchy
 
     require_positive(verbs=verbs)
+    if not videos:
+        raise UsageError("which films? name files, folders, patterns or lists of videos")
     hierarchy = load_hierarchy(run)
     found = find_videos(videos)
     if output is None and (format == "html" or (format in ("srt", "vtt", "elan") and len(found) > 1)):

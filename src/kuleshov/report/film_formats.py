@@ -10,6 +10,7 @@ from xml.etree import ElementTree as xml
 
 from kuleshov.report.describe import OUTSIDE, EventDescription, FilmDescription, clock
 
+XSI = "http://www.w3.org/2001/XMLSchema-instance"
 COLUMNS = ("video", "start", "end", "verb", "probability", "verbs", "roles", "next", "next_probability")
 COLUMNS += ("surprise", "distance", "outside", "alike", "lost", "trained_on")
 
@@ -111,6 +112,9 @@ def _elan(films: list[FilmDescription]) -> str:
     film = films[0]
     root = xml.Element("ANNOTATION_DOCUMENT", AUTHOR="kuleshov", DATE="1970-01-01T00:00:00+00:00", FORMAT="3.0")
     root.set("VERSION", "3.0")
+    # readers of the format look for its schema
+    xml.register_namespace("xsi", XSI)
+    root.set(f"{{{XSI}}}noNamespaceSchemaLocation", "http://www.mpi.nl/tools/elan/EAFv3.0.xsd")
     header = xml.SubElement(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
     kind = mimetypes.guess_type(film.video.name)[0] or "video/*"
     xml.SubElement(header, "MEDIA_DESCRIPTOR", MEDIA_URL=film.video.absolute().as_uri(), MIME_TYPE=kind)

@@ -14,7 +14,7 @@ from kuleshov.video.reader import VideoReader
 
 LOOKS = 8  # frames an event that are compared, four a second
 STRIP = (1, 4, 6)  # those that are shown
-MANY = 300  # films with more events than this are shown with one frame an event
+MANY = 300  # films with more events than this, ten minutes, are shown with one frame an event
 # a cut changes this share of the colors, and so many times what changes around it
 _CHANGE, _TIMES, _AROUND = 0.3, 3.0, 8
 
@@ -41,7 +41,7 @@ def film_page(film: FilmDescription) -> str:
         seen=seen,
         named=named,
         cuts=[[cut for cut in seen.cuts if event.start <= cut < event.end] for event in film.events],
-        curve=surprise_curve(film, seen.cuts),
+        curves=surprise_curves(film, seen.cuts),
         clock=clock,
         outside=OUTSIDE,
     )
@@ -86,23 +86,31 @@ def scene_changes(changes: list[tuple[float, float]]) -> list[float]:
     return [time for (time, size), around in zip(changes, usual, strict=True) if size > max(_CHANGE, _TIMES * around)]
 
 
-def surprise_curve(film: FilmDescription, cuts: list[float]) -> str:
-    """An SVG of the events' surprise along the film, scene changes as dotted lines; empty where none is known."""
-    known = [event for event in film.events if event.surprise is not None]
-    if not known:
-        return ""
+def surprise_curves(film: FilmDescription, cuts: list[float]) -> list[str]:
+    """SVGs of the events' surprise, ten minutes each, scene changes as dotted lines; none where none is known."""
+    values = np.array([np.nan if event.surprise is None else event.surprise for event in film.events])
+    if np.isnan(values).all():
+        return []
+    low, high = np.nanmin(values), np.nanmax(values)
+    room = 0.05 * (high - low) or 0.05
+    return [_curve(film, first, values, cuts, (low - room, high + room)) for first in range(0, len(values), MANY)]
+
+
+def _curve(film: FilmDescription, first: int, values: np.ndarray, cuts: list[float], limits: tuple) -> str:
+    """The part of at most `MANY` events from number `first` on."""
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter
 
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": film.id, "font.size": 7}):
+    events = film.events[first : first + MANY]
+    middles = [(event.start + event.end) / 2 for event in events]
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": f"{film.id} {first}", "font.size": 7}):
         figure = Figure(figsize=(8, 1.6), layout="constrained")
         axes = figure.add_subplot()
-        values = [event.surprise if event.surprise is not None else np.nan for event in film.events]
-        middles = [(event.start + event.end) / 2 for event in film.events]
-        axes.plot(middles, values, marker="o", markersize=2.5, linewidth=1.1, color=ROW_INKS[2])
+        axes.plot(middles, values[first : first + MANY], marker="o", markersize=2, linewidth=1, color=ROW_INKS[2])
         for cut in cuts:
-            axes.axvline(cut, color=ROW_INKS[1], linestyle="dotted", linewidth=0.8)
-        axes.set(xlim=(0, film.events[-1].end), ylabel="surprise")
+            if events[0].start <= cut < events[-1].end:
+                axes.axvline(cut, color=ROW_INKS[1], linestyle="dotted", linewidth=0.8)
+        axes.set(xlim=(events[0].start, events[-1].end), ylim=limits, ylabel="surprise")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: clock(seconds)))
         return page_svg(figure, axes)
