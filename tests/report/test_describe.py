@@ -269,6 +269,13 @@ def test_distances_are_in_units_of_the_store_between_films(tmp_path):
     assert far == pytest.approx(2 * np.sin((np.pi / 2 - 0.51) / 2) / known.unit, rel=1e-3)
 
 
+def test_a_single_film_gives_no_unit(tmp_path):
+    with StoreWriter(tmp_path / "store", 2, 2.0, 2.0, "fp32") as writer:
+        writer.add("film", torch.eye(2))
+        writer.finish({})
+    assert Familiarity(EventStore(tmp_path / "store"))(torch.ones(3, 2)) == [None] * 3
+
+
 def test_scenes_change_where_the_colors_do(whole_hierarchy, tmp_path):
     red, blue = np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64, 3), np.uint8)
     red[..., 0], blue[..., 2] = 200, 200

@@ -1,5 +1,7 @@
 """How far events lie from those that the networks were trained on."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -31,9 +33,10 @@ class Familiarity:
         apart = self._nearest(self.known[own], self.films[own])
         self.unit = float(apart[apart.isfinite()].quantile(SHARE)) if apart.isfinite().any() else torch.nan
 
-    def __call__(self, events: Tensor) -> list[float]:
-        """The distance of each event (N, D), in units; not a number where the store holds a single film."""
-        return (self._nearest(F.normalize(events.float().cpu(), dim=-1)) / self.unit).tolist()
+    def __call__(self, events: Tensor) -> list[float | None]:
+        """The distance of each event (N, D), in units; None where a store of one film has no unit."""
+        far = self._nearest(F.normalize(events.float().cpu(), dim=-1)) / self.unit
+        return [distance if math.isfinite(distance) else None for distance in far.tolist()]
 
     def _nearest(self, unit: Tensor, films: Tensor | None = None) -> Tensor:
         """Distances (N,) of normalized features (N, D) to the nearest known one, of another film than `films` (N,)."""
