@@ -52,7 +52,7 @@ COMMANDS = {
     "extract": Command("features.extract.extract_command", "event features of any videos"),
     "instances": Command("features.instances.instances_command", "region features of tracked boxes"),
     "describe": Command(
-        "report.describe.describe_command", "what the trained hierarchy sees in a movie, event by event", ("video",)
+        "report.describe.describe_command", "what the trained hierarchy sees in films, event by event", ("videos",)
     ),
     "evaluate verbs": Command(_VIDSITU, "VidSitu's own scores of verbs", fixed={"task": "verbs"}),
     "evaluate roles": Command(_VIDSITU, "VidSitu's own scores of roles", fixed={"task": "roles"}),

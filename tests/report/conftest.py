@@ -74,6 +74,44 @@ def runs(stage: Callable[..., Path]) -> Path:
     return stage("summary", digits="55555555", needs=[verbs, roles])
 
 
+def answered_run(stage: Callable[..., Path], world: Path) -> Path:
+    """A run of train-verbs that answers hug.01 everywhere, with two seeds."""
+    from kuleshov.datasets.vidsitu import VidSitu
+    from kuleshov.datasets.vidsitu_predictions import write_predictions
+
+    data = VidSitu(world / "vidsitu")
+    segments = data.segments("valid")
+    folder = stage("train-verbs", jobs=["pretrained-seed0", "pretrained-seed1"])
+    for seed in range(2):
+        job = write_job(folder / f"pretrained-seed{seed}", "pretrained", seed)
+        write_json(job / "config.yaml", {"data": {"init_args": {"annotations": str(data.root), "split": "valid"}}})
+        answers = {name: [["hug.01", "hit.01"]] * 5 for name in segments}
+        write_predictions(job / "predictions" / "valid.json", "verbs", answers, segments)
+    return folder
+
+
+def txe_run(stage: Callable[..., Path], world: Path, width: int = 16) -> Path:
+    """A run of pretrain-txe with random weights, on random features of the world's movies."""
+    import torch
+
+    from kuleshov.datasets.folder import find_videos
+    from kuleshov.features.store_writer import StoreWriter
+    from kuleshov.txe.encoder import TxE, save
+
+    torch.manual_seed(0)
+    folder = stage("pretrain-txe", "lvu", "77777777")
+    with StoreWriter(folder / "features", width, 2.0, 2.0) as writer:
+        for video in find_videos(world / "lvu" / "videos"):
+            writer.add(video.id, torch.randn(20, width))
+        writer.finish({})
+    data = {"stores": [str(folder / "features")], "video_root": str(world / "lvu" / "videos"), "val_fraction": 0.5}
+    write_json(folder / "config.yaml", {"data": {"init_args": data}})
+    sizes = {"hidden": 16, "layers": 1, "heads": 2, "feedforward": 16}
+    facts = {"kind": "txe", "method": "masked-event", "data": {"token_stride": 2.0, "movies": 4}}
+    save(folder / "weights" / "txe.safetensors", TxE(width, **sizes), facts)
+    return folder
+
+
 VERB_IDS = ["chase.01", "hug.01", "look.01", "push.01"]
 TXE = {"context": "scratch", "txe_hidden": 16, "txe_layers": 1, "txe_heads": 2, "txe_feedforward": 16}
 
@@ -111,3 +149,58 @@ def hierarchy(stage: Callable[..., Path]) -> Path:
         for name, (source, manifest) in task.exports().items():
             save_weights(folder / "weights" / f"{name}.safetensors", source.state_dict(), manifest)
     return stage("summary", digits="55555555", needs=stages)
+
+
+@pytest.fixture
+def whole_hierarchy(hierarchy: Path, stage: Callable[..., Path], tiny_world: Path) -> Path:
+    """The same run, made from a store of the world's own features and a TxE with random weights too."""
+    from kuleshov.core.files import read_json
+    from kuleshov.features.extract import extract_command
+
+    runs = hierarchy.parent
+    features, verbs = stage("extract-features", digits="66666666"), runs / "train-verbs-vidsitu-demo-22222222"
+    weights = runs / "pretrain-backbone-k400-demo-11111111" / "weights" / "backbone.safetensors"
+    videos = [str(tiny_world / "vidsitu" / "videos")]
+    store = features / "features"
+    summary = extract_command(
+        store, weights, videos=videos, stride=1.0, dtype="fp32", accelerator="cpu", progress=False
+    )
+    assert not summary.missing
+    write_json(features / "stage.json", read_json(features / "stage.json") | {"outputs": {"features": str(store)}})
+    record = read_json(verbs / "stage.json")
+    record["needs"] |= {"features": str(features), "txe": str(txe_run(stage, tiny_world, read_width(store)))}
+    write_json(verbs / "stage.json", record)
+    return hierarchy
+
+
+def read_width(store: Path) -> int:
+    from kuleshov.features.store_index import read_index
+
+    return read_index(store, "events").width
+
+
+def write_film(path: Path, frames, rate: int = 8) -> Path:
+    """A film of RGB frames (H, W, 3) uint8, a key frame every second."""
+    import av
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=rate, options={"g": str(rate), "bf": "0"})
+        stream.pix_fmt = "yuv420p"
+        stream.height, stream.width = frames[0].shape[:2]
+        for frame in frames:
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24")))
+        file.mux(stream.encode())
+    return path
+
+
+def damage(path: Path, begin: float, end: float) -> None:
+    """Overwrite the packets of some seconds of a film."""
+    import av
+
+    raw = bytearray(path.read_bytes())
+    with av.open(str(path)) as file:
+        for packet in file.demux(video=0):
+            if packet.size and begin <= packet.pts * packet.time_base < end:
+                raw[packet.pos : packet.pos + packet.size] = b"A" * packet.size
+    path.write_bytes(raw)

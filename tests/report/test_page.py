@@ -2,16 +2,20 @@ import re
 from html.parser import HTMLParser
 
 import numpy as np
-import pytest
 from torch.utils.tensorboard import SummaryWriter
 
-from kuleshov.core.files import write_json
+from kuleshov.datasets.vidsitu import VidSitu
+from kuleshov.metrics.confusion_matrix import SHOWN
+from kuleshov.report.confusions import confusion, confusions
 from kuleshov.report.curves import LearningCurve, curves_of, draw, read_scalars, row_colors
+from kuleshov.report.fill_ins import fill_ins
+from kuleshov.report.filmstrips import filmstrips
+from kuleshov.report.job_answers import read_answers
 from kuleshov.report.lineage import gather, read_run
 from kuleshov.report.page import write_page
 from kuleshov.report.results_table import build_table
 
-from .conftest import VERBS, write_job
+from .conftest import VERBS, answered_run, txe_run, write_job
 
 HOSTILE = "<script>alert('x')</script>&\"$\\frac{"
 
@@ -57,12 +61,20 @@ def test_the_page_is_whole_and_self_contained(runs):
     addresses = [v for k, v in elements.attributes if k in ("src", "href", "xlink:href")]
     assert not [v for v in addresses if not v.startswith(("data:", "#"))]
     assert not re.search(r"@import|url\((?!#)", text)
-    assert elements.found.count("main") == 1 and text.count('class="scroll"') == text.count(
-        'class="scroll" tabindex="0"'
-    )
+    assert elements.found.count("main") == 1
+    links, ids = ({v for k, v in elements.attributes if k == name} for name in ("href", "id"))
+    assert {"#results", "#learning", "#left-out", "#stages"} <= links and {link[1:] for link in links} <= ids
     assert "41.00 ± 0.58" in text and "(60.34 ± 0.75)" in text and "Table 1: Slow-D+TxE" in text
     assert "Health of the representation" in text and elements.found.count("svg") == 1
     assert "too short" in text and "11111111" in text
+
+
+def test_flat_curves_are_named_and_not_drawn(stage):
+    run = stage("pretrain-txe")
+    for tag, values in (("val/still", [3.0, 3.0]), ("val/once", [1.0]), ("val/moves", [1.0, 2.0])):
+        log(run, tag, values)
+    text = html_of(run)
+    assert "Flat, and not drawn: val/once, val/still" in text and text.count("<svg") == 1
 
 
 def test_everything_shown_is_escaped(runs, stage):
@@ -118,26 +130,43 @@ def test_runs_that_still_go_on_are_shown(tmp_path):
     assert "unfinished" in text and "TxE from scratch" in text
 
 
-@pytest.mark.parametrize("strips", [2])
-def test_film_strips_of_a_generated_world(stage, tiny_world, strips):
-    from kuleshov.datasets.vidsitu import VidSitu
-    from kuleshov.datasets.vidsitu_predictions import write_predictions
-    from kuleshov.report.filmstrips import filmstrips
-
+def test_film_strips_and_confused_verbs_of_a_generated_world(stage, tiny_world):
+    folder = answered_run(stage, tiny_world)
     data = VidSitu(tiny_world / "vidsitu")
-    segments = data.segments("valid")
-    folder = stage("train-verbs", jobs=["pretrained-seed0", "pretrained-seed1"])
-    for seed in range(2):
-        job = write_job(folder / f"pretrained-seed{seed}", "pretrained", seed)
-        write_json(job / "config.yaml", {"data": {"init_args": {"annotations": str(data.root), "split": "valid"}}})
-        answers = {name: [["hug.01", "hit.01"]] * 5 for name in segments}
-        write_predictions(job / "predictions" / "valid.json", "verbs", answers, segments)
-    shown, notes = filmstrips([read_run(folder)], strips)
-    assert notes == [] and len(shown) == strips
+    answers, unread = read_answers([read_run(folder)])
+    shown, notes = filmstrips(answers, 2)
+    assert notes == unread == [] and len(shown) == 2
     for name, events in shown.items():
         for event, verbs in zip(events, data.verbs("valid")[name], strict=True):
             assert len(event.frames) == 3 and event.frames[0].startswith("data:image/jpeg;base64,")
             assert event.named == {"pretrained": "hug.01"} and event.verbs[0] in verbs
             assert event.off_screen in (True, False)
+    (one,) = confusions(answers)
+    named = [counts[one.verbs.index("hug.01" if "hug.01" in one.verbs else "others")] for counts in one.counts]
+    assert sum(named) == one.n == 5 * len(data.segments("valid")) and one.row == "pretrained"
     text = html_of(folder)
     assert text.count("data:image/jpeg") == text.count('alt="event ') == 3 * 5 * 3
+    assert "Verbs confused" in text and f"{one.right} of {one.n} events" in text
+
+
+def test_rare_verbs_are_one_row_of_the_matrix():
+    pairs = [(f"v{k}", f"v{k}") for k in range(SHOWN) for _ in range(2)] + [("rare", "v0"), ("v1", "never"), ("a", "b")]
+    one = confusion("scratch", pairs)
+    assert len(one.verbs) == SHOWN + 1 and one.verbs[-1] == "others" and one.n == len(pairs)
+    v0, v1 = map(one.verbs.index, ("v0", "v1"))
+    assert one.right == 2 * SHOWN and one.counts[-1][v0] == one.counts[v1][-1] == one.counts[-1][-1] == 1
+
+
+def test_what_txe_fills_in_is_ranked_and_shown(stage, tiny_world, tmp_path):
+    folder = txe_run(stage, tiny_world)
+    found, notes = fill_ins([read_run(folder)], 2)
+    assert notes == [] and list(found) == [folder.name] and found[folder.name]
+    for one in found[folder.name]:
+        assert [event.marked for event in one.window] == [False, False, True, False, False]
+        assert 1 <= one.rank <= one.of and len(one.nearest) == 5
+        assert any(event.marked for event in one.nearest) == (one.rank <= 5)
+        assert all(event.frame.startswith("data:image/jpeg") and event.movie == one.movie for event in one.window)
+    assert "What TxE fills in" in html_of(folder)
+    (folder / "weights" / "txe.safetensors").unlink()
+    found, notes = fill_ins([read_run(folder)], 2)
+    assert found == {} and "weights not found" in notes[0]

@@ -89,7 +89,7 @@ def measured(rank: int, root: str) -> tuple[list[torch.Tensor], str, dict[str, f
     model.configure_model()
     model.eval()
     for number, batch in enumerate(data.test_dataloader()):
-        model.validation_step(batch, number)
+        model.test_step(batch, number)
     predicted = model._predicted("test")
     return batches, json.dumps(predicted), dict(model.evaluate(predicted, "test").metrics)
 

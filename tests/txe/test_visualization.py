@@ -76,6 +76,9 @@ def test_attention_has_a_picture_a_head(data: EventWindows, txe: TxE):
     assert len(figure.axes) == 4
     assert figure.get_supxlabel() == "key event" and figure.get_supylabel() == "query event"
     assert [axis.get_title() for axis in figure.axes] == ["head 1", "head 2", "", ""]
+    numbers = ["1", "2", "3", "4", "5"]
+    assert [label.get_text() for label in figure.axes[2].get_xticklabels()] == numbers
+    assert [label.get_text() for label in figure.axes[2].get_yticklabels()] == numbers
 
 
 def test_pictures_reach_tensorboard(data: EventWindows, tmp_path: Path):

@@ -8,11 +8,16 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kuleshov.report.columns import row_order
 from kuleshov.report.lineage import RunRecord
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 EVENT_FILES = "events.out.tfevents*"
 # not worth a drawing: counters, rates, speed and loading, what the HPARAMS tab shows
@@ -21,7 +26,8 @@ COLORS = 8
 # colors that matplotlib writes, and what the page puts in their place
 _INK, _FAINT = "#010203", "#010204"
 _VARIABLES = {_INK: "currentColor", _FAINT: "var(--line)"}
-_VARIABLES |= {f"#01030{number}": f"var(--row-{number})" for number in range(COLORS)}
+ROW_INKS = [f"#01030{number}" for number in range(COLORS)]
+_VARIABLES |= {ink: f"var(--row-{number})" for number, ink in enumerate(ROW_INKS)}
 
 
 @dataclass(frozen=True)
@@ -32,15 +38,21 @@ class LearningCurve:
     steps: np.ndarray
     values: np.ndarray
 
+    @property
+    def flat(self) -> bool:
+        """Whether it says one value, or none that is finite."""
+        return len(np.unique(self.values[np.isfinite(self.values)])) < 2
+
 
 @dataclass(frozen=True)
 class StageCurves:
-    """A run, its rows, and drawings (title, SVG) of losses and scores and of the representation's health."""
+    """A run, its rows, drawings (title, SVG) of losses and scores and of the representation's health, flat titles."""
 
     run: RunRecord
     rows: list[str]
     scores: list[tuple[str, str]]
     health: list[tuple[str, str]]
+    flat: list[str]
 
 
 def row_colors(rows: Iterable[str]) -> dict[str, int]:
@@ -82,10 +94,11 @@ def stage_curves(run: RunRecord, colors: Mapping[str, int]) -> StageCurves | Non
     if not curves:
         return None
     rows = {curve.row for many in curves.values() for curve in many if curve.row}
-    drawn = {title: draw(title, many, colors) for title, many in curves.items()}
+    flat = [title for title, many in curves.items() if all(curve.flat for curve in many)]
+    drawn = {title: draw(title, many, colors) for title, many in curves.items() if title not in flat}
     health = [(title, svg) for title, svg in drawn.items() if "ssl/" in title or "knn" in title]
     scores = [one for one in drawn.items() if one not in health]
-    return StageCurves(run, sorted(rows, key=row_order), scores, health)
+    return StageCurves(run, sorted(rows, key=row_order), scores, health, flat)
 
 
 def draw(title: str, curves: Sequence[LearningCurve], colors: Mapping[str, int]) -> str:
@@ -98,16 +111,21 @@ def draw(title: str, curves: Sequence[LearningCurve], colors: Mapping[str, int])
         axes = figure.add_subplot()
         for curve in curves:
             good = np.isfinite(curve.values)
-            style = {"color": f"#01030{colors.get(curve.row, 0)}", "linewidth": 1.1, "markersize": 3}
+            style = {"color": ROW_INKS[colors.get(curve.row, 0)], "linewidth": 1.1, "markersize": 3}
             axes.plot(curve.steps[good], curve.values[good], marker="o" if good.sum() == 1 else None, **style)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color(_FAINT)
-        axes.tick_params(colors=_INK, length=2, color=_FAINT)
         axes.locator_params(nbins=4)
-        axes.grid(axis="y", color=_FAINT, linewidth=0.5)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    # the SVG element alone, its colors and fonts those of the page
+        return page_svg(figure, axes)
+
+
+def page_svg(figure: "Figure", axes: "Axes") -> str:
+    """A figure's SVG element alone, its colors and fonts those of the page."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_FAINT)
+    axes.tick_params(colors=_INK, length=2, color=_FAINT)
+    axes.yaxis.label.set_color(_INK)
+    axes.grid(axis="y", color=_FAINT, linewidth=0.5)
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     svg = re.sub(r"^.*?(?=<svg)|<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.DOTALL)
     for color, variable in _VARIABLES.items():
         svg = svg.replace(color, variable)

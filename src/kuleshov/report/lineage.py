@@ -110,6 +110,14 @@ def _moved(folder: Path, recorded: Path) -> Path:
     return folder.joinpath(*recorded.parts[recorded.parts.index(folder.name) + 1 :])
 
 
+def beside(folder: Path, recorded: Path) -> Path:
+    """A path as a run's configuration has it or, where runs were moved together, at the same place among them."""
+    if recorded.exists():
+        return recorded
+    places = [Path(*recorded.parts[i:]) for i in range(1, len(recorded.parts))]
+    return next((above / p for p in places for above in list(folder.parents)[:2] if (above / p).exists()), recorded)
+
+
 def lineage(folders: Iterable[str | Path]) -> list[RunRecord]:
     """The runs and all that they need, each once, needs first.
 

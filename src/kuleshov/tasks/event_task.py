@@ -35,13 +35,14 @@ class ScoredTask(OptimizedModule):
     """Learns a task and reports what it predicts; the network is a subclass's.
 
     A subclass brings `loss`, `answer` (numbers a sample), `decode` (what they say) and `evaluate` (a `Report`);
-    `write_predictions` where the benchmark has a format of its own.
+    `write_predictions` where the benchmark has a format of its own, and `show` what TensorBoard is to show. Where a
+    validation batch has `target`, its loss is logged.
 
     Its datamodule brings `facts()` (plain values that the network is built from), `sample_ids(stage)` (the ids that the
     batches' `place` counts in) and batches: dicts of tensors.
     """
 
-    task = ""
+    task = target = ""
 
     def __init__(self, **optimization) -> None:
         super().__init__(**optimization)
@@ -51,6 +52,10 @@ class ScoredTask(OptimizedModule):
     def loss(self, batch: dict[str, Tensor]) -> Tensor:
         """The batch's training loss, a scalar."""
         raise NotImplementedError
+
+    def validation_loss(self, batch: dict[str, Tensor]) -> Tensor:
+        """The loss of a batch of validation, which may be larger than those of training."""
+        return self.loss(batch)
 
     def answer(self, batch: dict[str, Tensor]) -> Tensor:
         """Numbers (B, ...) that say what is predicted for the batch's samples."""
@@ -80,6 +85,9 @@ class ScoredTask(OptimizedModule):
         """Write predictions, JSON by sample unless the benchmark has a format of its own."""
         write_json(Path(folder) / f"{self.task}.json", predictions)
 
+    def show(self, predicted: dict[str, Any], board: Any) -> None:
+        """Add to TensorBoard's writer what figures do not say of the scored predictions."""
+
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         loss = self.loss(batch)
         samples = len(next(iter(batch.values())))
@@ -87,10 +95,15 @@ class ScoredTask(OptimizedModule):
         return loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Collect the answers, and log the loss where the batch says what is to be learned."""
+        self.test_step(batch, batch_idx)
+        if self.target in batch:
+            loss, samples = self.validation_loss(batch), len(batch["place"])
+            self.log("val/loss", loss, on_step=False, on_epoch=True, sync_dist=True, batch_size=samples)
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Collect the answers; the scores are made when the epoch ends."""
         self.answers.update(batch["place"], self.answer(batch))
-
-    test_step = validation_step
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Any]:
         ids = self.trainer.datamodule.sample_ids("predict")
@@ -114,6 +127,9 @@ class ScoredTask(OptimizedModule):
         if self.report is not None:
             metrics = self.report.metrics.items()
             self.log_dict({f"test/{name}": float(value) for name, value in metrics}, sync_dist=True)
+            board = getattr(self.logger, "experiment", None)
+            if self.trainer.is_global_zero and hasattr(board, "add_figure"):
+                self.show(predicted, board)
         elif self.trainer.is_global_zero and not self.trainer.fast_dev_run:
             folder = Path(self.trainer.default_root_dir) / PREDICTIONS
             self.write_predictions(folder, predicted)

@@ -1,5 +1,6 @@
 """VidSitu's event relations: how Ev1, Ev2, Ev4 and Ev5 relate to Ev3, from pairs of event features."""
 
+from collections import Counter
 from typing import Any, Literal
 
 import torch
@@ -10,6 +11,7 @@ from kuleshov.core.errors import FormatError
 from kuleshov.datasets.vidsitu_format import NO_RELATION_GIVEN, RELATIONS
 from kuleshov.metrics.relation_metrics import ANNOTATORS
 from kuleshov.tasks.event_task import EventTask
+from kuleshov.tasks.pictures import confusion_figure
 from kuleshov.tasks.segment_data import SegmentData, SegmentTask
 
 PAIRS = ((0, 2), (1, 2), (2, 3), (2, 4))  # Ev1, Ev2, Ev4, Ev5 with Ev3, the earlier event first
@@ -70,7 +72,7 @@ class RelationTask(SegmentTask, EventTask):
         class_weighting: `balanced` weights the loss inversely to the classes' frequencies in training.
     """
 
-    task = "relations"
+    task = target = "relations"
 
     def __init__(
         self,
@@ -107,6 +109,16 @@ class RelationTask(SegmentTask, EventTask):
         segments = zip(sample_ids, answers.tolist(), strict=True)
         return {name: [[RELATIONS[i]] * places.get(name, ANNOTATORS) for i in row] for name, row in segments}
 
+    def show(self, predicted: dict[str, Any], board: Any) -> None:
+        """The relation that most annotators give against the one named."""
+        annotated = self.trainer.datamodule.annotations.relations(self.trainer.datamodule.split)
+        pairs = [
+            (Counter(given).most_common(1)[0][0], named[0])
+            for name, answers in predicted.items()
+            for given, named in zip(zip(*annotated[name], strict=True), answers, strict=True)
+        ]
+        board.add_figure("test/confusion", confusion_figure(pairs, "relations"), self.global_step)
+
     @torch.inference_mode()
     def relate(self, events: Tensor) -> list[str]:
         """The relations of Ev1, Ev2, Ev4 and Ev5 to Ev3, of five events (5, D)."""
@@ -118,7 +130,7 @@ class RelationData(SegmentData):
 
     def prepare(self) -> None:
         """Count the relations, and the annotators' places that an official answer fills."""
-        labels = self.targets(self.train_ids)["relations"]
+        labels = self.targets(self.train_ids, self.train_split)["relations"]
         self.relation_counts = torch.bincount(labels[labels >= 0], minlength=len(RELATIONS)).tolist()
         annotated = self.annotations.annotations(self.split) if self.annotations.has(self.split) else {}
         self.places = {name: min(len(many), ANNOTATORS) for name, many in annotated.items()}
@@ -126,18 +138,18 @@ class RelationData(SegmentData):
     def facts(self) -> dict[str, Any]:
         return {**super().facts(), "relation_counts": self.relation_counts}
 
-    def targets(self, ids: list[str]) -> dict[str, Tensor]:
+    def targets(self, ids: list[str], split: str) -> dict[str, Tensor]:
         """The first annotator's relations.
 
         Raises:
             FormatError: a relation that VidSitu does not have.
         """
         number = {name: i for i, name in enumerate(RELATIONS)} | {NO_RELATION_GIVEN: -1}
-        annotated = self.annotated(self.annotations.relations, ids)
+        annotated = self.annotated(self.annotations.relations, ids, split)
         rows = [annotated[name][0] for name in ids]
         for name, labels in zip(ids, rows, strict=True):
             unknown = [label for label in labels if label not in number]
             if unknown:
-                file = self.annotations.annotation_file(self.train_split)
+                file = self.annotations.annotation_file(split)
                 raise FormatError(file, f"unknown relation {unknown[0]!r}", record=name, field="EvRel")
         return {"relations": torch.tensor([[number[label] for label in labels] for labels in rows])}

@@ -15,11 +15,19 @@ from kuleshov.metrics.vidsitu_scorers import Draw
 from kuleshov.tasks.beam_search import beam_search
 from kuleshov.tasks.event_task import EventTask
 from kuleshov.tasks.gpt2 import Gpt2Decoder
+from kuleshov.tasks.pictures import roles_table
 from kuleshov.tasks.role_decoder import RoleDecoder, next_token_loss
 from kuleshov.tasks.role_decoder import event_mlp as mlp
 from kuleshov.tasks.role_tokens import RoleTokens
-from kuleshov.tasks.segment_data import SegmentData, SegmentTask
+from kuleshov.tasks.segment_data import SegmentData, SegmentTask, spread
 from kuleshov.txe.contextualizer import ContextKind
+
+SHOWN = 8  # segments whose texts TensorBoard shows
+SHARE = 16
+
+
+def _texts(written: dict[str, str]) -> dict[str, str]:
+    return {role: text for role, text in written.items() if role != "vb_id"}
 
 
 class RoleTask(SegmentTask, EventTask):
@@ -42,7 +50,7 @@ class RoleTask(SegmentTask, EventTask):
         length_penalty: exponent of the length by which log-probabilities are divided.
     """
 
-    task = "roles"
+    task, target = "roles", "tokens"
 
     def __init__(
         self,
@@ -113,6 +121,12 @@ class RoleTask(SegmentTask, EventTask):
         tokens = tokens[..., : int((tokens != self.tokens.pad).sum(-1).max())]  # shorter batches need no padding
         return next_token_loss(self(batch["events"], tokens), tokens.flatten(0, 1), self.tokens.pad)
 
+    def validation_loss(self, batch: dict[str, Tensor]) -> Tensor:
+        """By parts of `SHARE` segments: logits of all tokens over the vocabulary fill the memory."""
+        events, tokens = batch["events"].split(SHARE), batch["tokens"].split(SHARE)
+        losses = [self.loss({"events": e, "tokens": t}) * len(t) for e, t in zip(events, tokens, strict=True)]
+        return torch.stack(losses).sum() / len(batch["tokens"])
+
     def answer(self, batch: dict[str, Tensor]) -> Tensor:
         """The tokens written for each event, (B, 5, longest_output) long, padded."""
         return self.write(batch["verbs"], self.memory_of(batch["events"]))
@@ -132,6 +146,16 @@ class RoleTask(SegmentTask, EventTask):
             events = zip(EVENTS, self.trainer.datamodule.given_verbs[name], segment, strict=True)
             decoded[name] = {event: {"vb_id": verb, **self.tokens.decode(ids)} for event, verb, ids in events}
         return decoded
+
+    def show(self, predicted: dict[str, Any], board: Any) -> None:
+        """The roles written for some segments, evenly chosen, beside the first annotator's."""
+        annotated = self.trainer.datamodule.annotations.roles(self.trainer.datamodule.split)
+        events = [
+            (f"{name} {event}", written["vb_id"], _texts(written), dict(given.roles))
+            for name in spread(list(predicted), SHOWN)
+            for (event, written), given in zip(predicted[name].items(), annotated[name][0], strict=True)
+        ]
+        board.add_text("test/roles", roles_table(events), self.global_step)
 
     @torch.inference_mode()
     def write_roles(self, events: Tensor, verbs: list[str]) -> list[dict[str, str]]:
@@ -182,7 +206,7 @@ class RoleData(SegmentData):
         if self.tokens_file is not None:
             self.tokens = RoleTokens.load(self.tokens_file)
             return
-        annotated = self.annotated(self.annotations.roles, self.train_ids)
+        annotated = self.annotated(self.annotations.roles, self.train_ids, self.train_split)
         events = [event for name in self.train_ids for event in annotated[name][0]]
         verbs, roles = {event.verb for event in events}, {role for event in events for role, _ in event.roles}
         if self.gpt2 is not None:
@@ -194,9 +218,9 @@ class RoleData(SegmentData):
     def facts(self) -> dict[str, Any]:
         return {**super().facts(), "tokens": self.tokens.to_text(), "longest": self.longest}
 
-    def targets(self, ids: list[str]) -> dict[str, Tensor]:
+    def targets(self, ids: list[str], split: str) -> dict[str, Tensor]:
         """The first annotator's verbs and roles as tokens, padded to the longest event."""
-        annotated = self.annotated(self.annotations.roles, ids)
+        annotated = self.annotated(self.annotations.roles, ids, split)
         sort, events = self.role_order == "all", [event for name in ids for event in annotated[name][0]]
         rows = [self.tokens.encode(event.verb, dict(event.roles), self.longest, sort) for event in events]
         padded = pad_sequence(list(map(torch.tensor, rows)), batch_first=True, padding_value=self.tokens.pad)

@@ -138,20 +138,27 @@ class VidSituData(pl.LightningDataModule):
         """Set `test_ids` and `test_rows` of the segments that are there, and to learn `train_ids` and `train_rows`."""
         raise NotImplementedError
 
-    def targets(self, ids: list[str]) -> dict[str, Tensor]:
-        """What is to be learned of training segments, (S, ...) each."""
+    def targets(self, ids: list[str], split: str) -> dict[str, Tensor]:
+        """What is to be learned of a split's segments, (S, ...) each."""
         raise NotImplementedError
 
-    def annotated(self, read: Callable[[str], Mapping[str, Any]], ids: list[str]) -> Mapping[str, Any]:
-        """What `read` gives of the training split: `annotations.verbs`, `.roles` or `.relations`.
+    def labels(self, ids: list[str]) -> dict[str, Tensor]:
+        """The targets of reported segments, for a loss on them; {} where they are withheld, or some are."""
+        try:
+            return self.targets(ids, self.split)
+        except KuleshovError:
+            return {}
+
+    def annotated(self, read: Callable[[str], Mapping[str, Any]], ids: list[str], split: str) -> Mapping[str, Any]:
+        """What `read` gives of a split: `annotations.verbs`, `.roles` or `.relations`.
 
         Raises:
             FormatError: segments of the split are not annotated: how many, and the first.
         """
-        found = read(self.train_split)
+        found = read(split)
         absent = [name for name in ids if name not in found]
         if absent:
-            reason = f"{len(absent)} of {len(ids)} segments of {self.train_split} are not annotated: get the whole file"
+            reason = f"{len(absent)} of {len(ids)} segments of {split} are not annotated: get the whole file"
             raise FormatError(self.root, reason, absent[0])
         return found
 
@@ -209,11 +216,12 @@ class SegmentData(VidSituData):
         if learns:
             features = SegmentFeatures(store, self.train_ids, allow_missing=self.allow_missing)
             self.train_ids = features.ids
-            self.train_rows = Rows({"events": features.tensor, **self.targets(self.train_ids)})
+            self.train_rows = Rows({"events": features.tensor, **self.targets(self.train_ids, self.train_split)})
         features = SegmentFeatures(store, self.split_ids, allow_missing=self.allow_missing)
         self.test_ids = features.ids
-        place = torch.arange(len(self.test_ids))
-        self.test_rows = Rows({"events": features.tensor, **self.given(self.test_ids), "place": place})
+        rows = {"events": features.tensor, "place": torch.arange(len(self.test_ids))}
+        labels = self.labels(self.test_ids) if learns else {}
+        self.test_rows = Rows({**rows, **labels, **self.given(self.test_ids)})
 
     def given(self, ids: list[str]) -> dict[str, Tensor]:
         """What a reported segment brings beside its features, (S, ...) each."""

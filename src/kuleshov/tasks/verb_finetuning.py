@@ -178,7 +178,7 @@ class VerbClipData(VerbTargets):
             self.train_ids = [video.id for video in train]
             record = Path(self.trainer.default_root_dir) / BAD_FILES_FILE if self.trainer is not None else None
             bad_files = BadFiles(len(set(paths)), record, self.unreadable_limit)
-            targets = self.targets(self.train_ids)
+            targets = self.targets(self.train_ids, self.train_split)
             self.train_rows = VerbClips(targets, videos=train, seed=self.seed, bad_files=bad_files, **options)
         self.test_ids = [video.id for video in test]
         self.test_rows = VerbClips({"place": torch.arange(len(test))}, videos=test, **options)

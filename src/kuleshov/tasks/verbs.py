@@ -1,5 +1,6 @@
 """VidSitu's verbs: what happens in each of a segment's five events, from event features."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from kuleshov.core.files import read_json
 from kuleshov.datasets.vidsitu_predictions import RANKS
 from kuleshov.metrics.verb_metrics import ANNOTATORS
 from kuleshov.tasks.event_task import EventTask
+from kuleshov.tasks.pictures import confusion_figure
 from kuleshov.tasks.segment_data import SegmentData, SegmentTask, VidSituData
 
 UNKNOWN = "<unk>"  # fairseq's symbol in the official vocabulary
@@ -34,7 +36,7 @@ def verb_loss(logits: Tensor, verbs: Tensor) -> Tensor:
 class VerbNaming(SegmentTask):
     """What naming verbs from features and from clips has in common; `forward` gives logits (B, 5, V)."""
 
-    task = "verbs"
+    task = target = "verbs"
     inputs = "events"
 
     @property
@@ -58,6 +60,13 @@ class VerbNaming(SegmentTask):
         """Acc@1 of the events that the camera shows and of those that it does not, where that is known."""
         data = self.trainer.datamodule
         return split_accuracy(predicted, data.annotations.verbs(data.split), data.offscreen)
+
+    def show(self, predicted: dict[str, Any], board: Any) -> None:
+        """The verb that most annotators name against the one named first."""
+        annotated = self.trainer.datamodule.annotations.verbs(self.trainer.datamodule.split)
+        events = [pair for name, many in predicted.items() for pair in zip(annotated[name], many, strict=True)]
+        pairs = [(Counter(given).most_common(1)[0][0], ranked[0]) for given, ranked in events]
+        board.add_figure("test/confusion", confusion_figure(pairs, "verbs"), self.global_step)
 
 
 class VerbTask(VerbNaming, EventTask):
@@ -105,9 +114,9 @@ class VerbTargets(VidSituData):
     def facts(self) -> dict[str, Any]:
         return {**super().facts(), "verbs": self.verbs}
 
-    def targets(self, ids: list[str]) -> dict[str, Tensor]:
+    def targets(self, ids: list[str], split: str) -> dict[str, Tensor]:
         number = {verb: i for i, verb in enumerate(self.verbs)}
-        annotated = self.annotated(self.annotations.verbs, ids)
+        annotated = self.annotated(self.annotations.verbs, ids, split)
         other = number.get(UNKNOWN, -1)
         return {"verbs": torch.tensor([[number.get(event[0], other) for event in annotated[name]] for name in ids])}
 

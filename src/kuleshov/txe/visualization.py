@@ -48,7 +48,7 @@ class TxEVisualization(pl.Callback):
         writer.add_figure("txe/retrieval", retrieval_figure(found, data, frames_of), step)
 
 
-def frames_in(video_root: str) -> FramesOf:
+def frames_in(video_root: str, short_side: int = 64) -> FramesOf:
     """A function that gives a movie's frame at a second, None where there is no such movie.
 
     A VidSitu segment that is no file of its own is looked up in its source.
@@ -62,7 +62,7 @@ def frames_in(video_root: str) -> FramesOf:
             if path is None:
                 segment = parse_segment(movie)
                 path, second = paths[segment.source], second + segment.start
-            return reader.read(path, [second], short_side=64)[0]
+            return reader.read(path, [second], short_side=short_side)[0]
         except (ValueError, KeyError, VideoError):
             return None
 
@@ -78,12 +78,15 @@ def attention_figure(txe: TxE, windows: Tensor) -> Figure:
     """Mean attention of every layer and head over windows (B, N, D): a query event a row, a key event a column."""
     maps = txe.attention_maps(windows).mean(1).cpu()  # (layers, heads, N, N)
     layers, heads = maps.shape[:2]
+    places, names = range(maps.shape[2]), [f"{number + 1}" for number in range(maps.shape[2])]
     figure = Figure(figsize=(heads + 0.3, layers + 0.6))
     axes = figure.subplots(layers, heads, squeeze=False)
     for layer, line in enumerate(axes):
         for head, axis in enumerate(line):
             axis.imshow(maps[layer, head], vmin=0, vmax=1)
-            axis.set(xticks=[], yticks=[])
+            axis.set(xticks=places, yticks=places, xticklabels=names, yticklabels=names)
+            axis.tick_params(labelsize=5, length=0, pad=1)
+            axis.label_outer()
             if layer == 0:
                 axis.set_title(f"head {head + 1}", fontsize=7)
         line[0].set_ylabel(f"layer {layer + 1}", fontsize=7)

@@ -36,6 +36,8 @@ class LvuTask(EventTask):
     ) -> None:
         super().__init__(**shared)
 
+    target = "label"
+
     @property
     def task(self) -> str:
         """The LVU task's name, as the data says."""
