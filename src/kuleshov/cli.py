@@ -50,6 +50,8 @@ COMMANDS = {
     "world": Command("synthetic.build.generate", "write the generated movies and their annotations"),
     "gallery": Command("synthetic.contact_sheet.gallery", "write a contact sheet of the generated movies' stories"),
     "extract": Command("features.extract.extract_command", "event features of any videos"),
+    "contextualize": Command("txe.contextualize.contextualize", "a store of event features through TxE"),
+    "search": Command("report.search.search", "the events of a store that are most like one", ("store",)),
     "instances": Command("features.instances.instances_command", "region features of tracked boxes"),
     "describe": Command(
         "report.describe.describe_command", "what the trained hierarchy sees in a movie, event by event", ("video",)

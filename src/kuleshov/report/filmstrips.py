@@ -163,10 +163,10 @@ def _add_frames(events: list[EventView], video: Video | None, name: str, notes: 
         notes.append(str(error))
         return
     for number, event in enumerate(events):
-        event.frames = [_data_uri(frame) for frame in frames[number * FRAMES : (number + 1) * FRAMES]]
+        event.frames = [data_uri(frame) for frame in frames[number * FRAMES : (number + 1) * FRAMES]]
 
 
-def _data_uri(frame: np.ndarray) -> str:
+def data_uri(frame: np.ndarray) -> str:
     """An RGB image (H, W, 3) uint8 as a JPEG data URI."""
     _, raw = cv2.imencode(".jpg", frame[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
     return "data:image/jpeg;base64," + base64.b64encode(raw.tobytes()).decode("ascii")
