@@ -25,6 +25,7 @@ def test_importing_loads_nothing():
 
 
 def test_every_name_is_there_and_says_what_it_does():
+    assert sorted(kuleshov.__all__) == sorted(kuleshov._HOMES)
     for name in kuleshov.__all__:
         assert callable(value := getattr(kuleshov, name)) and len(inspect.getdoc(value)) > 40, name
     with pytest.raises(AttributeError, match="module 'kuleshov' has no attribute 'extarct'"):

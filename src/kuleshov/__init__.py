@@ -22,20 +22,32 @@ _HOMES = {
     "search": "report.search.search",
 }
 
-__all__ = sorted(_HOMES)  # noqa: PLE0605
+__all__ = [
+    "EventStore",
+    "KuleshovError",
+    "VideoReader",
+    "contextualize",
+    "describe",
+    "evaluate",
+    "extract",
+    "load_backbone",
+    "load_task",
+    "load_txe",
+    "search",
+]
 
 if TYPE_CHECKING:
-    from kuleshov.backbones.protocol import load_backbone as load_backbone
-    from kuleshov.core.errors import KuleshovError as KuleshovError
+    from kuleshov.backbones.protocol import load_backbone
+    from kuleshov.core.errors import KuleshovError
     from kuleshov.features.extract import extract_command as extract
-    from kuleshov.features.feature_store import EventStore as EventStore
+    from kuleshov.features.feature_store import EventStore
     from kuleshov.report.describe import describe_command as describe
-    from kuleshov.report.evaluation import evaluate as evaluate
-    from kuleshov.report.search import search as search
-    from kuleshov.tasks.event_task import load_task as load_task
-    from kuleshov.txe.contextualize import contextualize as contextualize
+    from kuleshov.report.evaluation import evaluate
+    from kuleshov.report.search import search
+    from kuleshov.tasks.event_task import load_task
+    from kuleshov.txe.contextualize import contextualize
     from kuleshov.txe.encoder import load as load_txe
-    from kuleshov.video.reader import VideoReader as VideoReader
+    from kuleshov.video.reader import VideoReader
 
 
 def __getattr__(name: str) -> Any:
