@@ -39,7 +39,7 @@ help: ## show this help
 	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 
 # torch's CPU build where there is no NVIDIA GPU and its index can be reached
-$(VENV)/installed: setup.cfg pyproject.toml constraints.txt
+$(VENV)/installed: setup.cfg setup.py pyproject.toml constraints.txt
 	@echo "install: PYTHON=$(PYTHON) VENV=$(VENV)"
 	$(PYTHON) -m venv $(VENV)
 	index=; if ! command -v nvidia-smi >/dev/null && \
