@@ -189,8 +189,8 @@ def hush() -> None:
     """Keep Lightning's advertisements, and its remarks on code or settings that are not the user's, out of the logs."""
     messages = logging.getLogger("pytorch_lightning.utilities.rank_zero")
     messages.filters[:] = [lambda record: "Tip:" not in record.getMessage()]
-    for message in (r"`isinstance\(treespec", "The number of training batches", "The dirpath has changed"):
-        warnings.filterwarnings("ignore", message)
+    for start in (r"`isinstance\(treespec", "The number of training batches", "The dirpath has changed"):
+        warnings.filterwarnings("ignore", start)
 
 
 def original_error(error: BaseException) -> KuleshovError | None:
