@@ -67,8 +67,9 @@ def contextualize(
         "token_stride": token_stride,
         "windows": windows,
     }
+    settings = {"contextualized": made, "data": store.manifest.get("data")}
     grid = (store.window, store.stride, dtype or store.dtype)
-    with StoreWriter(output, network.out_width, *grid, {"contextualized": made}) as writer, torch.inference_mode():
+    with StoreWriter(output, network.out_width, *grid, settings) as writer, torch.inference_mode():
         waiting = writer.begin(store)
         with progress_bar("contextualize", len(waiting), shown=progress) as advance:
             for movie in waiting:
