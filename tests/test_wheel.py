@@ -85,7 +85,7 @@ def test_stages_run_by_name_from_an_empty_folder(program: Path, tmp_path: Path):
     assert {"tables", "train-verbs", "world"} <= set(call(program, "run", "list", folder=tmp_path).split())
     shown = call(program, "run", "tables", "--scale", "paper", "--dry-run", folder=tmp_path)
     shipped = program.parents[1] / "lib"
-    assert "train-lvu" in shown and f"stages and configurations: of {shipped}" in shown
+    assert "pretrain-txe" in shown and f"stages and configurations: of {shipped}" in shown
     assert f"not there yet: data set vidsitu at {tmp_path}/data/vidsitu" in shown
     (tmp_path / "configs" / "train-verbs").mkdir(parents=True)
     (tmp_path / "configs" / "train-verbs" / "verbs.demo.yaml").write_text("trainer: {max_epochs: 3}\n")
