@@ -27,23 +27,23 @@ Work = Callable[[list[Video]], None]
 
 
 def extract_command(
-    output: Path,
-    weights: Path | None = None,
+    output: Path | str,
+    weights: Path | str | None = None,
     backbone: dict[str, Any] | str | None = None,
-    videos: list[Any] | None = None,
+    videos: list[Any] | Path | str | None = None,
     data: str | None = None,
-    root: Path | None = None,
+    root: Path | str | None = None,
     window: float = 2.0,
     stride: float = 1.0,
     dtype: Dtype = "fp16",
     batch_size: int = 32,
     devices: int = 1,
     threads: int = 1,
-    durations: Path | None = None,
+    durations: Path | str | None = None,
     framing: Framing | None = None,
     backend: Decoder = "auto",
     accelerator: Accelerator = "auto",
-    npy: Path | None = None,
+    npy: Path | str | None = None,
     progress: bool = True,
 ) -> Summary:
     """Write the event features of videos into an event store; run again, it goes on after the last whole movie.

@@ -70,16 +70,16 @@ class Query:
 
 
 def search(
-    store: Path,
+    store: Path | str,
     like: str,
     count: int = 10,
     other_movies: bool = False,
-    weights: Path | None = None,
-    txe: Path | None = None,
-    videos: list[Any] | None = None,
+    weights: Path | str | None = None,
+    txe: Path | str | None = None,
+    videos: list[Any] | Path | str | None = None,
     data: str | None = None,
-    root: Path | None = None,
-    output: Path | None = None,
+    root: Path | str | None = None,
+    output: Path | str | None = None,
     accelerator: Accelerator = "auto",
 ) -> SearchResult:
     """Find the events whose features are nearest, by cosine: all rows are compared, a chunk at a time.
@@ -121,7 +121,9 @@ def search(
     return _write_page(output, found, query, shown)
 
 
-def _videos(videos: list[Any] | None, data: str | None, root: Path | None, output: Path | None) -> dict[str, Video]:
+def _videos(
+    videos: list[Any] | Path | str | None, data: str | None, root: Path | str | None, output: Path | str | None
+) -> dict[str, Video]:
     if videos is None and data is None:
         return {}
     if output is None:
@@ -132,8 +134,8 @@ def _videos(videos: list[Any] | None, data: str | None, root: Path | None, outpu
 def _query(
     store: "EventStore",
     like: str,
-    weights: Path | None,
-    txe: Path | None,
+    weights: Path | str | None,
+    txe: Path | str | None,
     accelerator: Accelerator,
     shown: dict[str, Video],
 ) -> Query:
@@ -170,7 +172,7 @@ def _place(store: "EventStore", like: str) -> tuple[str, float | None]:
 
 
 def _features_of(
-    path: Path, store: "EventStore", weights: Path | None, txe: Path | None, accelerator: Accelerator
+    path: Path, store: "EventStore", weights: Path | str | None, txe: Path | str | None, accelerator: Accelerator
 ) -> "Tensor":
     """A file's event features (n, D), made as those of the store were."""
     import torch
@@ -200,7 +202,7 @@ def _features_of(
         return encode_long(context, features.unsqueeze(0).to(device), step, made["windows"])[0].cpu()
 
 
-def _same(store: "EventStore", option: str, path: Path | None, sha256: str | None) -> Path:
+def _same(store: "EventStore", option: str, path: Path | str | None, sha256: str | None) -> Path | str:
     """The weights' path, where they are those that made the store."""
     from kuleshov.core.weights import load_weights
 
@@ -235,7 +237,7 @@ def _apart(hits: list[Hit], count: int) -> list[Hit]:
     return kept[:count]
 
 
-def _write_page(path: Path, found: SearchResult, query: Query, shown: dict[str, Video]) -> SearchResult:
+def _write_page(path: Path | str, found: SearchResult, query: Query, shown: dict[str, Video]) -> SearchResult:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     videos = {**shown, query.video.id: query.video} if query.video.path.name else shown

@@ -10,9 +10,9 @@ from kuleshov.features.store_index import Dtype, Summary
 
 
 def contextualize(
-    txe: Path,
-    features: Path,
-    output: Path,
+    txe: Path | str,
+    features: Path | str,
+    output: Path | str,
     token_stride: float | None = None,
     windows: Literal["sliding", "blocks"] = "sliding",
     dtype: Dtype | None = None,
