@@ -91,12 +91,12 @@ test-slow: $(VENV)/installed ## the slow tests
 
 lint: $(VENV)/installed ## ruff: lint and format; mypy: types
 	@echo "lint: VENV=$(VENV)"
-	$(BIN)/ruff check src tests benchmarks examples
-	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/ruff check src tests benchmarks examples setup.py
+	$(BIN)/ruff format --check src tests benchmarks examples setup.py
 	$(BIN)/mypy
 
 format: $(VENV)/installed ## let ruff format the sources
-	$(BIN)/ruff format src tests benchmarks examples
+	$(BIN)/ruff format src tests benchmarks examples setup.py
 
 bench: $(VENV)/installed ## benchmarks: ratios against what a user would pick instead
 	@echo "bench: VENV=$(VENV)"
