@@ -39,7 +39,7 @@ help: ## show this help
 	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 
 # torch's CPU build where there is no NVIDIA GPU and its index can be reached
-$(VENV)/installed: setup.cfg pyproject.toml constraints.txt
+$(VENV)/installed: setup.cfg setup.py pyproject.toml constraints.txt
 	@echo "install: PYTHON=$(PYTHON) VENV=$(VENV)"
 	$(PYTHON) -m venv $(VENV)
 	index=; if ! command -v nvidia-smi >/dev/null && \
@@ -91,12 +91,12 @@ test-slow: $(VENV)/installed ## the slow tests
 
 lint: $(VENV)/installed ## ruff: lint and format; mypy: types
 	@echo "lint: VENV=$(VENV)"
-	$(BIN)/ruff check src tests benchmarks examples
-	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/ruff check src tests benchmarks examples setup.py
+	$(BIN)/ruff format --check src tests benchmarks examples setup.py
 	$(BIN)/mypy
 
 format: $(VENV)/installed ## let ruff format the sources
-	$(BIN)/ruff format src tests benchmarks examples
+	$(BIN)/ruff format src tests benchmarks examples setup.py
 
 bench: $(VENV)/installed ## benchmarks: ratios against what a user would pick instead
 	@echo "bench: VENV=$(VENV)"

@@ -135,7 +135,7 @@ def test_every_command_of_the_table_has_a_help(capsys: pytest.CaptureFixture):
 def test_help_imports_nothing_heavy():
     code = "import sys; from kuleshov.cli import main; main(['--help']); "
     code += "assert not {'torch', 'jsonargparse', 'numpy'} & set(sys.modules)"
-    for name in ("run", "extract", "check"):
+    for name in ("run", "extract", "check", "contextualize", "search"):
         code += f"; main(['{name}', '--help']); assert 'torch' not in sys.modules, '{name}'"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ})
     assert done.returncode == 0 and "kuleshov COMMAND" in done.stdout, done.stderr

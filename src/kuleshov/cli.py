@@ -23,6 +23,7 @@ from kuleshov.core.errors import KuleshovError, UsageError, message, nearest, on
 from kuleshov.core.files import limit_yaml
 from kuleshov.core.plugins import trust
 from kuleshov.core.processes import end_with_parent
+from kuleshov.core.project import find_configs
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ COMMANDS = {
     "world": Command("synthetic.build.generate", "write the generated movies and their annotations"),
     "gallery": Command("synthetic.contact_sheet.gallery", "write a contact sheet of the generated movies' stories"),
     "extract": Command("features.extract.extract_command", "event features of any videos"),
+    "contextualize": Command("txe.contextualize.contextualize", "a store of event features through TxE"),
+    "search": Command("report.search.search", "the events of a store that are most like one", ("store",)),
     "instances": Command("features.instances.instances_command", "region features of tracked boxes"),
     "describe": Command(
         "report.describe.describe_command", "what the trained hierarchy sees in films, event by event", ("videos",)
@@ -254,6 +257,9 @@ def lightning(words: list[str], own: bool) -> int:
 
     from kuleshov.training.lightning_cli import main as run_lightning
 
+    words = find_configs(words)
+    if own:
+        sys.argv[1:] = words
     asks = any(word in ("-h", "--help") or word.startswith(("--print_config", "--print-config")) for word in words)
     with nullcontext() if asks else redirect_stdout(sys.stderr):
         # LightningCLI warns of arguments given twice

@@ -46,6 +46,23 @@ def package(tmp_path, monkeypatch) -> str:
     sys.modules.pop("elsewhere_nets", None)
 
 
+@pytest.mark.parametrize(
+    ("clips", "found"),
+    [
+        (torch.zeros(2, 3, 8, 48, 48, dtype=torch.uint8), r"got torch.uint8 \(2, 3, 8, 48, 48\)"),
+        (torch.zeros(3, 8, 48, 48), r"got torch.float32 \(3, 8, 48, 48\)"),
+        (torch.zeros(2, 8, 48, 48, 3), r"got torch.float32 \(2, 8, 48, 48, 3\)"),
+        (torch.zeros(2, 3, 8, 48, 48).double(), r"got torch.float64"),
+        (torch.zeros(2, 3, 8, 48, 48).numpy(), "got ndarray"),
+    ],
+)
+def test_other_clips_are_refused_with_what_would_be_right(clips, found: str, tmp_path):
+    save_backbone(tmp_path / "w.safetensors", build_backbone(SMALL), CLIP)
+    network = load_backbone(tmp_path / "w.safetensors")
+    with pytest.raises(KuleshovError, match=rf"takes clips torch.float32 \(B, 3, 8, 48, 48\), {found}.*clip.normalize"):
+        network(clips)
+
+
 def test_round_trip(tmp_path):
     network = build_backbone(SMALL)
     network(torch.randn(2, 3, 8, 32, 32))  # moves the running statistics

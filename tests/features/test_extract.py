@@ -118,7 +118,7 @@ def test_bad_movies_are_named_and_cost_nothing_else(
 def test_nothing_but_bad_movies_is_an_error(weights: Path, folder: Path, tmp_path: Path):
     with pytest.raises(KuleshovError, match=r"none of 1 movies gave features \(first: too short"):
         run(weights, videos(folder, "tiny"), tmp_path / "s")
-    with pytest.raises(KuleshovError, match="no videos to extract features from"):
+    with pytest.raises(KuleshovError, match="the list of videos is empty"):
         run(weights, [], tmp_path / "s")
     with pytest.raises(KuleshovError, match="two videos have the id long"):
         run(weights, videos(folder, "long", "exact", "long"), tmp_path / "s")

@@ -4,6 +4,7 @@ import errno
 import json
 import pickle
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from kuleshov.core import files
-from kuleshov.core.errors import KuleshovError, StoreError
+from kuleshov.core.errors import KuleshovError, StoreError, UsageError
 from kuleshov.features.feature_store import TORCH, EventStore, InstanceStore, instances
 from kuleshov.features.store_index import event_count
 from kuleshov.features.store_writer import StoreWriter
@@ -73,12 +74,37 @@ def test_features_come_back(dtype: str, memory: bool, tmp_path: Path):
 
 def test_all_rows_in_one_tensor(tmp_path: Path):
     store = EventStore(write(tmp_path / "s", part_bytes=150))
-    rows, offsets = store.tensor()
+    rows, offsets = store.to_torch()
     assert offsets.tolist() == [0, 5, 8, 12, 13] and rows.shape == (13, 6)
     for number, name in enumerate(store.movie_ids):
         assert torch.equal(rows[offsets[number] : offsets[number + 1]], features(name))
     with pytest.raises(StoreError, match=r"memory-mapped.*take\(\)"):
-        EventStore(tmp_path / "s", memory=False).tensor()
+        EventStore(tmp_path / "s", memory=False).to_torch()
+
+
+def test_a_store_is_read_as_a_mapping(tmp_path: Path):
+    store = EventStore(write(tmp_path / "s", dtype="fp16"))
+    assert repr(store) == f"<13 events of 4 movies in {tmp_path / 's'}: width 6, fp16, 2 s every 1 s>"
+    assert len(store) == 4 and list(store) == sorted(COUNTS) and "a" in store
+    assert torch.equal(store["a"], features("a").half().float())
+    with pytest.raises(StoreError, match=r"has no movie 'd/f' among its 4: did you mean d/e\?"):
+        store["d/f"]
+
+
+def test_rows_as_a_data_frame(tmp_path: Path):
+    pytest.importorskip("pandas", reason="pandas is not installed")
+    frame = EventStore(write(tmp_path / "s")).to_pandas()
+    assert frame.shape == (13, 6) and frame.index.names == ["movie", "start"]
+    assert (frame.loc["a"].to_numpy() == features("a").numpy()).all() and frame.loc["a"].index[:2].tolist() == [
+        0.5,
+        1.5,
+    ]
+
+
+def test_without_pandas_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(UsageError, match="pip install pandas"):
+        EventStore(write(tmp_path / "s")).to_pandas()
 
 
 def test_instances_come_back(tmp_path: Path):
@@ -327,7 +353,7 @@ def test_segments_need_enough_events_on_their_grid(tmp_path: Path):
         store.segment("a")
     with pytest.raises(StoreError, match=r"has an event every 1\.0 s, 1\.5 s is no multiple of it"):
         store.segment("a", stride_s=1.5)
-    with pytest.raises(StoreError, match=r"has no movie nobody"):
+    with pytest.raises(StoreError, match=r"has no movie 'nobody' among its 4: extract it first"):
         store.events("nobody")
 
 

@@ -12,11 +12,12 @@ from toy_project import CONFIG, FIRST, SECOND, command
 
 from kuleshov.core.errors import FormatError, KuleshovError
 from kuleshov.core.processes import Launch
+from kuleshov.core.project import SHIPPED
 from kuleshov.core.results import read_results
 from kuleshov.pipeline.plan import Request, make_plan
 from kuleshov.pipeline.run_command import run_command
 from kuleshov.pipeline.runner import Runner, console, locked, modules_of
-from kuleshov.pipeline.stages import CHECKOUT, find_project, load_stage
+from kuleshov.pipeline.stages import find_project, load_stage
 
 PRETRAIN = """
 summary: backbone
@@ -47,6 +48,17 @@ def test_a_plan_names_folders_and_hands_on(project: Path):
     assert first.folder.name.startswith("first-k400-paper-") and len(first.folder.name.split("-")[-1]) == 8
     assert f"--model.init_args.weights={first.folder}/slow-seed0/weights/toy.safetensors" in second.jobs[0].words
     assert not (project / "runs").exists()
+
+
+def test_a_plan_can_be_seen_without_the_data(project: Path):
+    words = ("first", "--root", "nowhere", "--runs", "r")
+    assert "data set k400 not found" in command(project, *words).stderr
+    shown = command(project, *words, "--dry-run", COLUMNS="200").stderr
+    assert f"not there yet: data set k400 at {project}/nowhere/k400" in shown
+    absent = make_plan(request(project, stage="first", root=project / "nowhere", needs_data=False))
+    (project / "nowhere" / "k400").mkdir(parents=True)
+    assert "not there yet" not in command(project, *words, "--dry-run", COLUMNS="200").stderr
+    assert make_plan(request(project, stage="first", root=project / "nowhere")).fingerprint == absent.fingerprint
 
 
 def test_the_fingerprint_follows_what_it_covers(project: Path):
@@ -285,7 +297,7 @@ def test_a_grid_is_a_product_of_rows(project: Path):
     }
 
 
-def test_an_own_stage_takes_the_rest_from_the_checkout(project: Path, tmp_path: Path):
+def test_an_own_stage_takes_the_rest_from_the_package(project: Path, tmp_path: Path):
     (project / "stages" / "own.yaml").write_text(
         "summary: x\ncommand: fit\ndata: {vidsitu: {}}\nconfigs: [configs/toy.yaml]\n"
         "needs: {features: {stage: extract-features, data: vidsitu}}\narguments: {events: '{features.features}'}\n"
@@ -293,7 +305,10 @@ def test_an_own_stage_takes_the_rest_from_the_checkout(project: Path, tmp_path: 
     assert find_project(str(project / "stages" / "own.yaml")) == ("own", project.resolve())
     plan = make_plan(request(project, stage="own", scale="demo"))
     assert [one.stage.name for one in plan.order()] == ["world", "pretrain-backbone", "extract-features", "own"]
-    assert str(CHECKOUT / "configs" / "pretrain-backbone" / "cvrl.yaml") in plan.order()[1].jobs[0].words
+    assert str(SHIPPED / "configs" / "pretrain-backbone" / "cvrl.yaml") in plan.order()[1].jobs[0].words
+    shown = command(project, "own", "--scale", "demo", "--dry-run", COLUMNS="200").stderr
+    own = f"configs/toy.yaml, stages/own.yaml of {project.resolve()}; the other"
+    assert own in shown and shown.rstrip().endswith(f"of {SHIPPED}")
     with pytest.raises(KuleshovError, match="no stage at .*stages/none.yaml"):
         find_project("stages/none.yaml")
     with pytest.raises(KuleshovError, match="stages/ not found at .*nowhere"):

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from kuleshov.core.errors import KuleshovError, MissingDataError, StoreError, UsageError
+from kuleshov.core.project import SHIPPED
 from kuleshov.features.store_writer import StoreWriter
 from kuleshov.pipeline.plan import Planned, Request, make_plan
-from kuleshov.pipeline.stages import CHECKOUT
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def given(tmp_path: Path) -> Path:
 
 def plan(given: Path, stage: str, *uses: str, **more) -> Planned:
     words = tuple(use.replace("=", f"={given}/") for use in uses)
-    return make_plan(Request(stage, CHECKOUT, root=given / "data", runs=given / "runs", uses=words, **more))
+    return make_plan(Request(stage, SHIPPED, root=given / "data", runs=given / "runs", uses=words, **more))
 
 
 def names(planned: Planned) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import kuleshov
 from kuleshov.core.errors import KuleshovError, UsageError
 from kuleshov.core.files import sha256_ids
 from kuleshov.tasks.evaluate_vidsitu import evaluate_vidsitu
@@ -235,3 +236,14 @@ def test_the_real_prediction_file(real_data):
         "lea_soft": 0.2340199213779843,
     }
     assert {name: found.official[name] for name in expected} == pytest.approx(expected, abs=1e-9)
+
+
+def test_one_function_scores_every_benchmark(tmp_path):
+    case = GOLDEN["paraphrases"]
+    root, path = write(tmp_path, case)
+    found = kuleshov.evaluate(case["task"], str(path), str(root))
+    assert str(found) == str(evaluate_vidsitu(case["task"], root, path))
+    with pytest.raises(KuleshovError, match="no benchmark has a task 'gerne'; did you mean genre.*roles"):
+        kuleshov.evaluate("gerne", path, root)
+    with pytest.raises(KuleshovError, match="lvu_1.0"):
+        kuleshov.evaluate("genre", path, root)

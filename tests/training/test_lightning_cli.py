@@ -1,9 +1,11 @@
 """The command line of Lightning on a toy module: run folders, configurations given back, checkpoints, scores."""
 
 import json
+import os
 import pickle
 import shutil
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -70,6 +72,22 @@ def test_a_run_folder_and_its_configuration_given_back(folder: Path, capsys: pyt
     assert read_results(again)[0].value == own.value and Path("run/results.jsonl").read_bytes() == before
     assert main(["predict", "-c", "run/config.yaml"]) == 0
     assert len(json.loads(Path("run/predictions/toy.json").read_text())) == 4
+
+
+def test_logs_have_no_advertisements_and_say_where_files_lie(folder: Path):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TOY), os.environ.get("PYTHONPATH", "")])}
+    run = ("-c", "toy.yaml", "--trainer.default_root_dir", "run")
+    said = {}
+    for words in (("fit", *run, "--trainer.log_every_n_steps=9"), ("test", *run)):
+        command = [sys.executable, "-m", "kuleshov", *words]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        said[words[0]] = done.stderr
+        for noise in ("Tip:", "deprecated", "logging interval", "dirpath"):
+            assert noise not in done.stderr, done.stderr
+    assert "\nresults and predictions in run\n" in said["fit"]
+    (tested,) = Path("run/tests").iterdir()
+    assert f"\nresults and predictions in {tested}\n" in said["test"]
 
 
 def test_resumed_is_the_same_to_the_bit(folder: Path):

@@ -115,9 +115,24 @@ def test_other_weights_are_refused(tmp_path: Path):
         load(tmp_path / "old.safetensors")
 
 
-def test_features_of_another_width_are_refused(tiny_txe):
-    with pytest.raises(KuleshovError, match=r"built for features of width 6, got 5"):
-        tiny_txe()(torch.randn(1, 5, 5))
+@pytest.mark.parametrize(
+    ("events", "message"),
+    [
+        (torch.zeros(1, 5, 5), r"features torch.float32 \(..., 6\) are expected, got torch.float32 \(1, 5, 5\)"),
+        (torch.zeros(1, 5, 6).double(), r"features torch.float32 \(..., 6\) are expected, got torch.float64"),
+        (torch.zeros(1, 5, 6).half(), r"are expected, got torch.float16 \(1, 5, 6\)"),
+        (torch.zeros(5, 6), r"TxE takes windows \(B, N, 6\), got \(5,\) events: a single window has B = 1"),
+        (torch.zeros(1, 6, 6), r"a window of 6 events is longer than max_events=5"),
+    ],
+)
+def test_other_input_is_refused_with_what_would_be_right(events: torch.Tensor, message: str, tiny_txe):
+    with pytest.raises(KuleshovError, match=message):
+        tiny_txe()(events)
+
+
+def test_mixed_precision_takes_what_it_takes(tiny_txe):
+    with torch.autocast("cpu", torch.bfloat16):
+        assert tiny_txe()(torch.zeros(1, 5, 6).bfloat16()).shape == (1, 5, 8)
 
 
 def test_heads_must_divide(tiny_txe):

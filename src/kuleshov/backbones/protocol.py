@@ -201,7 +201,22 @@ def _load(path: str | Path) -> tuple[nn.Module, dict[str, Tensor]]:
     network = build_backbone(spec, by_user=False, named_in=str(path))
     load_into(network, body, str(path))
     network.manifest, network.clip = manifest, ClipFormat.from_dict(manifest["clip"])
+    network.register_forward_pre_hook(_refuse_other_input)
     return network.eval(), head
+
+
+def _refuse_other_input(network: nn.Module, inputs: tuple[Any, ...]) -> None:
+    clips, clip = inputs[0], network.clip
+    dtype = next((weight.dtype for weight in network.parameters()), torch.float32)
+    right = isinstance(clips, Tensor) and clips.ndim == 5 and clips.shape[1] == 3
+    if right and (clips.dtype == dtype or torch.is_autocast_enabled(clips.device.type)):
+        return
+    found = f"{clips.dtype} {tuple(clips.shape)}" if isinstance(clips, Tensor) else type(clips).__name__
+    size = f"(B, 3, {clip.num_frames}, {clip.crop_size}, {clip.crop_size})"
+    raise KuleshovError(
+        f"{type(network).__name__} takes clips {dtype} {size}, got {found}: "
+        "`network.clip.normalize` makes them of uint8 (B, 3, T, H, W)"
+    )
 
 
 def _read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:

@@ -27,23 +27,23 @@ Work = Callable[[list[Video]], None]
 
 
 def extract_command(
-    output: Path,
-    weights: Path | None = None,
+    output: Path | str,
+    weights: Path | str | None = None,
     backbone: dict[str, Any] | str | None = None,
-    videos: list[Any] | None = None,
+    videos: list[Any] | Path | str | None = None,
     data: str | None = None,
-    root: Path | None = None,
+    root: Path | str | None = None,
     window: float = 2.0,
     stride: float = 1.0,
     dtype: Dtype = "fp16",
     batch_size: int = 32,
     devices: int = 1,
     threads: int = 1,
-    durations: Path | None = None,
+    durations: Path | str | None = None,
     framing: Framing | None = None,
     backend: Decoder = "auto",
     accelerator: Accelerator = "auto",
-    npy: Path | None = None,
+    npy: Path | str | None = None,
     progress: bool = True,
 ) -> Summary:
     """Write the event features of videos into an event store; run again, it goes on after the last whole movie.
@@ -85,7 +85,7 @@ def extract_command(
     from kuleshov.features.store_writer import StoreWriter
 
     require_positive(window=window, stride=stride, batch_size=batch_size, devices=devices, threads=threads)
-    found, absent = _find(videos, data, root)
+    found, absent = named_videos(videos, data, root)
     network = resolve_backbone(weights, backbone)
     network.clip = replace(network.clip, framing=framing or network.clip.framing)
     grid = Grid(window, stride, read_durations(durations) if durations else {})
@@ -114,22 +114,29 @@ def backbone_facts(network: Any) -> dict[str, Any]:
     return {**named, "clip": network.clip.to_dict()}
 
 
-def _find(videos: list[Any] | None, data: str | None, root: Path | None) -> tuple[list[Video], list[str]]:
-    """The videos, and the ids of those that the data set has and the disk has not."""
+def named_videos(
+    videos: list[Any] | str | Path | None, data: str | None, root: str | Path | None
+) -> tuple[list[Video], list[str]]:
+    """The videos that `--videos`, or `--data` and `--root`, name, and the ids of those that the disk has not.
+
+    Raises:
+        UsageError: neither is given, both are, or a data set without its folder.
+        KuleshovError: there are none, or their ids repeat.
+    """
     if (videos is None) == (data is None):
-        raise UsageError("what to extract features from? give one of --videos and --data")
+        raise UsageError("which videos? give one of --videos and --data")
     if data is not None:
         if root is None:
             raise UsageError(f"--data {data} needs --root: name the data set's folder")
         from kuleshov.datasets.registry import data_set
 
         return data_set(data).videos(root)
-    if not all(isinstance(video, Video) for video in videos):
+    if isinstance(videos, str | Path) or not all(isinstance(video, Video) for video in videos):
         from kuleshov.datasets.folder import find_videos
 
         return find_videos(videos), []
     if not videos:
-        raise KuleshovError("no videos to extract features from: check --videos")
+        raise KuleshovError("the list of videos is empty: check --videos")
     ids = sorted(video.id for video in videos)
     twice = [one for one, other in zip(ids, ids[1:], strict=False) if one == other]
     if twice:

@@ -1,10 +1,11 @@
 """Reading features: `EventStore` of movies' events, `InstanceStore` of the boxes that were tracked in them."""
 
+import difflib
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,10 +14,13 @@ from safetensors import safe_open
 from torch import Tensor
 
 from kuleshov.backbones.backbone_spec import origin_of
-from kuleshov.core.errors import StoreError
+from kuleshov.core.errors import StoreError, UsageError
 from kuleshov.core.files import sha256_file
 from kuleshov.core.weights import SAFETENSORS_ERRORS
 from kuleshov.features.store_index import COLUMNS, StoredMovie, read_index, read_manifest
+
+if TYPE_CHECKING:
+    import pandas
 
 TORCH = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -62,6 +66,10 @@ class FeatureStore:
         """The backbone that made the features, and what it has been through."""
         return origin_of(self.manifest.get("backbone") or {})
 
+    def __repr__(self) -> str:
+        rows = sum(part.rows for part in self.index.parts.values())
+        return f"<{rows} {self.kind} of {len(self)} movies in {self.folder}: width {self.width}, {self.dtype}>"
+
     def __contains__(self, movie_id: object) -> bool:
         return movie_id in self.index.movies
 
@@ -79,7 +87,9 @@ class FeatureStore:
         """
         movie = self.index.movies.get(movie_id)
         if movie is None:
-            raise StoreError(f"{self.folder} has no movie {movie_id}: extract it first")
+            close = difflib.get_close_matches(str(movie_id), self.movie_ids, n=1)
+            meant = f"did you mean {close[0]}?" if close else "extract it first"
+            raise StoreError(f"{self.folder} has no movie {movie_id!r} among its {len(self)}: {meant}")
         return movie
 
     def columns_of(self, part: str) -> dict[str, Tensor]:
@@ -109,10 +119,12 @@ class FeatureStore:
 
 
 class EventStore(FeatureStore):
-    """The event features of many movies, opened once.
+    """The event features of many movies, opened once: `store[movie_id]` are a movie's, float32 (n, D).
+
+    `len(store)` is the number of movies, `for movie_id in store` goes through their ids.
 
     Args:
-        folder: what `kuleshov extract` or `kuleshov import-features` has written.
+        folder: what `kuleshov extract`, `contextualize` or `import-features` has written.
         memory: hold all rows in memory; otherwise they are memory-mapped and read where they are used.
         verify: compare every part with its checksum, once, when opening.
         width: refuse a store of another width; likewise `stride` (seconds) and `backbone_sha256` (of the weights).
@@ -152,6 +164,12 @@ class EventStore(FeatureStore):
             self._whole = torch.cat(rows) if rows else torch.zeros(0, self.width, dtype=TORCH[self.dtype])
             self._mapped.clear()
 
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]}, {self.window:g} s every {self.stride:g} s>"
+
+    def __getitem__(self, movie_id: str) -> Tensor:
+        return self.events(movie_id)
+
     @functools.cached_property
     def offsets(self) -> Tensor:
         """First row of each movie and the number of all rows at the end, int64 (movies + 1,)."""
@@ -175,6 +193,14 @@ class EventStore(FeatureStore):
                 out[inside] = self.columns_of(name)["features"][flat[inside] - first]
         return out.view(*index.shape, self.width)
 
+    def chunks(self, most: int) -> Iterator[tuple[int, Tensor]]:
+        """All rows in order, at most `most` at a time and not copied: the first one's number, (n, D) as on disk."""
+        for name, first in self._first.items():
+            whole, end = self._whole, first + self.index.parts[name].rows
+            part = self.columns_of(name)["features"] if whole is None else whole[first:end]
+            for place, rows in enumerate(part.split(most)):
+                yield first + place * most, rows
+
     def events(self, movie_id: str) -> Tensor:
         """A movie's event features, float32 (n, D)."""
         rows = self.rows_of(movie_id)
@@ -185,11 +211,25 @@ class EventStore(FeatureStore):
         movie = self.place(movie_id)
         return [movie.start + i * self.stride for i in range(movie.rows)]
 
-    def tensor(self) -> tuple[Tensor, Tensor]:
+    def to_torch(self) -> tuple[Tensor, Tensor]:
         """All rows (M, D) in the dtype on disk, movie after movie, and the offsets (movies + 1,)."""
         if self._whole is None:
             raise StoreError(f"{self.folder} is memory-mapped: use take(), or open it with memory=True")
         return self._whole, self.offsets
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """All rows as a float32 DataFrame (M, D), indexed by movie and by the event's first second.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise UsageError("pandas is not installed: pip install pandas") from error
+        keys = [(name, second) for name in self for second in self.times(name)]
+        index = pandas.MultiIndex.from_tuples(keys, names=["movie", "start"])
+        return pandas.DataFrame(self.take(torch.arange(len(keys))).float().numpy(), index=index)
 
     def segment_rows(self, movie_id: str, n: int = 5, stride_s: float = 2.0) -> list[int]:
         """The global rows of a movie's first n events that are `stride_s` seconds apart.

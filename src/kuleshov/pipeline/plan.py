@@ -11,8 +11,9 @@ import yaml
 
 from kuleshov.core.errors import KuleshovError, nearest
 from kuleshov.core.files import read_json, sha256_json
+from kuleshov.core.project import find_file
 from kuleshov.datasets.registry import DATA_SETS, data_set
-from kuleshov.pipeline.stages import SCALES, Arguments, Need, Stage, find_file, load_stage
+from kuleshov.pipeline.stages import SCALES, Arguments, Need, Stage, load_stage
 from kuleshov.pipeline.uses import KINDS, Use, read_use, read_weights
 
 START = "model.init_args.backbone_weights"  # what the training of a backbone starts from
@@ -35,7 +36,7 @@ class Request:
     """What the user asked for: the arguments of `kuleshov run`, where empty ones take the stage's first.
 
     Attributes:
-        project: folder with stages/ and configs/; what it lacks is taken from the checkout.
+        project: folder with stages/ and configs/; what it lacks comes with the package.
         root: folder of the data sets; None takes the generated world, or `data/` at paper scale. For the
             data set `folder` it is that folder, and does not hold for the stages that need other data.
         weights: a backbone's weights: a stage that pretrains one starts from them, for all others they stand

@@ -10,11 +10,12 @@ from rich.table import Column, Table
 
 from kuleshov.core.errors import KuleshovError, UsageError
 from kuleshov.core.processes import detect
+from kuleshov.core.project import SHIPPED
 from kuleshov.metrics.paper_values import PAPER_TABLES, printed_row
 from kuleshov.pipeline.members import follow
 from kuleshov.pipeline.plan import Planned, Request, make_plan
 from kuleshov.pipeline.runner import UNTRAINED, Runner, console
-from kuleshov.pipeline.stages import CHECKOUT, find_project, stage_names
+from kuleshov.pipeline.stages import find_project, stage_files, stage_names
 
 
 def run_command(
@@ -41,10 +42,10 @@ def run_command(
 ) -> str:
     """Run a stage of the pipeline and whatever it needs that is not done yet.
 
-    Stages are the files of stages/ in the working directory and in the checkout. Where --root is not given, the demo
-    and gpu scales run on the generated world, which is written first, and the paper scale looks for the data sets
-    under data/. A stage that is done is skipped; a stage that was interrupted goes on. Under torchrun or SLURM every
-    rank runs this same command.
+    Stages are the files of stages/ in the working directory, and those that come with the package. Where --root is not
+    given, the demo and gpu scales run on the generated world, which is written first, and the paper scale looks for the
+    data sets under data/. A stage that is done is skipped; a stage that was interrupted goes on. Under torchrun or
+    SLURM every rank runs this same command.
 
     Args:
         stage: a stage's name, the path of a stage file, or `list`
@@ -110,7 +111,7 @@ def run_command(
     )
     plan = make_plan(request)
     if dry_run:
-        _show(plan)
+        _show(plan, folder)
         return ""
     _make_importable(folder)
     Runner(launch, jobs, console()).run(plan, force=force)
@@ -129,13 +130,13 @@ def _override(text: str) -> tuple[str, str]:
 
 
 def _make_importable(project: Path) -> None:
-    """Let jobs, forked and fresh ones, import the modules of a project outside this checkout."""
-    if project != CHECKOUT:
+    """Let jobs, forked and fresh ones, import the modules of a project of the user's own."""
+    if project != SHIPPED:
         sys.path.insert(0, str(project))
         os.environ["PYTHONPATH"] = os.pathsep.join([str(project), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
-def _show(plan: Planned) -> None:
+def _show(plan: Planned, project: Path) -> None:
     out, order = console(), plan.order()
     table = Table(*(Column(name, overflow="fold") for name in ("stage", "data", "folder", "jobs", "state")))
     for planned in order:
@@ -152,6 +153,22 @@ def _show(plan: Planned) -> None:
     for planned in order:
         if planned.stale and not planned.done:
             out.print(f"stale: {escape(planned.stale)}")
+    out.print(escape(_where_from(plan, project)))
+    for where, name in {planned.resolved["data"]: planned.data for planned in order}.items():
+        if Path(where).is_absolute() and not Path(where).is_dir():
+            out.print(escape(f"not there yet: data set {name} at {where}"))
+
+
+def _where_from(plan: Planned, project: Path) -> str:
+    """Which stages and configurations are the project's own, and where the others come from."""
+    files = {path for planned in plan.order() for path in stage_files(planned.stage.name, project)}
+    words = [job.words for planned in plan.order() for job in planned.jobs]
+    files |= {Path(after) for line in words for word, after in zip(line, line[1:], strict=False) if word == "--config"}
+    own = sorted(str(path.relative_to(project)) for path in files if path.is_relative_to(project))
+    if project == SHIPPED or not own:
+        return f"stages and configurations: of {SHIPPED}"
+    others = f"; the other {len(files) - len(own)} of {SHIPPED}" if len(files) > len(own) else ""
+    return f"stages and configurations: {', '.join(own)} of {project}{others}"
 
 
 def _paper_rows(planned: Planned) -> Table:

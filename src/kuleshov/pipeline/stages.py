@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, nearest
+from kuleshov.core.project import SHIPPED, find_file
 
 SCALES = ("demo", "gpu", "paper")
-CHECKOUT = Path(__file__).resolve().parents[3]
 JOINED = ("needs", "arguments", "smoke")  # of a stage `like` another, these are added to the other's
 
 Arguments = dict[str, str]
@@ -119,24 +119,16 @@ def find_project(stage: str, project: Path | None = None) -> tuple[str, Path]:
         return path.stem, path.resolve().parents[1]
     if project is not None and not (project / "stages").is_dir():
         raise MissingDataError("stages/", project.absolute(), "name a folder that holds stages/ and configs/")
-    folder = (project or Path.cwd()).resolve()
-    if not any((place / "stages").is_dir() for place in (folder, CHECKOUT)):
-        raise MissingDataError("stages/ and configs/", folder, "run from a checkout of the project, which has them")
-    return stage, folder
-
-
-def find_file(relative: str, project: Path) -> Path | None:
-    """A file of a project, or else of this checkout; None where neither has it."""
-    return next((folder / relative for folder in (project, CHECKOUT) if (folder / relative).is_file()), None)
+    return stage, (project or Path.cwd()).resolve()
 
 
 def stage_names(project: Path) -> list[str]:
-    """Names of a project's stages and of this checkout's, sorted."""
-    return sorted({path.stem for folder in (project, CHECKOUT) for path in (folder / "stages").glob("*.yaml")})
+    """Names of a project's stages and of those that come with the package, sorted."""
+    return sorted({path.stem for folder in (project, SHIPPED) for path in (folder / "stages").glob("*.yaml")})
 
 
 def load_stage(name: str, project: Path) -> Stage:
-    """Read `stages/NAME.yaml` of a project, or else of this checkout.
+    """Read `stages/NAME.yaml` of a project, or else the package's.
 
     Raises:
         KuleshovError: no such stage; the nearest names are offered. Or stages that are `like` each other.
@@ -147,6 +139,13 @@ def load_stage(name: str, project: Path) -> Stage:
         if key not in raw:
             raise FormatError(path, "is missing", field=key)
     return Stage(name=name, **{key: _typed(path, key, value) for key, value in raw.items()})
+
+
+def stage_files(name: str, project: Path) -> list[Path]:
+    """The files that a stage is read from: its own, and those of the stages that it is `like`."""
+    path = find_file(f"stages/{name}.yaml", project)
+    like = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("like") if path is not None else None
+    return ([] if path is None else [path]) + (stage_files(like, project) if like else [])
 
 
 def _read(name: str, project: Path, above: tuple[str, ...]) -> tuple[Path, dict[str, Any]]:

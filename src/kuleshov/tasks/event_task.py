@@ -16,6 +16,7 @@ from kuleshov.metrics.answers import Answers
 from kuleshov.training.callbacks import PREDICTIONS, plain_hparams
 from kuleshov.training.optimization import OptimizedModule
 from kuleshov.txe.contextualizer import ContextKind, Contextualizer
+from kuleshov.txe.encoder import refuse_other_backbone
 from kuleshov.txe.feature_normalizer import Normalization
 
 Stage = Literal["val", "test", "predict"]
@@ -242,13 +243,7 @@ class EventTask(ScoredTask):
         given, found = self.hparams, self.facts.get("backbone_sha256")
         if given.txe_weights is None or given.allow_other_backbone:
             return
-        trained = load_weights(given.txe_weights)[1].get("data", {}).get("backbone_sha256")
-        if trained != found:
-            first, second = (sha256[:8] if sha256 else "unknown" for sha256 in (trained, found))
-            raise KuleshovError(
-                f"{given.txe_weights} was pretrained on features of backbone {first}, these are of backbone "
-                f"{second}: extract both with one backbone, or set model.init_args.allow_other_backbone"
-            )
+        refuse_other_backbone(given.txe_weights, found, "set model.init_args.allow_other_backbone")
 
     def origin(self) -> dict[str, str]:
         """The features' backbone (`none` without events), and what TxE was pretrained on."""

@@ -271,6 +271,7 @@ class WriteResults(pl.Callback):
         append_results(folder / RESULTS, report.lines(global_seed(), selection_rule(trainer), digest))
         if report.predictions:
             pl_module.write_predictions(folder / PREDICTIONS, report.predictions)
+        print(f"results{' and predictions' if report.predictions else ''} in {folder}", file=sys.stderr)
         if trainer.logger is not None:
             final = {f"final/{name}": float(value) for name, value in report.metrics.items()}
             trainer.logger.log_hyperparams(plain_hparams(pl_module), final)

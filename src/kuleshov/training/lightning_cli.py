@@ -6,10 +6,12 @@ class is refused here.
 """
 
 import hashlib
+import logging
 import os
 import pickle
 import re
 import sys
+import warnings
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -183,6 +185,14 @@ class RunConfig(SaveConfigCallback):
         self.already_saved = True
 
 
+def hush() -> None:
+    """Keep Lightning's advertisements, and its remarks on code or settings that are not the user's, out of the logs."""
+    messages = logging.getLogger("pytorch_lightning.utilities.rank_zero")
+    messages.filters[:] = [lambda record: "Tip:" not in record.getMessage()]
+    for start in (r"`isinstance\(treespec", "The number of training batches", "The dirpath has changed"):
+        warnings.filterwarnings("ignore", start)
+
+
 def original_error(error: BaseException) -> KuleshovError | None:
     """What a class's constructor raised, which jsonargparse wraps in errors of its own, as a user's mistake."""
     cause: BaseException | None = error
@@ -218,6 +228,7 @@ def main(arguments: list[str] | None = None) -> KuleshovCLI:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     settle_slurm()
     limit_yaml()
+    hush()
     options = {"prog": "kuleshov", "exit_on_error": False}
     try:
         return KuleshovCLI(

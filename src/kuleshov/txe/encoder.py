@@ -73,15 +73,15 @@ class TxE(nn.Module):
 
     def embed(self, events: Tensor) -> Tensor:
         """Normalize and project event features (..., D) -> (..., H), before mask and positions."""
-        if events.shape[-1] != self.input_width:
-            raise KuleshovError(
-                f"TxE was built for features of width {self.input_width}, got {events.shape[-1]}: "
-                "use the store that it was trained on, or retrain it"
-            )
         return self.project(self.normalizer(events))
 
     def begin(self, embedded: Tensor, masked: Tensor | None = None) -> Tensor:
         """Put the mask vector where `masked` (B, N) is true, and add positions: (B, N, H) -> (B, N, H)."""
+        if embedded.ndim != 3:
+            raise KuleshovError(
+                f"TxE takes windows (B, N, {self.input_width}), got {tuple(embedded.shape[:-1])} events: "
+                "a single window has B = 1"
+            )
         events = embedded.shape[1]
         if events > self.max_events:
             raise KuleshovError(
@@ -164,3 +164,23 @@ def load(path: str | Path, dropout: float | None = None, expected: Mapping[str, 
             )
     load_into(txe, tensors, str(path))
     return txe.eval()
+
+
+def refuse_other_backbone(path: str | Path, sha256: str | None, how: str) -> None:
+    """Refuse features of another backbone than those that a TxE was trained on.
+
+    Args:
+        path: TxE's weights.
+        sha256: digest of the features' backbone, None where it is not known.
+        how: how the user can allow it.
+
+    Raises:
+        KuleshovError: they are of another one.
+    """
+    trained = load_weights(path)[1].get("data", {}).get("backbone_sha256")
+    if trained != sha256:
+        first, second = (one[:8] if one else "unknown" for one in (trained, sha256))
+        raise KuleshovError(
+            f"{path} was pretrained on features of backbone {first}, these are of backbone "
+            f"{second}: extract both with one backbone, or {how}"
+        )

@@ -74,7 +74,7 @@ class EventTable:
         self.bases = np.cumsum([0, *(int(store.offsets[-1]) for store in self.stores)])
         self._rows: Tensor | None = None
         if placement != "mmap":
-            tensors = [store.tensor()[0] for store in self.stores]
+            tensors = [store.to_torch()[0] for store in self.stores]
             self._rows = tensors[0] if len(tensors) == 1 else torch.cat(tensors)  # of the wider dtype
         self._resident: Tensor | None = None
 

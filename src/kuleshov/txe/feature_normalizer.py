@@ -57,7 +57,18 @@ class FeatureNormalizer(nn.Module):
             self.whitener.copy_(whitening(rows - mean))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Normalize (..., D)."""
+        """Normalize (..., D).
+
+        Raises:
+            KuleshovError: not floats of this width, or statistics that nobody has fitted.
+        """
+        width, dtype = len(self.mean), self.scale.dtype
+        same = features.dtype == dtype or torch.is_autocast_enabled(features.device.type)
+        if features.shape[-1:] != (width,) or not same:
+            raise KuleshovError(
+                f"features {dtype} (..., {width}) are expected, got {features.dtype} {tuple(features.shape)}: "
+                "take those of the store that this network was trained on, or convert them"
+            )
         if self.mode == "none":
             return features
         if not self._ready and bool(self.mean.isnan().any()):

@@ -33,7 +33,7 @@ def stores(tmp_path, kit):
 def batch_of(stores, movies=("test0000000", "test0000001"), events=True, instances=True, rng=None, **options):
     event_store = EventStore(stores[0]) if events else None
     instance_store = InstanceStore(stores[1]) if instances else None
-    maker = SampleMaker(event_store.tensor()[0] if events else None, instance_store, **options)
+    maker = SampleMaker(event_store.to_torch()[0] if events else None, instance_store, **options)
     opened = [open_movie(name, 0.0, event_store, instance_store, 60, 1) for name in movies]
     return collate([maker(movie, movie.ends, rng, False, place) for place, movie in enumerate(opened)])
 

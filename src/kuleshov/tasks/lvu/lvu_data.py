@@ -175,7 +175,7 @@ class LvuData(SpanData):
         self.events = EventStore(self.events_folder) if self.events_folder else None
         self.instances = InstanceStore(self.instances_folder) if self.instances_folder else None
         self.origin = self.events.origin if self.events is not None else "none"
-        self._features = self.events.tensor()[0] if self.events is not None else None
+        self._features = self.events.to_torch()[0] if self.events is not None else None
         opened = {split: self._open(split) for split in LVU_SPLITS}
         self._warn_of_empty_classes(opened["train"])
         self.movies = opened
