@@ -1,4 +1,5 @@
 import re
+import time
 from html.parser import HTMLParser
 
 import numpy as np
@@ -115,6 +116,8 @@ def test_curves_belong_to_the_rows_that_the_jobs_say(stage):
 
 def test_a_continued_training_is_one_curve(tmp_path):
     log(tmp_path, "train/loss", [3.0, 2.0, 9.0])
+    # TensorBoard orders files by the second in their names
+    time.sleep(1.1)
     log(tmp_path, "train/loss", [1.0, 0.5], first=2)
     steps, values = read_scalars(tmp_path)["train/loss"]
     assert steps.tolist() == [0, 1, 2, 3] and values.tolist() == [3.0, 2.0, 1.0, 0.5]
