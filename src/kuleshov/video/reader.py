@@ -23,7 +23,7 @@ class VideoReader:
 
     Args:
         backend: `decord`, `pyav`, or `auto`, which is PyAV: it is the faster one for all files but those of key
-            frames alone (benchmarks/bench_loaders.py), and reads what decord cannot.
+            frames alone (benchmarks/bench_decoders.py), and reads what decord cannot.
     """
 
     probe = staticmethod(probe)
