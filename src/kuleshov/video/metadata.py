@@ -282,7 +282,9 @@ class _Packets:
             self._keep(torn)
         self._torn = []
         order = packet.dts if packet.dts is not None else packet.pts
-        if None not in (self._last, order) and (self._last - order) * packet.time_base > _FALLS_BACK:
+        fallen = 0 if None in (self._last, order) else self._last - order
+        # fractions are slow: most packets need none
+        if fallen > 0 and fallen * packet.time_base > _FALLS_BACK:
             self.fault, self._key = "it is several files in one", None
             self.parts.append(_Part())
         self._last = order if order is not None else self._last
