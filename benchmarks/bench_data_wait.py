@@ -78,6 +78,8 @@ def main() -> int:
             shares: dict[str, list[float]] = {"a GPU's step": [], "a step at 70 %": []}
             rates = []
             for _ in range(args.rounds):
+                # what lies ready from before says nothing of the rate
+                waiting(source, 2 * args.workers, 0.0)
                 rate = waiting(source, args.steps, 0.0)[1]
                 rates.append(args.batch * rate)
                 for kind, sleep in zip(shares, (gpu, 1 / (0.7 * rate)), strict=True):

@@ -192,6 +192,24 @@ def test_frames_not_asked_for_are_left_undecoded(tmp_path, write_video, numbers,
         assert len(decoded) < 0.85 * passed if fewer else len(decoded) <= passed
 
 
+def test_colors_are_converted_in_the_loaders_own_thread(tmp_path, write_video, monkeypatch):
+    from kuleshov.video import decoders
+
+    seen = []
+
+    class Watched:
+        def __init__(self):
+            self.real = av.video.reformatter.VideoReformatter()
+
+        def reformat(self, *given, **options):
+            seen.append(options["threads"])
+            return self.real.reformat(*given, **options)
+
+    monkeypatch.setattr(decoders, "VideoReformatter", Watched)
+    VideoReader().read(write_video(tmp_path / "a.mp4", range(10), 10), [0.0, 0.5])
+    assert seen == [1, 1]
+
+
 @backends
 def test_stream_gives_every_window_in_one_pass(tmp_path, write_video, numbers, backend):
     path = write_video(tmp_path / "a.mp4", range(200), 10, BFRAMES)
