@@ -44,7 +44,7 @@ Job = Callable[[], object]
 
 
 def extraction(times: int, folder: Path) -> list[str]:
-    """A movie of half a minute, five, fifty."""
+    """Extraction of a movie of half a minute, five, fifty: peak memory."""
     weights, _ = tiny_backbone(folder)
     return [str(weights), str(write_movie(folder / "movie.mp4", 30 * times)), str(folder / "store")]
 
@@ -95,7 +95,7 @@ def lvu(times: int, folder: Path) -> Job:
 
 
 def lvu_scores(times: int, folder: Path) -> Job:
-    """The figures of 1,000 movies of 20 classes, 10,000 of 200, 100,000 of 2,000."""
+    """LVU's figures of 1,000 movies of 20 classes, 10,000 of 200, 100,000 of 2,000."""
     task = LVU_TASKS["genre"]
     rows = [LvuRow(str(number), "", number % (20 * times), "") for number in range(1000 * times)]
     predicted = {row.video_id: number % (15 * times) for number, row in enumerate(rows)}
@@ -117,7 +117,7 @@ def verbs(times: int, folder: Path) -> Job:
 
 
 def report(times: int, folder: Path) -> Job:
-    """The table of 5 rows, two tasks and 2 seeds, 20, 200."""
+    """The report's table of 5 rows, two tasks and 2 seeds, 20, 200."""
     measured = [
         (ResultSource("run"), Result("Acc@1", 50.0 + seed % 7, task, "valid", 10, 10, "a", seed, row))
         for task in ("verbs", "relations")
