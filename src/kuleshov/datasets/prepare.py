@@ -130,13 +130,11 @@ def _splits(root: Path) -> dict[str, KineticsSplit]:
 
 
 def _settle(output: Path, encoding: "Encoding") -> None:
-    """Compare the settings with those of before, and remove what a killed run left half written."""
+    """Compare the settings with those of before."""
     path = output / SETTINGS
     if path.exists() and read_json(path, expected=dict) != asdict(encoding):
         raise KuleshovError(f"{path} was made with other settings: choose another folder or the same settings")
     write_json(path, asdict(encoding))
-    for left in output.glob("*/*/.*.tmp"):
-        left.unlink()
 
 
 def _prepare(
@@ -165,6 +163,9 @@ def _prepare(
         raise KuleshovError(f"none of {len(jobs)} videos can be read, the first {name}: {reason}")
     for split, found in splits.items():
         _write_list(output, split, found, done)
+    # half written by a run that was killed, or by its processes, which end a moment after it
+    for left in output.glob("*/*/.*.tmp"):
+        left.unlink(missing_ok=True)
     ratios = [facts["psnr"] for facts in done.values()]
     sizes = (sum(facts[name] for facts in done.values()) for name in ("before", "after"))
     missing = sum(len(found.missing) for found in splits.values())
