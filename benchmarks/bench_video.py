@@ -1,11 +1,14 @@
 """How fast two views of a video are read, against what a user would pick instead, as ratios of one run.
 
-Writes its own videos, then reads each with every way in turn, so that a busy machine slows all alike. Peers:
-PySlowFast's way, written out here (seek to the key frame before the clip, decode it with PyAV, turn every frame
-to RGB, pick, scale, crop), the same with the whole file, and pytorchvideo's EncodedVideo where it is installed
-(docs/backbones.md says how). All end with float clips in [0, 1]; colors are changed later, on the device, which
-bench_backbone.py measures. Ratios are over the fastest peer. The floor is what must move at least, decoded
-frames of both clips in and the views out, over this machine's memory bandwidth.
+Writes its own videos, then reads each with every way in turn; a rate is videos a second of processor time, of which
+a busy machine takes little. Peers: PySlowFast's way, written out here (seek to the key frame before the clip, decode it
+with PyAV, turn every frame to RGB, pick, scale, crop), the same with the whole file, decord's own way (the frames of
+both clips by number, picked, scaled and cropped alike), and pytorchvideo's EncodedVideo where it is installed
+(docs/backbones.md says how). All end with float clips in [0, 1], which with us is the device's part: `loader alone` is
+without it; colors are changed later, on the device, which bench_backbone.py measures. `prepared` are the same videos
+after `kuleshov prepare`. No file's index is remembered from read to read, as none is in a large data set. Ratios are
+over the fastest peer on the files as they are, round by round. The floor is decoding alone: the frames that are shown,
+and those that they lean on.
 
     python benchmarks/bench_video.py            # table; exit status 1 where a ratio is missed
     python benchmarks/bench_video.py --json --reads 300     # and whether memory stays flat
@@ -15,12 +18,13 @@ import argparse
 import importlib.util
 import json
 import os
+import shutil
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -31,11 +35,14 @@ import cv2
 import numpy as np
 import torch
 
+from kuleshov.video import metadata
 from kuleshov.video.augmentation import ClipAugmentation, cvrl_views
 from kuleshov.video.clip_datasets import TwoClips
 from kuleshov.video.clip_format import ClipFormat
+from kuleshov.video.decoders import PyAVDecoder, import_decord
 from kuleshov.video.frame_source import FrameSource
 from kuleshov.video.reader import Backend, reader_version
+from kuleshov.video.reencoding import Encoding, reencode
 from kuleshov.video.video_file import Video
 
 
@@ -56,7 +63,7 @@ class Setting:
 
 SETTINGS = (
     Setting("16x4 at 224", 340, 256, 30, 10, ClipFormat(16, 4, 30.0), 224, 256, {"ours": 2.0}),
-    Setting("demo, 8x2 at 48", 64, 64, 8, 6, ClipFormat(8, 2, 8.0), 48, 64, {"ours": 2.0, "ours, cached": 4.0}),
+    Setting("demo, 8x2 at 48", 64, 64, 8, 6, ClipFormat(8, 2, 8.0), 48, 64, {"ours, cached": 3.0}),
 )
 
 
@@ -96,7 +103,7 @@ def decoded(path: Path, start: float, end: float) -> torch.Tensor:
                 frames[frame.pts] = frame
             elif frame.pts > last:
                 break
-        arrays = [frames[pts].to_rgb().to_ndarray() for pts in sorted(frames)]
+        arrays = [frames[pts].to_rgb(threads=1).to_ndarray() for pts in sorted(frames)]
     return torch.from_numpy(np.stack(arrays))
 
 
@@ -137,16 +144,40 @@ def pyslowfast_reading(setting: Setting, whole: bool) -> Callable[[Path], torch.
     return read
 
 
-def our_reading(setting: Setting, paths: list[Path], backend: Backend, cache: int) -> Callable[[Path], object]:
-    """`TwoClips` with CVRL's views: both clips in one pass, only the frames needed converted."""
+def decord_reading(setting: Setting) -> Callable[[Path], torch.Tensor] | None:
+    """Two clips by decord's `get_batch`, where it is installed."""
+    decord = import_decord()
+    if decord is None:
+        return None
+    rng, finish = np.random.default_rng(0), finishing(setting)
+    step, span = round(setting.clip.frame_seconds * setting.fps), setting.clip.last_frame_seconds
+
+    def read(path: Path) -> torch.Tensor:
+        reader = decord.VideoReader(str(path), num_threads=1)
+        firsts = (rng.uniform(0, setting.seconds - span - 1 / setting.fps, 2) * setting.fps).astype(int)
+        places = np.concatenate([first + step * np.arange(setting.clip.num_frames) for first in firsts])
+        frames = torch.from_numpy(reader.get_batch(places).asnumpy())
+        return finish(list(frames.chunk(2)))
+
+    return read
+
+
+def our_reading(
+    setting: Setting, paths: list[Path], backend: Backend, cache: int, device_part: bool = True
+) -> Callable[[Path], object]:
+    """`TwoClips` with CVRL's views: both clips in one pass, only the frames needed decoded."""
     videos, augment = [Video(path.stem, path) for path in paths], ClipAugmentation()
     source = FrameSource(paths, setting.short_side, backend, cache)
     data = TwoClips(videos, source, cvrl_views(setting.size), setting.clip)
     place = {path: number for number, path in enumerate(paths)}
 
-    def read(path: Path) -> torch.Tensor:
+    for path in paths:
+        source.duration(path)
+
+    def read(path: Path) -> object:
+        metadata._indices.clear()
         sample = data[place[path]]
-        return augment(torch.stack([sample["clip_a"], sample["clip_b"]]))
+        return augment(torch.stack([sample["clip_a"], sample["clip_b"]])) if device_part else sample
 
     return read
 
@@ -168,62 +199,89 @@ def pytorchvideo_reading(setting: Setting) -> Callable[[Path], object] | None:
     return read
 
 
-def bandwidth() -> float:
-    """Bytes a second that a plain copy reads and writes, the best of a few."""
-    block = np.ones(2**27, dtype=np.uint8)
-    other, best = np.zeros_like(block), 0.0
-    for _ in range(5):
-        started = time.perf_counter()
-        np.copyto(other, block)
-        best = max(best, 2 * block.nbytes / (time.perf_counter() - started))
-    return best
+def decoding(setting: Setting) -> Callable[[Path], object]:
+    """What no way can do without: the frames of two clips, decoded and thrown away."""
+    rng = np.random.default_rng(0)
+    step, span = setting.clip.frame_seconds, setting.clip.last_frame_seconds
+
+    def read(path: Path) -> None:
+        starts = rng.uniform(0, setting.seconds - span - 1 / setting.fps, 2)
+        times = np.sort(np.concatenate([start + step * np.arange(setting.clip.num_frames) for start in starts]))
+        decoder = PyAVDecoder(path, None, times)
+        decoder._convert = lambda frame: frame
+        for second in times:
+            decoder.at(second)
+        decoder.close()
+
+    return read
 
 
-def floor_rate(setting: Setting) -> float:
-    """Videos a second where only the needed bytes moved: frames in YUV 4:2:0 once, float32 views out."""
-    frames = 2 * setting.clip.num_frames
-    moved = frames * (setting.width * setting.height * 1.5 + setting.size**2 * 3 * 4)
-    return bandwidth() / moved
-
-
-def compare(ways: dict[str, Callable[[Path], object]], paths: list[Path], rounds: int) -> dict[str, float]:
-    """Videos per second of each way: the median over rounds in which the ways take turns."""
+def compare(ways: dict[str, Callable[[Path], object]], paths: list[Path], rounds: int) -> dict[str, list[float]]:
+    """Videos a second of processor time of each way, in each of the rounds in which the ways take turns."""
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for read in ways.values():
         for path in paths:
             read(path)
     for _ in range(rounds):
         for name, read in ways.items():
-            started = time.perf_counter()
+            started = time.process_time()
             for path in paths:
                 read(path)
-            rates[name].append(len(paths) / (time.perf_counter() - started))
-    return {name: statistics.median(values) for name, values in rates.items()}
+            rates[name].append(len(paths) / (time.process_time() - started))
+    return rates
 
 
-PEERS = ("PySlowFast's, clips", "PySlowFast's, whole file", "pytorchvideo")
+PEERS = ("PySlowFast's, clips", "PySlowFast's, whole file", "decord's own", "pytorchvideo")
+# clips that CVRL on eight A100 takes a second (estimate_pretraining.py)
+WANTED = 1700
 
 
-def measure(setting: Setting, folder: Path, count: int, rounds: int) -> list[dict]:
-    """One row a way: videos per second, ratio over the fastest peer, share of the floor's rate."""
-    paths = write_videos(folder, setting, count)
+def measure(setting: Setting, folder: Path, paths: list[Path], rounds: int) -> list[dict]:
+    """One row a way: videos a second and ratio over the fastest peer (least, median, most), share of the floor."""
+    made = {path: folder / "prepared" / f"{path.stem}.mp4" for path in paths}
+    for path, target in made.items():
+        reencode(path, target, Encoding(setting.short_side))
+    ready = list(made.values())
+
+    def prepared(read: Callable[[Path], object]) -> Callable[[Path], object]:
+        return lambda path: read(made[path])
+
     ways: dict[str, Callable[[Path], object] | None] = {
         PEERS[0]: pyslowfast_reading(setting, whole=False),
         PEERS[1]: pyslowfast_reading(setting, whole=True),
-        PEERS[2]: pytorchvideo_reading(setting),
+        PEERS[2]: decord_reading(setting),
+        PEERS[3]: pytorchvideo_reading(setting),
         "ours": our_reading(setting, paths, "auto", 0),
-        "ours, pyav": our_reading(setting, paths, "pyav", 0),
+        "ours, decord": our_reading(setting, paths, "decord", 0) if import_decord() else None,
+        "ours, loader alone": our_reading(setting, paths, "auto", 0, device_part=False),
+        "PySlowFast's, prepared": prepared(pyslowfast_reading(setting, whole=False)),
+        "ours, prepared": prepared(our_reading(setting, ready, "auto", 0)),
+        "loader alone, prepared": prepared(our_reading(setting, ready, "auto", 0, device_part=False)),
         "ours, cached": our_reading(setting, paths, "auto", 10**9),
     }
-    rates = compare({name: way for name, way in ways.items() if way is not None}, paths, rounds)
-    fastest, floor = max(rates[name] for name in PEERS if name in rates), floor_rate(setting)
+    floors = {"floor": decoding(setting), "floor, prepared": prepared(decoding(setting))}
+    rates = compare({**{name: way for name, way in ways.items() if way is not None}, **floors}, paths, rounds)
+    shutil.rmtree(folder / "prepared")
+    fastest = max((name for name in PEERS if name in rates), key=lambda name: statistics.median(rates[name]))
     rows = []
     for name in ways:
-        rate = rates.get(name)
-        row = {"setting": setting.name, "way": name, "rate": rate, "least": setting.least.get(name)}
-        row |= {"ratio": rate / fastest if rate else None, "of_floor": rate / floor if rate else None}
+        row = {"setting": setting.name, "way": name, "least": setting.least.get(name), "rate": None}
+        if name in rates:
+            floor = rates["floor, prepared" if "prepared" in name else "floor"]
+            row |= {"rate": spread(rates[name]), "ratio": spread(paired(rates[name], rates[fastest]))}
+            row |= {"of_floor": None if "cached" in name else statistics.median(paired(rates[name], floor))}
         rows.append(row)
     return rows
+
+
+def paired(ours: list[float], others: list[float]) -> list[float]:
+    """Ratios round by round."""
+    return [one / other for one, other in zip(ours, others, strict=True)]
+
+
+def spread(values: list[float]) -> list[float]:
+    """Least, median, most."""
+    return [min(values), statistics.median(values), max(values)]
 
 
 def resident() -> float:
@@ -245,15 +303,18 @@ def memory(setting: Setting, folder: Path, reads: int) -> dict:
 
 def report(rows: list[dict]) -> None:
     """Print the table."""
-    print(f"two views of a video, {reader_version()}, {torch.get_num_threads()} thread(s)")
+    print(f"two views of a video, {reader_version()}, {torch.get_num_threads()} thread(s); least, median, most")
     for row in rows:
         title = f"{row['setting']:<18}{row['way']:<26}"
         if row["rate"] is None:
             print(f"{title}skipped: not installed (docs/backbones.md says how)")
             continue
         least = "" if row["least"] is None else f"   at least {row['least']:.1f}"
-        figures = f"{row['rate']:8.1f} videos/s {row['ratio']:6.2f} x  {row['of_floor']:6.1%} of the floor"
-        print(f"{title}{figures}{least}")
+        figures = "{:8.1f} {:7.1f} {:7.1f} videos/s".format(*row["rate"])
+        figures += " {:7.2f} {:6.2f} {:6.2f} x".format(*row["ratio"])
+        floor = "" if row["of_floor"] is None else f" {row['of_floor']:6.0%} of the floor"
+        cores = "" if "demo" in row["setting"] else f" {WANTED / row['rate'][1]:5.0f} cores for {WANTED}/s"
+        print(f"{title}{figures}{floor}{cores}{least}")
 
 
 def main() -> int:
@@ -264,14 +325,17 @@ def main() -> int:
     parser.add_argument(
         "--reads", type=int, default=0, help="and measure the memory after so many and ten times as many reads"
     )
+    parser.add_argument("--files", type=Path, nargs="+", help="videos of 10 s, 30 frames a second, to be read")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
-        rows = [
-            row for setting in SETTINGS for row in measure(setting, Path(folder), arguments.videos, arguments.rounds)
-        ]
+        if arguments.files:
+            given = [(replace(SETTINGS[0], name="your files", least={}), arguments.files)]
+        else:
+            given = [(setting, write_videos(Path(folder), setting, arguments.videos)) for setting in SETTINGS]
+        rows = [row for one, paths in given for row in measure(one, Path(folder), paths, arguments.rounds)]
         held = memory(SETTINGS[0], Path(folder), arguments.reads) if arguments.reads else None
     if arguments.json:
         print(json.dumps({"rows": rows, "memory": held}))
@@ -282,9 +346,9 @@ def main() -> int:
                 f"memory after {held['reads']} reads {held['before']:.0f} MB, after ten times as many "
                 f"{held['after']:.0f} MB"
             )
-    missed = [row for row in rows if row["least"] is not None and row["ratio"] < row["least"]]
+    missed = [row for row in rows if row["least"] is not None and row["ratio"][1] < row["least"]]
     for row in missed:
-        text = f"{row['setting']}, {row['way']}: {row['ratio']:.2f} x is below {row['least']:.1f} x"
+        text = f"{row['setting']}, {row['way']}: {row['ratio'][1]:.2f} x is below {row['least']:.1f} x"
         print(text, file=sys.stderr)
     return 1 if missed else 0
 

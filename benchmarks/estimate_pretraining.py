@@ -15,6 +15,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -139,7 +140,8 @@ def measured_here(rounds: int) -> dict[str, float]:
     share = counter.get_total_flops() / taken / peak_flops(torch.float32)
     with tempfile.TemporaryDirectory() as folder:
         paths = write_videos(Path(folder), VIDEO_SETTINGS[0], 3)
-        rate = compare({"ours": our_reading(VIDEO_SETTINGS[0], paths, "auto", 0)}, paths, rounds)["ours"]
+        loader = our_reading(VIDEO_SETTINGS[0], paths, "auto", 0, device_part=False)
+        rate = median(compare({"ours": loader}, paths, rounds)["ours"])
     return {"share_of_product": share, "videos_a_second_a_core": rate}
 
 

@@ -68,6 +68,9 @@ COMMANDS = {
     "import-features": Command("features.npy.import_features", "make an event store of .npy features", ("folder",)),
     "export-features": Command("features.npy.export_features", "write an event store as .npy files", ("store",)),
     "motion": Command("datasets.motion.motion_command", "precompute the motion input of MoDist"),
+    "prepare": Command(
+        "datasets.prepare.prepare_command", "encode a data set's videos so that they are read fast", ("data",)
+    ),
     "check": Command("datasets.checks.check_command", "what of a data set is there, readable and shared", ("data",)),
     "sample": Command("datasets.sample.sample_command", "take a few videos of a data set, laid out as the whole"),
     "ceiling": Command("report.report_command.ceiling_command", "scores of a perfect observer of the generated world"),

@@ -1,4 +1,5 @@
 import math
+import time
 
 import numpy as np
 import pytest
@@ -53,6 +54,19 @@ def test_accuracies():
     assert lvu.balanced_top1(predicted, labels) == 50.0
     assert lvu.movie_scores(predicted, labels, True).tolist() == [100, 100, 100, 0]
     assert lvu.movie_scores(np.array([1.0]), np.array([3.0]), False).tolist() == [4.0]
+
+
+def test_the_balanced_accuracy_is_a_mean_over_classes_however_many():
+    rng = np.random.default_rng(0)
+    for classes, movies in ((3, 50), (40, 200), (40_000, 100_000)):
+        labels = rng.integers(0, classes, movies) * 7 - 5
+        predicted = np.where(rng.random(movies) < 0.6, labels, 2)
+        started = time.process_time()
+        found = lvu.balanced_top1(predicted, labels)
+        # a look at all movies for each class takes a minute
+        assert time.process_time() - started < 5
+        if classes < 1000:
+            assert found == 100 * np.mean([np.mean(predicted[labels == one] == one) for one in np.unique(labels)])
 
 
 def test_beating_the_trivial_row_is_strict_and_knows_the_direction():

@@ -1,6 +1,6 @@
 """Clips to features."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ def extract_movies(
     batch_size: int,
     threads: int,
     backend: Backend,
-    videos: Sequence[Video],
+    videos: Iterable[Video],
     device: torch.device,
 ) -> Iterator[tuple[Video, Tensor | str, str]]:
     """Decode movies and encode their events: what `encode` yields, and in what a movie's file falls short."""

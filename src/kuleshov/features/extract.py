@@ -1,18 +1,20 @@
 """`kuleshov extract`: event features of any videos. Importing this module does not import torch."""
 
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from kuleshov.core.errors import FormatError, KuleshovError, UsageError, require_positive
-from kuleshov.core.files import read_csv, sha256_file
+from kuleshov.core.files import read_csv, sha256_file, sha256_ids
 from kuleshov.core.processes import end_with_parent
 from kuleshov.core.progress import progress_bar
-from kuleshov.features.store_index import Dtype, Summary
+from kuleshov.features.store_index import Dtype, Summary, read_index, read_manifest
 from kuleshov.video.video_file import Video
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ def extract_command(
     backend: Decoder = "auto",
     accelerator: Accelerator = "auto",
     npy: Path | str | None = None,
+    join: bool = False,
     progress: bool = True,
 ) -> Summary:
     """Write the event features of videos into an event store; run again, it goes on after the last whole movie.
@@ -71,6 +74,8 @@ def extract_command(
         backend: decoder.
         accelerator: where the backbone runs.
         npy: also write <id>.npy (N, D) of each movie into this folder.
+        join: work beside any number of processes with the same words, on any machine that shares the folder; they may
+            come, go and die: what a dead one had begun another takes over, and the last one packs the store.
         progress: show progress on stderr.
 
     Raises:
@@ -96,7 +101,11 @@ def extract_command(
     share = partial(_extract_share, open_store, encode, accelerator, progress)
     lead = partial(_lead, open_store, found, absent, backend)
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    if world > 1:
+    if join:
+        together = partial(_extract_together, output, open_store, encode, accelerator, progress, backend, found, absent)
+        on_devices(together, devices, [*found, *absent])
+        summary = Summary.of_store(output, read_manifest(output))
+    elif world > 1:
         summary = _under_torchrun(lead, share, rank, world)
     else:
         summary = lead(lambda waiting: on_devices(share, devices, waiting))
@@ -173,6 +182,63 @@ def _extract_share(
         for video, outcome, remark in encode(share, device_of(accelerator, rank)):
             writer.record(video.id, outcome, remark)
             advance()
+
+
+def _extract_together(
+    folder: Path,
+    open_store: "Callable[..., StoreWriter]",
+    encode: "Callable[[Iterable[Video], torch.device], Iterator[tuple[Video, torch.Tensor | str, str]]]",
+    accelerator: Accelerator,
+    progress: bool,
+    backend: Decoder,
+    videos: list[Video],
+    absent: list[str],
+    rank: int,
+    _world: int,
+    _waiting: list[Any],
+) -> None:
+    """Do whatever movies no other process does, until all are done; then pack them, if no other process has."""
+    from kuleshov.features.team import POLL_SECONDS, Team
+    from kuleshov.video.reader import reader_version
+
+    team, ids = Team(folder), [video.id for video in videos]
+    asked = {*ids, *absent}
+    with team.owning():
+        writer = open_store(lock=False)
+        if is_complete(folder, asked):
+            writer.pending.rmdir()
+            return
+        writer.begin(asked, team.enter(sha256_ids(asked)))
+    left = writer.left(ids)
+    try:
+        with progress_bar("extract", len(ids), len(ids) - len(left), progress and rank == 0) as advance:
+            while not is_complete(folder, asked):
+                waiting = [video for video in videos if video.id in left]
+                claimed = team.claim(waiting, writer.is_done)
+                if (first := next(claimed, None)) is not None:
+                    for video, outcome, remark in encode(chain([first], claimed), device_of(accelerator, rank)):
+                        writer.record(video.id, outcome, remark)
+                        team.release(video.id)
+                        advance()
+                elif left:
+                    time.sleep(POLL_SECONDS)
+                if not (left := writer.left(ids)):
+                    with team.owning():
+                        if not is_complete(folder, asked):
+                            missing = [{"id": name, "reason": "there is no such video"} for name in absent]
+                            writer.finish({"decoder": reader_version(backend)}, missing)
+                            team.dissolve()
+                            return
+    finally:
+        team.leave()
+
+
+def is_complete(folder: Path, asked: set[str]) -> bool:
+    """Whether a store is packed and has each of the movies, or the reason why it has not."""
+    manifest = read_manifest(folder)
+    if not manifest.get("complete"):
+        return False
+    return asked <= read_index(folder, "events").movies.keys() | {one["id"] for one in manifest["missing"]}
 
 
 def on_devices(share: Callable[..., None], devices: int, waiting: list[Any]) -> None:

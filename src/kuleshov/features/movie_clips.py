@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -128,20 +128,18 @@ def center_crop(frames: np.ndarray, size: int) -> np.ndarray:
 
 
 def decode_movies(
-    videos: Sequence[Video], grid: Grid, clip: ClipFormat, threads: int = 1, ahead: int = 64, backend: Backend = "auto"
+    videos: Iterable[Video], grid: Grid, clip: ClipFormat, threads: int = 1, ahead: int = 64, backend: Backend = "auto"
 ) -> Iterator[MovieClip | tuple[Video, str]]:
     """Decode movies in `threads` threads, at most `ahead` clips ahead of whoever takes them.
 
     A movie's clips come in order of time; movies mix when there is more than one thread. A movie that gives no
-    features comes with the reason.
+    features comes with the reason. A video is taken when a thread is free for it.
     """
-    waiting: queue.SimpleQueue[Video] = queue.SimpleQueue()
-    for video in videos:
-        waiting.put(video)
+    waiting, turn = iter(videos), threading.Lock()
     ready: queue.Queue[MovieClip | tuple[Video, str] | Exception | None] = queue.Queue(ahead)
     stop = threading.Event()
     workers = [
-        threading.Thread(target=_work, args=(waiting, ready, stop, grid, clip, VideoReader(backend)), daemon=True)
+        threading.Thread(target=_work, args=(waiting, turn, ready, stop, grid, clip, VideoReader(backend)), daemon=True)
         for _ in range(threads)
     ]
     for worker in workers:
@@ -163,14 +161,15 @@ def decode_movies(
                 ready.get(timeout=0.05)
 
 
-def _work(waiting, ready, stop, grid: Grid, clip: ClipFormat, reader: VideoReader) -> None:
+def _work(waiting, turn, ready, stop, grid: Grid, clip: ClipFormat, reader: VideoReader) -> None:
     """One thread: take movies until none is left; every outcome, also an error, goes through `ready`."""
     while not stop.is_set():
+        video = None
         try:
-            video = waiting.get_nowait()
-        except queue.Empty:
-            break
-        try:
+            with turn:
+                video = next(waiting, None)
+            if video is None:
+                break
             for item in movie_clips(video, grid, clip, reader):
                 ready.put(item)
                 if stop.is_set():

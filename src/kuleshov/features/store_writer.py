@@ -1,6 +1,5 @@
 """Writing features movie by movie, so that a kill at any moment costs one movie."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,15 +19,19 @@ from kuleshov.core.files import code_version, make_folder, read_json, sha256_fil
 from kuleshov.features import store_index
 from kuleshov.features.feature_store import TORCH
 from kuleshov.features.store_index import Dtype, Index, Part, StoredMovie
+from kuleshov.features.team import LOCK, Team, file_stem
 
 PART_BYTES = 256_000_000
 Column = Tensor | ArrayLike
+# what becomes of a movie among the pending ones
+_ENDINGS = ("safetensors", "failure.json")
 
 
 class StoreWriter:
     """Writes a store: `add` commits a movie by an atomic rename, `finish` packs all movies into parts.
 
     One process owns the store; further ones may add their own movies with `lock=False` until the owner finishes it.
+    A `Team` has no owner but who opens and who finishes.
     The finished store does not depend on how many they were, nor on interruptions: movies are packed in the order
     of their ids. A finished store can be opened again to add movies.
 
@@ -67,13 +70,17 @@ class StoreWriter:
         # as they come back from the manifest
         self._settings = json.loads(json.dumps({"format": store_index.FORMAT, **fixed, **(settings or {})}))
         self._asked: set[str] = set()
+        self._state: list[int] = []
+        self._known: set[str] = set()
         if not self._manifest_path.is_file() and any(path != self.pending for path in self.folder.glob("[!.]*")):
             raise StoreError(f"{self.folder} has files that are no store of features: name an empty folder")
         make_folder(self.folder)
-        self._lock = FileLock(self.folder / ".lock")
+        self._lock = FileLock(self.folder / LOCK)
         try:
             if lock:
                 self._lock.acquire(timeout=0)
+                if Team(self.folder).others():
+                    raise StoreError(f"{self.folder} is being written by processes with --join: wait, or join them")
             self._open()
         except Timeout as error:
             raise StoreError(f"{self.folder} is being written by another process: wait until it is done") from error
@@ -93,9 +100,12 @@ class StoreWriter:
                     f"{self.folder} was written with {key}={found.get(key)}, now it is {value}: name another folder"
                 )
         make_folder(self.pending)
+        self._read_index()
+        self.done: set[str] = set(self._index.movies) | {name for name, _ in self._committed()}
+
+    def _read_index(self) -> None:
         if (self.folder / store_index.INDEX).is_file():
             self._index = store_index.read_index(self.folder, self._index.kind)
-        self.done: set[str] = set(self._index.movies) | {name for name, _ in self._committed()}
 
     def __enter__(self) -> "StoreWriter":
         return self
@@ -119,16 +129,43 @@ class StoreWriter:
                 path.unlink()
         return sorted(found)
 
-    def begin(self, movie_ids: Iterable[str]) -> list[str]:
-        """Which of the movies asked for are still to do; failures of earlier attempts are forgotten."""
+    def begin(self, movie_ids: Iterable[str], first: bool = True) -> list[str]:
+        """Which of the movies asked for are still to do; who asks first forgets failures of earlier attempts."""
         asked = list(movie_ids)
         self._asked.update(asked)
-        for path in self.pending.glob("*.failure.json"):
+        for path in self.pending.glob("*.failure.json") if first else ():
             path.unlink()
         waiting = [name for name in asked if name not in self.done]
         if waiting:
             write_json(self._manifest_path, {**store_index.read_manifest(self.folder), "complete": False})
         return waiting
+
+    def left(self, movie_ids: Iterable[str]) -> set[str]:
+        """Which of the movies no process has done by now, with features or without."""
+        # first the pending ones: what is packed meanwhile is in the index
+        committed = {path.name for path in self.pending.glob("[!.]*")}
+        settled = self._settled()
+        return {
+            name
+            for name in movie_ids
+            if name not in settled and committed.isdisjoint(f"{file_stem(name)}.{ending}" for ending in _ENDINGS)
+        }
+
+    def is_done(self, movie_id: str) -> bool:
+        """Whether any process has done a movie by now, with features or without."""
+        paths = [self.pending / f"{file_stem(movie_id)}.{ending}" for ending in _ENDINGS]
+        return any(path.exists() for path in paths) or movie_id in self._settled()
+
+    def _settled(self) -> set[str]:
+        """The movies that are packed, or of which a packed store says why they are not there."""
+        files = [self.folder / name for name in (store_index.INDEX, store_index.MANIFEST)]
+        state = [path.stat().st_mtime_ns for path in files if path.is_file()]
+        if state != self._state:
+            self._read_index()
+            manifest = store_index.read_manifest(self.folder)
+            missing = {one["id"] for one in manifest["missing"]} if manifest.get("complete") else set()
+            self._state, self._known = state, self._index.movies.keys() | missing
+        return self._known
 
     def add(self, movie_id: str, features: Column, start: float = 0.0, remark: str = "", **columns: Column) -> None:
         """Commit a movie's features (n, D), n >= 1, its first event's second, and the other columns (n, ...) by name.
@@ -163,9 +200,8 @@ class StoreWriter:
             self.add(movie_id, features, remark=remark, **columns)
 
     def _commit(self, movie_id: str, ending: str, content: str | bytes) -> None:
-        name = hashlib.sha256(movie_id.encode("utf-8")).hexdigest()[:24]
         try:
-            write_atomic(self.pending / f"{name}.{ending}", content)
+            write_atomic(self.pending / f"{file_stem(movie_id)}.{ending}", content)
         except OSError as error:
             raise self._no_space(error) from error
 
@@ -179,6 +215,7 @@ class StoreWriter:
         Raises:
             StoreError: there is not a single movie, or no space left.
         """
+        self._read_index()
         try:
             remarks = {**store_index.read_manifest(self.folder).get("remarks", {}), **self._remarks()}
             index = self._packed()

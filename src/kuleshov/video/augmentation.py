@@ -188,8 +188,8 @@ def crop_clip(frames: np.ndarray, view: ViewParameters, size: int) -> Tensor:
     for place, frame in enumerate(frames):
         image = cv2.resize(frame[top:bottom, left:right], (size, size), interpolation=method)
         if view.flip:
-            image = image[:, ::-1]
-        result[:, place] = image.transpose(2, 0, 1)
+            image = cv2.flip(image, 1)
+        cv2.split(image, list(result[:, place]))
     return torch.from_numpy(result)
 
 

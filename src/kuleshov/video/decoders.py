@@ -4,6 +4,7 @@ Both give the frame shown at a time t: the last one whose presentation time is <
 at 0; before the first and after the last frame, these two.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -38,10 +39,12 @@ class PyAVDecoder:
     Args:
         path: the file.
         short_side: pixels of the shorter side of the frames given; None for their own size.
+        times: the seconds that will be asked for, where they are known: frames that none of them shows and that no
+            other frame leans on are then left undecoded.
     """
 
-    def __init__(self, path: str | Path, short_side: int | None = None) -> None:
-        self._path, self._short_side = Path(path), short_side
+    def __init__(self, path: str | Path, short_side: int | None = None, times: np.ndarray | None = None) -> None:
+        self._path, self._short_side, self._asked = Path(path), short_side, times
         self._open()
 
     def _open(self) -> None:
@@ -54,7 +57,8 @@ class PyAVDecoder:
         trusted = self._container.format.name in metadata.STAMPED
         index = None if trusted else metadata.packet_index(self._path)
         self._times = None if index is None or index.stamped else index.times
-        self._decoder = self._container.decode(self._stream)
+        self._shown = self._shown_ticks()
+        self._decoder = self._frames()
         self._clock, self._origin, self._count = 0.0, None, 0
         self._failure: VideoError | None = None
         self._next = self._decode()
@@ -98,6 +102,26 @@ class PyAVDecoder:
         if self._next is None:
             self._end = self._time + max((self._frame.duration or 0) * self._base, self._step)
 
+    def _shown_ticks(self) -> set[int] | None:
+        """Stamps of the frames that will be shown; None where they are not known beforehand, or all are needed."""
+        # in other codecs a later frame may lean on one that is marked as not referred to
+        if self._asked is None or self._stream.codec_context.name != "h264":
+            return None
+        indexed = self._container.format.name in metadata.INDEXED
+        index = metadata.packet_index(self._path, (self._container, self._stream) if indexed else None)
+        if index.fault is not None:
+            return None
+        return set(np.rint(index.times[index.shown(self._asked)] / self._base).astype(int).tolist())
+
+    def _frames(self) -> Iterator[av.VideoFrame]:
+        codec, skipping = self._stream.codec_context, False
+        codec.skip_frame = "DEFAULT"
+        for packet in self._container.demux(self._stream):
+            if self._shown is not None and skipping == (packet.pts in self._shown):
+                skipping = not skipping
+                codec.skip_frame = "NONREF" if skipping else "DEFAULT"
+            yield from packet.decode()
+
     def _decode(self) -> tuple[float, av.VideoFrame] | None:
         try:
             frame = next(self._decoder, None)
@@ -139,7 +163,7 @@ class PyAVDecoder:
 
     def _key_frame(self) -> tuple[float, av.VideoFrame] | None:
         # frames shown before the key frame lean on frames that were not decoded
-        self._decoder = self._container.decode(self._stream)
+        self._decoder = self._frames()
         while (found := self._decode()) is not None and not found[1].key_frame:
             pass
         return found
@@ -159,7 +183,9 @@ class PyAVDecoder:
         width, height = self._size[::-1] if turns % 2 else self._size
         method = "AREA" if width * height < frame.width * frame.height else "BILINEAR"
         try:
-            image = self._reformatter.reformat(frame, width, height, format="rgb24", interpolation=method).to_ndarray()
+            # its own threads cost more than they give, in each of many loaders
+            options = {"format": "rgb24", "interpolation": method, "threads": 1}
+            image = self._reformatter.reformat(frame, width, height, **options).to_ndarray()
         except READ_ERRORS as error:
             raise VideoError(self._path, f"its pixels cannot be converted ({plain_reason(error)})") from error
         return np.ascontiguousarray(np.rot90(image, turns)) if turns else image

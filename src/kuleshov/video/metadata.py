@@ -32,6 +32,8 @@ _LONGEST_GAP = 30.0
 _PACKETS_OF_SEVERAL = 300
 # containers whose stamps are right for every codec, also after a seek (tests/video/test_containers.py)
 STAMPED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flv", "ogg"})
+# those that keep a table of their packets at hand: going back to the beginning costs nothing
+INDEXED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2"})
 # these know the times at which frames are decoded, not shown
 _DECODING_TIMES = frozenset({"avi", "asf"})
 # what MPEG program streams are made for; others come out shifted
@@ -40,6 +42,10 @@ _MPEG_CODECS = frozenset({"mpeg1video", "mpeg2video", "h264", "hevc"})
 _DECORD_SEEKS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"})
 # what FFmpeg raises on damaged or foreign files
 READ_ERRORS = (av.FFmpegError, OSError, ValueError, LookupError, EOFError, RuntimeError, MemoryError)
+Opened = tuple[av.container.InputContainer, av.VideoStream]
+# files whose index and properties a process remembers
+_REMEMBERED = 4096
+_indices: dict[tuple[str, int, int], "PacketIndex"] = {}
 # tags that are not UTF-8 are no reason to refuse a file: older versions than 19 have to be told
 _ANY_TEXT = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 
@@ -94,7 +100,7 @@ class PacketIndex:
 
 
 @contextmanager
-def open_video(path: str | Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+def open_video(path: str | Path) -> Iterator[Opened]:
     """Open a file and its film (no cover picture, no still), decoding in this thread only; closed on leaving.
 
     Raises:
@@ -154,7 +160,7 @@ def probe(path: str | Path) -> VideoInfo:
     return _probe(str(path), state.st_mtime_ns, state.st_size)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=_REMEMBERED)
 def _probe(path: str, _modified: int, _size: int) -> VideoInfo:
     index = packet_index(path)
     with open_video(path) as (container, stream):
@@ -181,31 +187,47 @@ def _remark(index: PacketIndex) -> str:
     return "; ".join(remarks)
 
 
-def packet_index(path: str | Path) -> PacketIndex:
+def packet_index(path: str | Path, opened: Opened | None = None) -> PacketIndex:
     """Find the frames' times by demuxing the whole file once, remembered per process and file state.
+
+    Args:
+        path: the file.
+        opened: it, where it is open already and its container has an index: demuxed if need be, and wound back.
 
     Raises:
         VideoError: the file cannot be opened, holds no frames, or none for more than half a minute.
     """
     _require_file(path)
     state = Path(path).stat()
-    return _packet_index(str(path), state.st_mtime_ns, state.st_size)
+    key = (str(path), state.st_mtime_ns, state.st_size)
+    found = _indices.get(key)
+    if found is None:
+        if opened is None:
+            with open_video(path) as fresh:
+                found = _index_packets(path, state.st_size, *fresh)
+        else:
+            found = _index_packets(path, state.st_size, *opened)
+            opened[0].seek(0)
+        if len(_indices) >= _REMEMBERED:
+            _indices.clear()
+        _indices[key] = found
+    return found
 
 
-@lru_cache(maxsize=4096)
-def _packet_index(path: str, _modified: int, size: int) -> PacketIndex:
-    with open_video(path) as (container, stream):
-        layout, several = container.format.name, len(_films(container)) > 1
-        packets = _Packets(layout in _DECODING_TIMES)
-        fault = None if is_utf8(path) else "its name is not UTF-8"
-        try:
-            for packet in container.demux(stream):
-                packets.add(packet)
-        except READ_ERRORS as error:
-            fault = f"its packets cannot be read ({plain_reason(error)})"
-        reordered, base = stream.codec_context.has_b_frames, stream.time_base
-        declared, step = declared_end(container, stream), frame_length(stream)
-        codec = stream.codec_context.name
+def _index_packets(
+    path: str | Path, size: int, container: av.container.InputContainer, stream: av.VideoStream
+) -> PacketIndex:
+    layout, several = container.format.name, len(_films(container)) > 1
+    packets = _Packets(layout in _DECODING_TIMES)
+    fault = None if is_utf8(path) else "its name is not UTF-8"
+    try:
+        for packet in container.demux(stream):
+            packets.add(packet)
+    except READ_ERRORS as error:
+        fault = f"its packets cannot be read ({plain_reason(error)})"
+    reordered, base = stream.codec_context.has_b_frames, stream.time_base
+    declared, step = declared_end(container, stream), frame_length(stream)
+    codec = stream.codec_context.name
     if layout == "mpeg" and codec not in _MPEG_CODECS:
         raise VideoError(path, f"frames of {codec} in an MPEG file cannot be told apart: put it into another container")
     parts = [part for part in packets.parts if part.stamps]
@@ -260,7 +282,9 @@ class _Packets:
             self._keep(torn)
         self._torn = []
         order = packet.dts if packet.dts is not None else packet.pts
-        if None not in (self._last, order) and (self._last - order) * packet.time_base > _FALLS_BACK:
+        fallen = 0 if None in (self._last, order) else self._last - order
+        # fractions are slow: most packets need none
+        if fallen > 0 and fallen * packet.time_base > _FALLS_BACK:
             self.fault, self._key = "it is several files in one", None
             self.parts.append(_Part())
         self._last = order if order is not None else self._last

@@ -9,9 +9,9 @@ from typing import Literal
 
 import numpy as np
 
-from kuleshov.core.errors import KuleshovError, VideoError
+from kuleshov.core.errors import KuleshovError
 from kuleshov.video.decoders import DecordDecoder, PyAVDecoder, import_decord
-from kuleshov.video.metadata import packet_index, probe
+from kuleshov.video.metadata import probe
 
 Backend = Literal["auto", "decord", "pyav"]
 
@@ -22,8 +22,8 @@ class VideoReader:
     Holds no open file, so that it can be sent to workers.
 
     Args:
-        backend: `decord`, `pyav`, or `auto`: decord for files that demux cleanly, start at 0 and have a
-            constant frame rate; PyAV for all others, for streaming, and where decord fails or is missing.
+        backend: `decord`, `pyav`, or `auto`, which is PyAV: it is the faster one for all files but those of key
+            frames alone (benchmarks/bench_decoders.py), and reads what decord cannot.
     """
 
     probe = staticmethod(probe)
@@ -51,15 +51,8 @@ class VideoReader:
             VideoError: the file cannot be read at these times.
         """
         ordered = np.sort(_checked_times(path, times))
-        decoder_types = self._decoder_types(path)
-        for decoder_type in decoder_types:
-            try:
-                with closing(decoder_type(path, short_side)) as decoder:
-                    frames = [decoder.at(time) for time in ordered]
-                break
-            except VideoError:
-                if decoder_type is decoder_types[-1]:
-                    raise
+        with closing(self._decoder(path, short_side, ordered)) as decoder:
+            frames = [decoder.at(time) for time in ordered]
         places = np.empty(len(ordered), dtype=np.int64)
         places[np.argsort(np.asarray(times), kind="stable")] = np.arange(len(ordered))
         return np.stack([frames[place] for place in places])
@@ -82,28 +75,26 @@ class VideoReader:
         Raises:
             VideoError: the file cannot be read.
         """
-        decoder_type = DecordDecoder if self.backend == "decord" else PyAVDecoder
         buffers: dict[int, list[np.ndarray]] = {}
-        with closing(decoder_type(path, short_side)) as decoder:
+        with closing(self._decoder(path, short_side)) as decoder:
             for time, window, length in _in_time_order(path, windows):
                 frames = buffers.setdefault(window, [])
                 frames.append(decoder.at(time))
                 if len(frames) == length:
                     yield window, np.stack(buffers.pop(window))
 
-    def _decoder_types(self, path: str | Path) -> list[type]:
+    def _decoder(
+        self, path: str | Path, short_side: int | None, times: np.ndarray | None = None
+    ) -> DecordDecoder | PyAVDecoder:
         if self.backend == "decord":
-            return [DecordDecoder]
-        # decord can crash the process on a damaged file: it only gets those that were found whole
-        if self.backend == "pyav" or import_decord() is None or packet_index(path).fault is not None:
-            return [PyAVDecoder]
-        return [DecordDecoder, PyAVDecoder]
+            return DecordDecoder(path, short_side)
+        return PyAVDecoder(path, short_side, times)
 
 
 def reader_version(backend: Backend = "auto") -> str:
-    """Names and versions of the decoders behind a backend, for manifests."""
-    names = {"auto": ("decord", "av"), "decord": ("decord",), "pyav": ("av",)}[backend]
-    return " ".join(f"{name} {version(name)}" for name in names if name != "decord" or import_decord() is not None)
+    """Name and version of the decoder behind a backend, for manifests."""
+    name = "decord" if backend == "decord" else "av"
+    return f"{name} {version(name)}"
 
 
 def _checked_times(path: str | Path, times: Sequence[float] | np.ndarray) -> np.ndarray:
