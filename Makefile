@@ -6,7 +6,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-SCALE ?= paper
+SCALE ?=
 DATA ?=
 METHOD ?=
 TASK ?=
@@ -24,7 +24,7 @@ ARGS ?=
 FEW := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
 TORCH_CPU := https://download.pytorch.org/whl/cpu
 
-OPTIONS = --scale $(SCALE) --seeds $(SEEDS) --runs $(RUNS) --world-seed $(WORLD_SEED) \
+OPTIONS = $(if $(SCALE),--scale $(SCALE)) --seeds $(SEEDS) --runs $(RUNS) --world-seed $(WORLD_SEED) \
 	$(if $(DEVICES),--devices $(DEVICES)) $(if $(DATA),--data $(DATA)) $(if $(METHOD),--method $(METHOD)) $(if $(TASK),--task $(TASK)) \
 	$(if $(ROOT),--root $(ROOT)) $(if $(WEIGHTS),--weights $(WEIGHTS)) \
 	$(if $(FEATURES),--use features=$(FEATURES)) $(if $(TXE),--use txe=$(TXE)) $(if $(SMOKE),--smoke) $(ARGS)
@@ -34,7 +34,7 @@ STAGES := pretrain-backbone extract-features pretrain-txe train-verbs train-rela
 .PHONY: help install demo test test-slow lint format bench tensorboard clean $(STAGES)
 
 help: ## show this help
-	@echo "make TARGET [DATA=..] [SCALE=demo|gpu|paper] [METHOD=..] [TASK=..] [SEEDS=N] [DEVICES=N] [ROOT=DIR] [WEIGHTS=FILE]"
+	@echo "make TARGET [DATA=..] [SCALE=paper|gpu|demo|small] [METHOD=..] [TASK=..] [SEEDS=N] [DEVICES=N] [ROOT=DIR] [WEIGHTS=FILE]"
 	@echo
 	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 

@@ -72,7 +72,8 @@ def count_films(root: Path) -> OwnFilms:
         except VideoError:
             unreadable += 1
     if unreadable == len(films):
-        raise MissingDataError("readable videos", Path(root).absolute(), f"`kuleshov check folder --root {root}` says why")
+        how = f"`kuleshov check folder --root {root}` says why"
+        raise MissingDataError("readable videos", Path(root).absolute(), how)
     return OwnFilms(len(films) - unreadable, events, unreadable)
 
 

@@ -13,6 +13,7 @@ from kuleshov.core.errors import KuleshovError, nearest
 from kuleshov.core.files import read_json, sha256_json
 from kuleshov.core.project import find_file
 from kuleshov.datasets.registry import DATA_SETS, data_set
+from kuleshov.pipeline.own_films import OwnFilms
 from kuleshov.pipeline.stages import SCALES, Arguments, Need, Stage, load_stage
 from kuleshov.pipeline.uses import KINDS, Use, read_use, read_weights
 
@@ -44,6 +45,7 @@ class Request:
         overrides: extra arguments of the last stage.
         rows: rows of the stage to make; all where none is named.
         repeats: how often, where a stage that needs this one says so; otherwise `seeds`.
+        films: the user's own films, at scale small.
         smoke: let every stage run in a moment: two steps, two clips, tiny networks, on a few samples of the data.
         needs_data: refuse a data set that is not on disk.
     """
@@ -63,6 +65,7 @@ class Request:
     overrides: tuple[tuple[str, str], ...] = ()
     rows: tuple[str, ...] = ()
     repeats: int | None = None
+    films: OwnFilms | None = None
     smoke: bool = False
     needs_data: bool = True
 
@@ -164,6 +167,8 @@ def make_plan(request: Request) -> Planned:
     """
     if request.scale not in SCALES:
         raise KuleshovError(f"no scale {request.scale!r}{nearest(request.scale, SCALES)}")
+    if request.scale == "small" and request.films is None:
+        raise KuleshovError("scale small is for a folder of films of your own: add --data folder --root FOLDER")
     for option, value, most in (("seeds", request.seeds, MOST_SEEDS), ("world_seed", request.world_seed, 2**32 - 1)):
         least = int(option == "seeds")
         if not least <= value <= most:
@@ -214,14 +219,15 @@ class _Planner:
             return self.known[key]
         if stage.name in above:
             raise KuleshovError(f"stages need each other in a circle: {' -> '.join((*above, stage.name))}")
-        uses_world = request.root is None and request.scale != "paper"
+        uses_world = request.root is None and request.scale not in ("small", "paper")
         if data and not uses_world and request.needs_data:
             # the data set that was asked for is missed before those that it needs
             data_set(data).locate(request.root)
         wanted, needs, used = _needs(request, stage, method, data, uses_world), {}, {}
         for name, first in wanted.items():
             need, inner = _deeper(first, name, below)
-            need = replace(need, method=need.method.format(method=method), data=need.data.format(data=data))
+            wanted_data = need.for_data.get(data, need.data).format(data=data)
+            need = replace(need, method=need.method.format(method=method), data=wanted_data)
             use = self._use(request, (*place, name), need, inner)
             if use is not None:
                 used[name] = use
@@ -326,6 +332,8 @@ def _resolve(
     folder = request.runs / f"{prefix}-{fingerprint[:8]}"
     values |= {"run": str(folder), "root": str(root or ""), **_handed_on(needs, needed_rows)}
     values["home"] = str(request.root or "data")
+    if request.films is not None:
+        values |= {f"small.{name}": value for name, value in request.films.settings().items()}
     world = needs.get("world") or (needs[SAMPLE].needs.get("world") if SAMPLE in needs else None)
     place = world.folder / "world" if world is not None else None
     for name, one in DATA_SETS.items():

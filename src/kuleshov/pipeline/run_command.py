@@ -13,6 +13,7 @@ from kuleshov.core.processes import detect
 from kuleshov.core.project import SHIPPED
 from kuleshov.metrics.paper_values import PAPER_TABLES, printed_row
 from kuleshov.pipeline.members import follow
+from kuleshov.pipeline.own_films import count_films
 from kuleshov.pipeline.plan import Planned, Request, make_plan
 from kuleshov.pipeline.runner import UNTRAINED, Runner, console
 from kuleshov.pipeline.stages import find_project, stage_files, stage_names
@@ -21,7 +22,7 @@ from kuleshov.pipeline.stages import find_project, stage_files, stage_names
 def run_command(
     stage: str,
     data: str = "",
-    scale: Literal["demo", "gpu", "paper"] = "paper",
+    scale: Literal["auto", "small", "demo", "gpu", "paper"] = "auto",
     method: str = "",
     task: str = "",
     rows: str = "",
@@ -50,7 +51,8 @@ def run_command(
     Args:
         stage: a stage's name, the path of a stage file, or `list`
         data: data set: k400, vidsitu, lvu, folder (empty: the stage's first)
-        scale: sizes and schedules
+        scale: sizes and schedules; auto: the paper's, and of a folder of films `small` ones, where it has not enough
+            events for the paper's
         method: method, where a stage has several (empty: its first)
         task: task or comma-separated tasks, where a stage has several; `all`
         rows: row or comma-separated rows of the stage (empty: all)
@@ -91,11 +93,13 @@ def run_command(
         if not dry_run:
             follow(launch)
         return ""
+    films = count_films(root) if data == "folder" and root is not None and scale in ("auto", "small") else None
     request = Request(
         stage=name,
         project=folder,
         data=data,
-        scale=scale,
+        scale=scale if scale != "auto" else films.scale if films is not None else "paper",
+        films=films,
         method=method,
         tasks=_listed(task),
         rows=_listed(rows),
@@ -110,6 +114,8 @@ def run_command(
         needs_data=not dry_run,
     )
     plan = make_plan(request)
+    if films is not None:
+        console().print(f"{root}: {films}", markup=False)
     if dry_run:
         _show(plan, folder)
         return ""

@@ -11,7 +11,7 @@ import yaml
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, nearest
 from kuleshov.core.project import SHIPPED, find_file
 
-SCALES = ("demo", "gpu", "paper")
+SCALES = ("small", "demo", "gpu", "paper")
 JOINED = ("needs", "arguments", "smoke")  # of a stage `like` another, these are added to the other's
 
 Arguments = dict[str, str]
@@ -24,6 +24,7 @@ class Need:
     Attributes:
         stage: its name.
         data: the data set it runs on; `{data}` is this stage's own.
+        for_data: data set of this stage -> that of the need, where it is another.
         method: its method; empty for its default; `{method}` is this stage's own.
         scales: at which scales it is needed.
         methods: for which methods of this stage it is needed; all where none is named.
@@ -34,6 +35,7 @@ class Need:
 
     stage: str
     data: str = ""
+    for_data: dict[str, str] = field(default_factory=dict)
     method: str = ""
     scales: tuple[str, ...] = SCALES
     methods: tuple[str, ...] = ()

@@ -44,7 +44,8 @@ class PretrainingClips(pl.LightningDataModule):
         probe_bank: labeled list whose features answer the k-NN probe; no probe when null.
         probe_queries: labeled list whose labels it guesses; for supervised training the validation list.
         probe_limit: at most so many videos of each of the two, evenly chosen; all when null.
-        batch_size: samples in a global batch, shared evenly by all processes.
+        batch_size: samples in a global batch, shared evenly by all processes; as many as there are, where these are
+            fewer.
         num_workers: loader processes of each process.
         seed: decides order, times and views; the training's seed when null.
         num_frames: frames of a clip.
@@ -119,6 +120,12 @@ class PretrainingClips(pl.LightningDataModule):
         bad_files = BadFiles(total=len(set(paths)), path=listed, limit=self.unreadable_limit)
         self.shared = {"seed": self.seed, "bad_files": bad_files}
         self.train_clips = self.training_clips()
+        most = len(self.train_clips) // world_size() * world_size()
+        if 2 <= most < self.batch_size:
+            log.warning(
+                "%d videos are fewer than a batch of %d: batches of %d", len(self.videos), self.batch_size, most
+            )
+            self.batch_size = most
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the clips to come."""
