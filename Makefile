@@ -31,7 +31,7 @@ OPTIONS = $(if $(SCALE),--scale $(SCALE)) --seeds $(SEEDS) --runs $(RUNS) --worl
 STAGES := pretrain-backbone extract-features pretrain-txe train-verbs train-relations train-roles train-lvu summary \
 	tables table-1 table-2 table-2-verbs table-3 table-4 table-5 compare-backbones ablate-rates
 
-.PHONY: help install demo test test-slow lint format bench tensorboard clean $(STAGES)
+.PHONY: help install demo test test-slow lint format bench docs tensorboard clean $(STAGES)
 
 help: ## show this help
 	@echo "make TARGET [DATA=..] [SCALE=paper|gpu|demo|small] [METHOD=..] [TASK=..] [SEEDS=N] [DEVICES=N] [ROOT=DIR] [WEIGHTS=FILE]"
@@ -101,6 +101,11 @@ format: $(VENV)/installed ## let ruff format the sources
 bench: $(VENV)/installed ## benchmarks: ratios against what a user would pick instead
 	@echo "bench: VENV=$(VENV)"
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+docs: $(VENV)/installed ## the documentation as a site, in build/site; a warning is an error
+	@echo "docs: VENV=$(VENV)"
+	$(BIN)/pip install -q -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 tensorboard: $(VENV)/installed ## TensorBoard over all runs
 	@echo "tensorboard: RUNS=$(RUNS)"

@@ -62,7 +62,7 @@ def instances_command(
 
     Args:
         output: folder of the instance store; with a detector, the CSV of boxes.
-        boxes: CSV video,second,x1,y1,x2,y2,track[,score][,shot] in pixels.
+        boxes: CSV `video,second,x1,y1,x2,y2,track[,score][,shot]` in pixels.
         weights: a backbone's weights (.safetensors), for the region features of the boxes.
         videos: folder of the videos, named <video>.<any container>.
         official_meta: LVU's instance_meta_<task>.pkl.
