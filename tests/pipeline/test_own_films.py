@@ -8,9 +8,9 @@ import pytest
 
 from kuleshov.cli import main
 from kuleshov.core.errors import KuleshovError
+from kuleshov.core.project import SHIPPED
 from kuleshov.pipeline.own_films import OwnFilms, count_films
 from kuleshov.pipeline.plan import Request, make_plan
-from kuleshov.core.project import SHIPPED
 
 
 @pytest.mark.parametrize("videos", [1, 3, 21, 400, 5000])

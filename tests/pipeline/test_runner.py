@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import signal
+import sys
 import time
 import zipfile
 from pathlib import Path
@@ -14,9 +16,9 @@ from kuleshov.core.errors import FormatError, KuleshovError
 from kuleshov.core.processes import Launch
 from kuleshov.core.project import SHIPPED
 from kuleshov.core.results import read_results
-from kuleshov.pipeline.plan import Request, make_plan
+from kuleshov.pipeline.plan import Request, make_plan, why_stale
 from kuleshov.pipeline.run_command import run_command
-from kuleshov.pipeline.runner import Runner, console, locked, modules_of
+from kuleshov.pipeline.runner import Runner, console, duration, locked, modules_of, share_done
 from kuleshov.pipeline.stages import find_project, load_stage
 
 PRETRAIN = """
@@ -134,6 +136,37 @@ def test_an_earlier_run_of_another_configuration_is_named(project: Path):
         f"{before.name} is of another configuration (rows.fast.model.init_args.lr: 0.5 -> 0.6)"
     )
     assert make_plan(request(project, stage="first", world_seed=1)).stale == ""
+
+
+def test_a_stale_line_says_which_need_is_another(tmp_path: Path):
+    runs, resolved = tmp_path, {"values": {}, "needs": {"backbone": "a" * 64}, "arguments": {"x": "1"}}
+    (runs / "first-12345678").mkdir()
+    (runs / "first-12345678" / "stage.json").write_text(json.dumps({"resolved": resolved}))
+    now = {"values": {}, "needs": {"backbone": "b" * 64}, "arguments": {"x": "2"}}
+    found = why_stale(runs, "first", runs / "first-new", now)
+    assert found == "first-12345678 is of another configuration (arguments.x: 1 -> 2, another backbone)"
+
+
+@pytest.mark.parametrize(
+    ("line", "share"), [("epoch 3/20  45 s", 0.15), ("extract 12/60", 0.2), ("nothing yet", 0.0), ("x 7/5", 1.0)]
+)
+def test_how_much_is_done_is_read_off_the_last_line(line: str, share: float):
+    assert share_done(line) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(45, "45 s"), (89.6, "90 s"), (720, "12 min"), (12000, "3 h 20 min")])
+def test_durations_in_words(seconds: float, said: str):
+    assert duration(seconds) == said
+
+
+def test_a_line_a_minute_where_there_is_no_terminal(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    monkeypatch.setattr("kuleshov.pipeline.runner.SILENCE", 0.0)
+    monkeypatch.setattr("sys.path", list(sys.path))
+    monkeypatch.setenv("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+    run_command("first", project=project, jobs=1)
+    assert re.search(r"first: [01] of 2 jobs done, \d+ s", capsys.readouterr().err)
 
 
 def test_a_second_runner_is_refused(project: Path):

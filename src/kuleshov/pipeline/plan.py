@@ -470,7 +470,14 @@ def why_stale(runs: Path, prefix: str, folder: Path, resolved: dict[str, Any]) -
     newest = max(others, key=lambda path: (path / DONE).stat().st_mtime)
     before, now = _flat(others[newest]), _flat(json.loads(json.dumps(resolved)))
     changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
-    shown = ", ".join(f"{key}: {before.get(key)} -> {now.get(key)}" for key in changed[:3])
+    # of what it was made from the digest says nothing
+    said = [
+        f"another {key.removeprefix('needs.')}"
+        if key.startswith("needs.")
+        else f"{key}: {before.get(key)} -> {now.get(key)}"
+        for key in changed
+    ]
+    shown = ", ".join(said[:3])
     more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
     return f"{newest.name} is of another configuration ({shown}{more})"
 

@@ -146,9 +146,9 @@ def _show(plan: Planned, project: Path) -> None:
     out, order = console(), plan.order()
     table = Table(*(Column(name, overflow="fold") for name in ("stage", "data", "folder", "jobs", "state")))
     for planned in order:
-        left = sum(not job.done for job in planned.jobs)
+        done = sum(job.done for job in planned.jobs)
         state = "done" if planned.done else "goes on" if planned.folder.exists() else "to run"
-        cells = (planned.stage.name, planned.data, str(planned.folder), f"{left}/{len(planned.jobs)}", state)
+        cells = (planned.stage.name, planned.data, str(planned.folder), f"{done}/{len(planned.jobs)}", state)
         table.add_row(*map(escape, cells))
         for name, use in planned.used.items():
             table.add_row(*map(escape, (f"  {name}", use.data, str(use.path), "", f"given: {use}")))

@@ -1,5 +1,6 @@
 """The stage runner: does what is not done yet, and stops at the first failure."""
 
+import re
 import shlex
 import shutil
 import sys
@@ -23,6 +24,7 @@ from kuleshov.pipeline.members import Leader
 from kuleshov.pipeline.plan import DONE, JOB_DONE, Job, Planned
 
 CHECKPOINTS = "checkpoints"
+SILENCE = 60.0  # seconds after which a line says how far a stage is, where there is no terminal
 UNTRAINED = ("trivial", "ceiling", "human")  # rows that no job learned
 WITH_DEVICES = ("extract", "instances")  # commands that take --devices
 
@@ -88,6 +90,8 @@ class Runner:
     def _work(self, planned: Planned, queue: list[Job], leader: Leader) -> None:
         side_by_side, threads = self.shares(planned)
         running: dict[str, tuple[Job, Running]] = {}
+        started = said = time.monotonic()
+        before = len(planned.jobs) - len(queue)
         try:
             with self.console.status(escape(planned.stage.summary)) as status:
                 while queue or running:
@@ -96,7 +100,12 @@ class Runner:
                         running[job.name] = (job, self._start(planned, job, threads, leader))
                     time.sleep(POLL_SECONDS)
                     _collect(planned, running)
-                    status.update(escape(_state(planned, running, len(planned.jobs) - len(queue) - len(running))))
+                    done, now = len(planned.jobs) - len(queue) - len(running), time.monotonic()
+                    state = _state(planned, running, done, before, now - started)
+                    status.update(escape(state))
+                    if not self.console.is_terminal and now - said >= SILENCE:
+                        said = now
+                        self._say("     ", " ".join(state.split("\n")[:2]))
         finally:
             for _, process in running.values():
                 process.kill()
@@ -157,10 +166,38 @@ def _collect(planned: Planned, running: dict[str, tuple[Job, Running]]) -> None:
         write_json(job.folder / JOB_DONE, {**record, "seconds": round(time.monotonic() - process.started, 2)})
 
 
-def _state(planned: Planned, running: dict[str, tuple[Job, Running]], finished: int) -> str:
-    lines = [f"{planned.stage.name}: {finished} of {len(planned.jobs)} jobs done"]
-    lines += [f"  {name}: {process.last_line()[:100]}" for name, (_, process) in running.items()]
-    return "\n".join(lines)
+def _state(
+    planned: Planned, running: dict[str, tuple[Job, Running]], finished: int, before: int, seconds: float
+) -> str:
+    """How far a stage is, how long it may take yet, and the last line of each job.
+
+    Args:
+        planned: the stage.
+        running: its jobs that run.
+        finished: number of its jobs that are done.
+        before: number of those that were done when it began.
+        seconds: since then.
+    """
+    lines = {name: process.last_line()[:100] for name, (_, process) in running.items()}
+    done = finished + sum(map(share_done, lines.values()))
+    left = seconds * (len(planned.jobs) - done) / (done - before) if done > before else None
+    ends = f", about {duration(left)} left" if left is not None else ""
+    head = f"{planned.stage.name}: {finished} of {len(planned.jobs)} jobs done, {duration(seconds)}{ends}"
+    return "\n".join([head, *(f"  {name}: {line}" for name, line in lines.items())])
+
+
+def share_done(line: str) -> float:
+    """How much of a job is done by its last line, `epoch 3/20 ...` or `extract 12/60 ...`: 0 to 1."""
+    found = re.search(r"\b(\d+)/(\d+)\b", line)
+    return min(1.0, int(found[1]) / max(1, int(found[2]))) if found else 0.0
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: `45 s`, `12 min`, `3 h 20 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def inputs(job: Job) -> dict[str, str]:
