@@ -121,8 +121,8 @@ def make_step(size: dict, data: EventWindows) -> tuple[MaskedEventPretraining, C
     module._trainer = SimpleNamespace(datamodule=data)
     module.log = lambda *_, **__: None
     module.setup("fit")
-    module.queue.enqueue(torch.nn.functional.normalize(torch.rand(size["queue"], size["width"]), dim=1))
-    module.queue_rows.enqueue(torch.full((size["queue"], 1), -1.0))
+    module.queues[0].enqueue(torch.nn.functional.normalize(torch.rand(size["queue"], size["width"]), dim=1))
+    module.queue_rows[0].enqueue(torch.full((size["queue"], 1), -1.0))
     optimizer = torch.optim.AdamW(module.txe.parameters(), lr=1e-4)
 
     def step(batch: dict) -> None:

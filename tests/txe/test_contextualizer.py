@@ -158,3 +158,13 @@ def test_padded_batches_equal_sequence_by_sequence(windows: str, weights: str):
             assert not one[size:].any()
     with pytest.raises(KuleshovError, match="windows is sliding or blocks, not 'whole'"):
         make("scratch", weights).contextualize_long(events, 1, "whole")
+
+
+@pytest.mark.parametrize("kind", ["scratch", "pretrained"])
+def test_a_residual_path_adds_the_embedded_input(kind: str, weights: str):
+    plain, residual = make(kind, weights), make(kind, weights, residual=True)
+    events = torch.rand(1, 12, 6)
+    torch.testing.assert_close(residual(events[:, :5]), plain(events[:, :5]) + plain.txe.embed(events[:, :5]))
+    for windows in ("sliding", "blocks"):
+        expected = plain.contextualize_long(events, windows=windows) + plain.txe.embed(events)
+        torch.testing.assert_close(residual.contextualize_long(events, windows=windows), expected)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from kuleshov.core.errors import KuleshovError
 from kuleshov.features.feature_store import EventStore
 from kuleshov.training.lightning_cli import main
 from kuleshov.txe import load
@@ -58,6 +59,9 @@ def test_every_configuration_runs(overlay: str, tmp_path: Path, make_store):
         {"model__positions": "sinusoidal", "model__feature_normalization": "standardize"},
         {"data__token_stride": 3, "data__weighting": "event"},
         {"data__placement": "mmap"},
+        {"model__target": "token", "model__queue_per_position": "true"},
+        {"model__target": "momentum", "model__keep_share": 0.1, "model__other_share": 0.1},
+        {"model__feature_normalization": "whiten", "model__target_normalization": "none"},
         {"data__placement": "host"},
     ],
     ids=lambda changes: "-".join(str(value) for value in changes.values()),
@@ -124,8 +128,8 @@ def test_prediction_writes_the_contextualized_features_of_every_movie(tmp_path: 
 
 def state(model: MaskedEventPretraining) -> dict[str, torch.Tensor]:
     found = {name: value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
-    for name in ("queue", "queue_rows"):
-        found |= {f"{name}.{key}": value for key, value in getattr(model, name).get_extra_state().items()}
+    for name, queue in (("queue", model.queues[0]), ("queue_rows", model.queue_rows[0])):
+        found |= {f"{name}.{key}": value for key, value in queue.get_extra_state().items()}
     return {name: value.clone() for name, value in found.items()}
 
 
@@ -159,7 +163,7 @@ def test_the_queue_is_full_of_other_training_events_before_the_first_step(tmp_pa
 
     class Look(MaskedEventPretraining):
         def training_step(self, batch, batch_idx):
-            seen.append((self.queue.filled().clone(), self.queue_rows.filled().clone()))
+            seen.append((self.queues[0].filled().clone(), self.queue_rows[0].filled().clone()))
             return super().training_step(batch, batch_idx)
 
     module = Look(**small(lr=0.0))
@@ -174,12 +178,88 @@ def test_the_queue_is_full_of_other_training_events_before_the_first_step(tmp_pa
 def test_the_event_looked_for_does_not_count_as_its_own_distractor(tmp_path: Path):
     module = MaskedEventPretraining(input_width=3, max_events=5, **small())
     vector = torch.nn.functional.normalize(torch.rand(1, 3), dim=1)
-    module.queue.enqueue(vector)
-    module.queue_rows.enqueue(torch.tensor([[17.0]]).double())
+    module.queues[0].enqueue(vector)
+    module.queue_rows[0].enqueue(torch.tensor([[17.0]]).double())
     assert module.token_losses(vector, vector, torch.tensor([17])).tolist() == [0.0]
     assert float(module.token_losses(vector, vector, torch.tensor([18]))) == pytest.approx(0.6931, abs=1e-3)
     module.hparams["skip_own_event"] = False
     assert float(module.token_losses(vector, vector, torch.tensor([17]))) == pytest.approx(0.6931, abs=1e-3)
+
+
+def test_a_queue_for_each_place_has_its_own_distractors():
+    torch.manual_seed(0)
+    module = MaskedEventPretraining(input_width=3, max_events=5, queue_per_position=True, **small())
+    assert len(module.queues) == 5 and {queue.size for queue in module.queues} == {8}
+    fresh = torch.nn.functional.normalize(torch.rand(2, 5, 3), dim=-1)
+    module._fresh = (fresh, torch.arange(10).view(2, 5, 1).double())
+    module.on_after_backward()
+    for place, queue in enumerate(module.queues):
+        assert torch.equal(queue.filled(), fresh[:, place])
+    predictions, targets = torch.nn.functional.normalize(torch.rand(2, 6, 3), dim=-1)
+    place, rows = torch.tensor([0, 4, 4, 1, 2, 0]), torch.tensor([0, 90, 91, 92, 7, 93])
+    found = module.token_losses(predictions, targets, rows, place)
+    for token in range(6):
+        others = [fresh[b, place[token]] for b in range(2) if 5 * b + int(place[token]) != int(rows[token])]
+        logits = torch.stack([predictions[token] @ other for other in [targets[token], *others]]) / 0.1
+        torch.testing.assert_close(found[token], logits.logsumexp(0) - logits[0], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("target", ["token", "momentum"])
+def test_tokens_are_looked_for_as_the_input_is_embedded(target: str):
+    torch.manual_seed(0)
+    module = MaskedEventPretraining(input_width=3, max_events=5, target=target, target_momentum=0.75, **small())
+    txe, events = module.txe, torch.rand(2, 5, 3)
+    normalize = torch.nn.functional.normalize
+    assert module.queues[0].rows.shape[1] == txe.target_width == txe.out_width
+    before = txe.project.weight.detach().clone()
+    torch.testing.assert_close(txe.targets(events), normalize(events @ before.T + txe.project.bias, dim=-1))
+    assert not txe.targets(events).requires_grad and not txe.output.weight.requires_grad
+    hidden = txe(events)
+    torch.testing.assert_close(txe.reconstruct(hidden), normalize(hidden, dim=-1))
+    with torch.no_grad():
+        txe.project.weight += 1
+    module.log = lambda *_, **__: None
+    batch = {"events": events, "mask": torch.rand(2, 2), "rows": torch.arange(10).view(2, 5)}
+    module.sizes = (1, 2)
+    module.training_step(batch, 0)
+    # the copy follows by a quarter of the way; TxE's own tokens are there at once
+    moved = before + (0.25 if target == "momentum" else 1.0)
+    expected = normalize(events @ moved.T + txe.project.bias, dim=-1)
+    torch.testing.assert_close(txe.targets(events), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_target_has_a_normalization_of_its_own():
+    torch.manual_seed(0)
+    given = {"feature_normalization": "whiten", "target_normalization": "center"}
+    module = MaskedEventPretraining(input_width=3, max_events=5, **given, **small())
+    rows, events = torch.rand(50, 3) * 5, torch.rand(2, 5, 3)
+    module.txe.fit_statistics(rows)
+    expected = torch.nn.functional.normalize(events - rows.double().mean(0).float(), dim=-1)
+    torch.testing.assert_close(module.txe.targets(events), expected)
+    whitened = module.txe.normalizer(rows)
+    assert torch.allclose(whitened.T @ whitened / 50, torch.eye(3), atol=0.2)
+
+
+@pytest.mark.parametrize(("keep", "other"), [(1.0, 0.0), (0.0, 1.0)])
+def test_hidden_events_may_be_kept_or_replaced(keep: float, other: float):
+    torch.manual_seed(0)
+    module = MaskedEventPretraining(input_width=3, max_events=5, keep_share=keep, other_share=other, **small()).eval()
+    events, masked = torch.rand(2, 5, 3), torch.zeros(2, 5, dtype=torch.bool)
+    masked[0, 1:3] = True
+    found = module.fill_in(events, masked)
+    assert torch.equal(found[1], module.txe(events)[1])
+    assert torch.allclose(found[0], module.txe(events)[0]) == (keep == 1.0)
+    # nothing of the mask vector is in it
+    with torch.no_grad():
+        module.txe.mask_vector += 1
+    torch.manual_seed(1)
+    before = module.fill_in(events, masked)
+    with torch.no_grad():
+        module.txe.mask_vector += 1
+    torch.manual_seed(1)
+    assert torch.equal(module.fill_in(events, masked), before)
+    with pytest.raises(KuleshovError, match="shares of 1"):
+        MaskedEventPretraining(keep_share=0.8, other_share=0.3)
 
 
 def test_l2_is_two_minus_two_cosines():
@@ -191,7 +271,7 @@ def test_l2_is_two_minus_two_cosines():
 
 def test_own_events_are_all_found(tmp_path: Path):
     module = MaskedEventPretraining(input_width=3, max_events=5, **small())
-    module.queue_rows.enqueue(torch.tensor([[4.0], [7.0], [4.0], [9.0]]).double())
+    module.queue_rows[0].enqueue(torch.tensor([[4.0], [7.0], [4.0], [9.0]]).double())
     found = module.own_events(torch.tensor([9, 4, 5, 4]).double())
     assert sorted(found.T.tolist()) == [[0, 3], [1, 0], [1, 2], [3, 0], [3, 2]]
     assert module.own_events(torch.tensor([5]).double()).shape == (2, 0)

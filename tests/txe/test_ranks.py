@@ -48,8 +48,8 @@ def three_steps(rank: int, world: int, store: str, batch_size: int, queue_size: 
         optimizer.step()
     assert len([name for name in found if name.startswith("loss")]) == STEPS
     if options.get("loss") != "l2":
-        found |= {f"queue.{name}": value.clone() for name, value in module.queue.get_extra_state().items()}
-        found["rows"] = module.queue_rows.rows.clone()
+        found |= {f"queue.{name}": value.clone() for name, value in module.queues[0].get_extra_state().items()}
+        found["rows"] = module.queue_rows[0].rows.clone()
     return found
 
 

@@ -166,6 +166,7 @@ class EventTask(ScoredTask):
         txe_feedforward: TxE's feed-forward width; likewise, else 2048.
         txe_dropout: TxE's dropout while the task is learned.
         txe_frozen: leave TxE as it is; only the head learns.
+        txe_residual: add TxE's embedded input to its output.
         txe_lr: learning rate of TxE; the same as the head's by default.
         allow_other_backbone: take a TxE that was pretrained on another backbone's features than these.
         feature_normalization: statistics of the training features that are applied to them: none, center,
@@ -185,6 +186,7 @@ class EventTask(ScoredTask):
         txe_feedforward: int | None = None,
         txe_dropout: float = 0.1,
         txe_frozen: bool = False,
+        txe_residual: bool = False,
         txe_lr: float | None = None,
         allow_other_backbone: bool = False,
         feature_normalization: Normalization = "none",
@@ -228,13 +230,14 @@ class EventTask(ScoredTask):
             self.build(None)
             return
         kind = given.context
-        names = ("hidden", "layers", "heads", "feedforward", "dropout", "frozen")
+        names = ("hidden", "layers", "heads", "feedforward", "dropout", "frozen", "residual")
         options = {name: given[f"txe_{name}"] for name in names}
         options["feature_normalization"] = given.feature_normalization
         if kind == "pretrained":
             options["txe_weights"] = given.txe_weights
         if txe is not None:
-            kind, options = "scratch", {"frozen": given.txe_frozen, **txe}
+            kind = "scratch"
+            options = {"frozen": given.txe_frozen, "residual": given.txe_residual, **txe}
         self.contextualizer = Contextualizer(kind, self.embed(facts["width"]), layer_norm=given.layer_norm, **options)
         self.build(self.contextualizer.out_width)
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kuleshov.core.errors import KuleshovError, StoreError
 from kuleshov.features.feature_store import EventStore
-from kuleshov.txe.encoder import Positions, TxE, load
+from kuleshov.txe.encoder import Positions, Target, TxE, load
 from kuleshov.txe.feature_normalizer import FeatureNormalizer, Normalization
 
 ContextKind = Literal["none", "scratch", "pretrained"]
@@ -74,9 +74,10 @@ class Contextualizer(nn.Module):
             weights decide, and a value given here must agree with them.
         dropout: dropout while training the task.
         max_events: longest window, and the length of the sliding window over longer input.
-        positions: of a TxE from scratch.
+        positions, target, target_normalization: of a TxE from scratch; the last two matter only to its pretraining.
         feature_normalization: feature statistics for `none` and `scratch`, taken by `fit_statistics`.
         frozen: keep the contextualizer as it is; only what follows it learns.
+        residual: add TxE's embedded input to its output, so that an event stays itself.
         layer_norm: for `none`: normalize every event feature over its width, as TxE's output is.
 
     Raises:
@@ -95,8 +96,11 @@ class Contextualizer(nn.Module):
         dropout: float = 0.1,
         max_events: int = 5,
         positions: Positions = "learned",
+        target: Target = "feature",
+        target_normalization: Normalization | None = None,
         feature_normalization: Normalization = "none",
         frozen: bool = False,
+        residual: bool = False,
         layer_norm: bool = False,
     ) -> None:
         super().__init__()
@@ -105,7 +109,7 @@ class Contextualizer(nn.Module):
             raise KuleshovError(f"context={kind} {need} txe_weights: got {txe_weights}")
         sizes = {"hidden": hidden, "layers": layers, "heads": heads, "feedforward": feedforward}
         given = {name: value for name, value in sizes.items() if value is not None}
-        self.kind, self.frozen, self.input_width = kind, frozen, input_width
+        self.kind, self.frozen, self.residual, self.input_width = kind, frozen, residual, input_width
         self.txe: TxE | None = None
         if kind == "none":
             self.normalizer = FeatureNormalizer(input_width, feature_normalization)
@@ -113,6 +117,7 @@ class Contextualizer(nn.Module):
             self.out_width = input_width
         elif kind == "scratch":
             given |= {"dropout": dropout, "max_events": max_events, "positions": positions}
+            given |= {"target": target, "target_normalization": target_normalization}
             self.txe = TxE(input_width, feature_normalization=feature_normalization, **given)
         elif kind == "pretrained":
             self.txe = load(str(txe_weights), dropout, {"input_width": input_width, **given})
@@ -130,7 +135,7 @@ class Contextualizer(nn.Module):
     def fit_statistics(self, features: Tensor) -> None:
         """Take the normalization's statistics from features (..., D); a pretrained TxE keeps its own."""
         if self.kind != "pretrained":
-            (self.normalizer if self.txe is None else self.txe.normalizer).fit(features)
+            (self.normalizer.fit if self.txe is None else self.txe.fit_statistics)(features)
 
     def train(self, mode: bool = True) -> "Contextualizer":
         """Set training mode; a frozen contextualizer stays in evaluation mode, without dropout."""
@@ -140,7 +145,10 @@ class Contextualizer(nn.Module):
         """Contextualize windows of at most `max_events` events: (B, N, D) -> (B, N, out_width)."""
         if self.txe is None:
             return self.norm(self.normalizer(events))
-        return self.txe(events)
+        return self._with_input(self.txe(events), events)
+
+    def _with_input(self, encoded: Tensor, events: Tensor) -> Tensor:
+        return encoded + self.txe.embed(events) if self.residual else encoded
 
     def contextualize_long(self, events: Tensor, step: int = 1, windows: LongWindows = "sliding") -> Tensor:
         """Contextualize sequences of any length: (B, L, D) -> (B, L, out_width), or (L, D) -> (L, out_width).
@@ -156,7 +164,7 @@ class Contextualizer(nn.Module):
             return self.contextualize_long(events.unsqueeze(0), step, windows).squeeze(0)
         if self.txe is None:
             return self(events)
-        return encode_long(self.txe, events, step, windows)
+        return self._with_input(encode_long(self.txe, events, step, windows), events)
 
     def contextualize_padded(
         self, events: Tensor, length: Tensor, windows: LongWindows = "sliding", step: int = 1

@@ -1,8 +1,9 @@
 """TxE, the contextualizer: a transformer encoder over the features of a few neighboring events."""
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from kuleshov.txe.feature_normalizer import FeatureNormalizer, Normalization
 from kuleshov.txe.transformer import TransformerLayer, sinusoidal_positions
 
 Positions = Literal["learned", "sinusoidal"]
+Target = Literal["feature", "token", "momentum"]
 
 
 class TxE(nn.Module):
@@ -33,9 +35,12 @@ class TxE(nn.Module):
         max_events: longest window it can be run on.
         positions: `learned` (the paper: better) or `sinusoidal`.
         feature_normalization: statistics applied to its input, see `FeatureNormalizer`.
+        target: what a hidden event is compared with: the `feature`, through a linear map of the output back to D; the
+            `token` that the input Linear makes of it; or that of a `momentum` copy of the input Linear.
+        target_normalization: statistics applied to the `feature` that is looked for; by default those of the input.
 
     Raises:
-        KuleshovError: heads that do not divide H, an unknown kind of positions.
+        KuleshovError: heads that do not divide H, an unknown kind of positions or target.
     """
 
     position: Tensor
@@ -51,6 +56,8 @@ class TxE(nn.Module):
         max_events: int = 5,
         positions: Positions = "learned",
         feature_normalization: Normalization = "none",
+        target: Target = "feature",
+        target_normalization: Normalization | None = None,
     ) -> None:
         arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__()
@@ -70,6 +77,27 @@ class TxE(nn.Module):
         self.drop = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(TransformerLayer(hidden, heads, feedforward, dropout) for _ in range(layers))
         self.output = nn.Linear(hidden, input_width)
+        if target not in get_args(Target):
+            raise KuleshovError(f"target is feature, token or momentum, not {target!r}")
+        # what is looked for is another part of the network only where it is asked for
+        self.target = target
+        if target_normalization is not None:
+            self.target_normalizer = FeatureNormalizer(input_width, target_normalization)
+        if target == "momentum":
+            self.followed = copy.deepcopy(self.project).requires_grad_(False)
+        if target != "feature":
+            self.output.requires_grad_(False)
+
+    @property
+    def target_width(self) -> int:
+        """Width of what `reconstruct` and `targets` give."""
+        return self.input_width if self.target == "feature" else self.out_width
+
+    def fit_statistics(self, features: Tensor) -> None:
+        """Take the statistics of input and target from features (M, D)."""
+        self.normalizer.fit(features)
+        if self.arguments["target_normalization"] is not None:
+            self.target_normalizer.fit(features)
 
     def embed(self, events: Tensor) -> Tensor:
         """Normalize and project event features (..., D) -> (..., H), before mask and positions."""
@@ -104,12 +132,16 @@ class TxE(nn.Module):
         return self.encode(self.embed(events), masked)
 
     def reconstruct(self, hidden: Tensor) -> Tensor:
-        """Map contextualized features (..., H) back to L2-normalized event features (..., D)."""
-        return F.normalize(self.output(hidden), dim=-1)
+        """What contextualized features (..., H) say of the events, L2-normalized: (..., target_width)."""
+        return F.normalize(self.output(hidden) if self.target == "feature" else hidden, dim=-1)
 
     def targets(self, events: Tensor) -> Tensor:
-        """What `reconstruct` should give: normalized, L2-normalized features (..., D), without gradient."""
-        return F.normalize(self.normalizer(events), dim=-1).detach()
+        """What `reconstruct` should give of event features (..., D), L2-normalized, without gradient."""
+        if self.target == "feature":
+            other = self.arguments["target_normalization"] is not None
+            return F.normalize((self.target_normalizer if other else self.normalizer)(events), dim=-1).detach()
+        project = self.followed if self.target == "momentum" else self.project
+        return F.normalize(project(self.normalizer(events)), dim=-1).detach()
 
     @torch.no_grad()
     def attention_maps(self, events: Tensor, masked: Tensor | None = None) -> Tensor:

@@ -10,11 +10,12 @@ from torch import Tensor
 from kuleshov.core.distributed import gather_rows, rank, world_size
 from kuleshov.core.errors import KuleshovError
 from kuleshov.features.store_writer import StoreWriter
+from kuleshov.pretraining.modist import follow
 from kuleshov.pretraining.representation_health import effective_rank, embedding_std
 from kuleshov.training.feature_queue import FeatureQueue
 from kuleshov.training.optimization import OptimizedModule
 from kuleshov.txe.contextualizer import encode_long
-from kuleshov.txe.encoder import Positions, TxE, describe
+from kuleshov.txe.encoder import Positions, Target, TxE, describe
 from kuleshov.txe.event_masking import allowed_sizes, block_discrepancies, block_mask, draw_blocks
 from kuleshov.txe.feature_normalizer import Normalization
 from kuleshov.txe.masked_event_losses import MaskedEventRecall, masked_event_infonce
@@ -41,14 +42,21 @@ class MaskedEventPretraining(OptimizedModule):
         dropout: in TxE.
         max_events: longest window TxE can be run on; default: the data's window.
         positions: learned (paper) or sinusoidal.
-        feature_normalization: none (paper), center, standardize or whiten the features, with statistics of at most
-            65,536 training events; they are saved with TxE.
+        feature_normalization: none (paper), center, standardize or whiten the features that go in, with statistics of
+            at most 65,536 training events; they are saved with TxE.
+        target: what is looked for: the event's `feature`, TxE's own projected input `token`, to which its output is
+            compared directly, or that of a `momentum` copy. The paper says "the corresponding input v_t".
+        target_normalization: the same for the `feature` that is looked for; by default that of what goes in.
+        target_momentum: share of the momentum copy that stays at each step.
         mask_ratio: alpha: sizes 1 to floor(alpha N); paper: 0.6.
         mask_sizes: an explicit set of block sizes in place of mask_ratio.
         sampling: place of the block: uniform (paper) or max_discrepancy.
         loss: infonce (paper) or l2.
         temperature: tau; paper: 0.1.
         queue_size: K; paper: 65,536.
+        queue_per_position: a queue of K / N for each place in the window instead of one.
+        keep_share: share of the hidden events that stay as they are (BERT's 10 %).
+        other_share: share of them in whose place another event of the batch stands (BERT's 10 %).
         skip_own_event: a queue entry that is the very event looked for does not count against it. Matters
             where the queue holds more than an epoch; the paper says nothing about it.
     """
@@ -65,12 +73,18 @@ class MaskedEventPretraining(OptimizedModule):
         max_events: int | None = None,
         positions: Positions = "learned",
         feature_normalization: Normalization = "none",
+        target: Target = "feature",
+        target_normalization: Normalization | None = None,
+        target_momentum: float = 0.999,
         mask_ratio: float = 0.6,
         mask_sizes: list[int] | None = None,
         sampling: Sampling = "uniform",
         loss: LossName = "infonce",
         temperature: float = 0.1,
         queue_size: int = 65_536,
+        queue_per_position: bool = False,
+        keep_share: float = 0.0,
+        other_share: float = 0.0,
         skip_own_event: bool = True,
         **optimization,
     ) -> None:
@@ -79,6 +93,8 @@ class MaskedEventPretraining(OptimizedModule):
             raise KuleshovError(
                 f"sampling is uniform or max_discrepancy and loss infonce or l2, not {sampling!r} and {loss!r}"
             )
+        if min(keep_share, other_share) < 0 or keep_share + other_share > 1:
+            raise KuleshovError(f"keep_share and other_share are shares of 1, got {keep_share} and {other_share}")
         self.txe: TxE | None = None
         if input_width is not None and max_events is not None:
             self.build(input_width, max_events)
@@ -87,11 +103,14 @@ class MaskedEventPretraining(OptimizedModule):
         """Make TxE and the queues for features of this width."""
         given = self.hparams
         names = ("hidden", "layers", "heads", "feedforward", "dropout", "positions", "feature_normalization")
+        names += ("target", "target_normalization")
         self.txe = TxE(input_width, max_events=max_events, **{name: given[name] for name in names})
         if given.loss == "infonce":
-            self.queue = FeatureQueue(given.queue_size, input_width)
+            places = max_events if given.queue_per_position else 1
+            size, width = max(1, given.queue_size // places), self.txe.target_width
+            self.queues = torch.nn.ModuleList(FeatureQueue(size, width) for _ in range(places))
             # row numbers are exact in float64; a step's events are known by them
-            self.queue_rows = FeatureQueue(given.queue_size, 1).double()
+            self.queue_rows = torch.nn.ModuleList(FeatureQueue(size, 1).double() for _ in range(places))
         self.hparams["input_width"], self.hparams["max_events"] = input_width, max_events
 
     def setup(self, stage: str) -> None:
@@ -101,18 +120,20 @@ class MaskedEventPretraining(OptimizedModule):
             self.build(self.hparams.input_width or data.width, self.hparams.max_events or data.events)
         self.sizes = allowed_sizes(data.events, self.hparams.mask_ratio, self.hparams.mask_sizes)
         self.recall = MaskedEventRecall(data.events)
-        if stage == "fit" and self.hparams.feature_normalization != "none":
+        given = self.hparams
+        if stage == "fit" and {given.feature_normalization, given.target_normalization or "none"} != {"none"}:
             rows = torch.from_numpy(data.sample_rows(STATISTICS_ROWS))
-            self.txe.normalizer.fit(data.table.take(rows))
+            self.txe.fit_statistics(data.table.take(rows))
 
     def on_train_start(self) -> None:
-        """Fill the queue with random training events, each rank its share, unless it was restored."""
-        if self.hparams.loss != "infonce" or int(self.queue.fill):
+        """Fill the queues with random training events, each rank its share, unless they were restored."""
+        if self.hparams.loss != "infonce" or int(self.queues[0].fill):
             return
-        rows = self.trainer.datamodule.sample_rows(self.queue.size)
+        rows = self.trainer.datamodule.sample_rows(self.queues[0].size)
         share = torch.tensor_split(torch.from_numpy(rows).to(self.device), world_size())[rank()]
-        self.queue.enqueue(self.txe.targets(self.trainer.datamodule.table.take(share)))
-        self.queue_rows.enqueue(share.unsqueeze(1).double())
+        for queue, numbers in zip(self.queues, self.queue_rows, strict=True):
+            queue.enqueue(self.txe.targets(self.trainer.datamodule.table.take(share)))
+            numbers.enqueue(share.unsqueeze(1).double())
 
     def choose_mask(self, events: Tensor, uniforms: Tensor) -> Tensor:
         """The events to hide, bool (B, N), for windows (B, N, D) and uniform numbers (B, 2)."""
@@ -124,33 +145,65 @@ class MaskedEventPretraining(OptimizedModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """The loss of one batch (see `EventWindows`); its events then enter the queue."""
         events = batch["events"]
+        if self.hparams.target == "momentum":
+            follow(self.txe.followed, self.txe.project, self.hparams.target_momentum)
         masked = self.choose_mask(events, batch["mask"])
         targets = self.txe.targets(events)
-        predictions = self.txe.reconstruct(self.txe(events, masked)[masked])  # (M, D)
-        losses = self.token_losses(predictions, targets[masked], batch["rows"][masked])
+        predictions = self.txe.reconstruct(self.fill_in(events, masked)[masked])  # (M, T)
+        losses = self.token_losses(predictions, targets[masked], batch["rows"][masked], masked.nonzero()[:, 1])
         # the mean over all ranks' tokens: DDP averages gradients over ranks, which hold unequal numbers
         total = gather_rows(losses.new_full((1,), losses.numel())).sum()
         loss = losses.sum() * (world_size() / total)
-        self._fresh = (targets.flatten(0, 1), batch["rows"].flatten().unsqueeze(1).double())
+        self._fresh = (targets, batch["rows"].unsqueeze(2).double())
         self.log("train/loss", loss.detach(), on_step=False, on_epoch=True, sync_dist=True, batch_size=len(events))
         return loss
 
     def on_after_backward(self) -> None:
         """Enqueue the step's events: not before, as backward needs the queue that the loss was made with."""
-        if self.hparams.loss == "infonce":
-            self.queue.enqueue(self._fresh[0])
-            self.queue_rows.enqueue(self._fresh[1])
+        if self.hparams.loss != "infonce":
+            return
+        for queues, fresh in zip((self.queues, self.queue_rows), self._fresh, strict=True):
+            # (B, N, T): all of it into the one queue, or each place into its own
+            parts = fresh.unbind(1) if len(queues) > 1 else [fresh.flatten(0, 1)]
+            for queue, part in zip(queues, parts, strict=True):
+                queue.enqueue(part)
 
-    def token_losses(self, predictions: Tensor, targets: Tensor, rows: Tensor) -> Tensor:
-        """The configured loss of each hidden event (M,); `rows` (M,) are the events' numbers."""
+    def fill_in(self, events: Tensor, masked: Tensor) -> Tensor:
+        """TxE's output (B, N, H) for windows (B, N, D) of which some events (B, N) are hidden, kept or replaced."""
+        keep, other = self.hparams.keep_share, self.hparams.other_share
+        if not (keep or other):
+            return self.txe(events, masked)
+        embedded = self.txe.embed(events)
+        drawn = torch.rand(masked.shape, device=masked.device)
+        replaced = masked & (keep <= drawn) & (drawn < keep + other)
+        mixed = embedded.flatten(0, 1)[torch.randperm(masked.numel(), device=masked.device)].view_as(embedded)
+        embedded = torch.where(replaced.unsqueeze(-1), mixed, embedded)
+        return self.txe.encode(embedded, masked & (drawn >= keep + other))
+
+    def token_losses(self, predictions: Tensor, targets: Tensor, rows: Tensor, place: Tensor | None = None) -> Tensor:
+        """The configured loss of each hidden event (M,).
+
+        Args:
+            predictions: L2-normalized (M, T).
+            targets: L2-normalized (M, T).
+            rows: (M,) the events' numbers in the data.
+            place: (M,) their places in the window, for a queue each.
+        """
         if self.hparams.loss == "l2":
             return (predictions - targets).square().sum(-1)
-        own = self.own_events(rows.double()) if self.hparams.skip_own_event else None
-        return masked_event_infonce(predictions, targets, self.queue.filled(), self.hparams.temperature, ignored=own)
+        losses = predictions.new_zeros(len(predictions), dtype=torch.promote_types(predictions.dtype, torch.float32))
+        for number, queue in enumerate(self.queues):
+            chosen = (place == number) if len(self.queues) > 1 else slice(None)
+            own = self.own_events(rows[chosen].double(), number) if self.hparams.skip_own_event else None
+            found = (predictions[chosen], targets[chosen], queue.filled(), self.hparams.temperature)
+            if len(self.queues) == 1:
+                return masked_event_infonce(*found, ignored=own)
+            losses[chosen] = masked_event_infonce(*found, ignored=own).to(losses.dtype)
+        return losses
 
-    def own_events(self, rows: Tensor) -> Tensor:
-        """Pairs (hidden event, queue entry) that are the same event, int64 (2, P); `rows` (M,) float64."""
-        held = self.queue_rows.filled().flatten()  # (K,)
+    def own_events(self, rows: Tensor, number: int = 0) -> Tensor:
+        """Pairs (hidden event, entry of a queue) that are the same event, int64 (2, P); `rows` (M,) float64."""
+        held = self.queue_rows[number].filled().flatten()  # (K,)
         entries = torch.isin(held, rows).nonzero().flatten()
         # an event may be hidden in two windows, and be in the queue twice
         token, which = (rows.unsqueeze(1) == held[entries]).nonzero(as_tuple=True)
@@ -159,8 +212,8 @@ class MaskedEventPretraining(OptimizedModule):
     def on_train_epoch_end(self) -> None:
         """Log how full the queue is and how old, in steps, its rows are on average."""
         if self.hparams.loss == "infonce":
-            filled = int(self.queue.fill) / self.queue.size
-            self.log_dict({"queue/filled": filled, "queue/age": self.queue.mean_age()}, sync_dist=True)
+            queue = self.queues[0]
+            self.log_dict({"queue/filled": int(queue.fill) / queue.size, "queue/age": queue.mean_age()}, sync_dist=True)
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last epoch's predictions."""
@@ -208,7 +261,7 @@ class MaskedEventPretraining(OptimizedModule):
 
     def exports(self) -> dict[str, tuple[TxE, dict[str, Any]]]:
         """TxE and how it came about."""
-        names = ("sampling", "loss", "temperature", "queue_size")
+        names = ("sampling", "loss", "temperature", "queue_size", "queue_per_position", "keep_share", "other_share")
         facts = {
             "kind": "txe",
             "method": "masked-event",
