@@ -9,7 +9,7 @@ METHODS = ("cvrl", "modist", "supervised")
 SCALES = ((), ("demo",), ("gpu",), ("paper",))  # every method has every scale
 SECOND_PHASE = ("paper", "paper-vidsitu")
 RUNS = [(method, overlays) for method in METHODS for overlays in SCALES]
-RUNS += [(method, SECOND_PHASE) for method in ("cvrl", "modist")]
+RUNS += [(method, overlays) for method in ("cvrl", "modist") for overlays in (SECOND_PHASE, ("small",))]
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "pretrain-backbone"
 
 
