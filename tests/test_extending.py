@@ -209,7 +209,8 @@ def test_the_hierarchy_on_a_backbone_of_ones_own_describes_a_movie(kuleshov, pro
     assert kuleshov("describe", movie, "--run", run) == 1
     assert "--trust tiny_nets" in capfd.readouterr().err
     assert not kuleshov("describe", movie, "--run", run, "--trust", "tiny_nets", "--json")
-    assert len(json.loads(capfd.readouterr().out)["events"]) == 30
+    (film,) = json.loads(capfd.readouterr().out)["films"]
+    assert len(film["events"]) == 30
 
 
 @pytest.mark.slow
