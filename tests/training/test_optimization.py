@@ -60,5 +60,5 @@ def test_rates_follow_the_child_and_the_global_batch():
 
 
 def test_a_rate_below_zero_is_refused():
-    with pytest.raises(KuleshovError, match="lr must be a number of at least 0, got -1"):
+    with pytest.raises(KuleshovError, match="lr must be a number of at least 0 that float32 has, got -1"):
         Two(lr=-1.0)

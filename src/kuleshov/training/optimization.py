@@ -15,6 +15,9 @@ OptimizerName = Literal["adamw", "sgd"]
 Schedule = Literal["cosine", "linear", "constant"]
 
 
+MOST = torch.finfo(torch.float32).max
+
+
 class OptimizedModule(pl.LightningModule):
     """A LightningModule whose optimizer and schedule follow from its hyper-parameters.
 
@@ -49,8 +52,8 @@ class OptimizedModule(pl.LightningModule):
         super().__init__()
         numbers = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "final_lr_factor": final_lr_factor}
         for name, value in {**numbers, "warmup_epochs": warmup_epochs}.items():
-            if not (math.isfinite(value) and value >= 0):
-                raise KuleshovError(f"{name} must be a number of at least 0, got {value}")
+            if not 0 <= value <= MOST:
+                raise KuleshovError(f"{name} must be a number of at least 0 that float32 has, got {value}")
         if not 0 <= beta2 < 1:
             raise KuleshovError(f"beta2 must be at least 0 and below 1, got {beta2}")
         if lr_batch is not None and lr_batch < 1:
