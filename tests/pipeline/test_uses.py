@@ -99,6 +99,17 @@ def test_one_of_several_needs_of_a_name_is_reached_by_those_above_it(given):
     assert set(planned.needs["cvrl_txe"].needs["features"].used) == {"backbone"}
 
 
+def test_a_txe_on_features_of_an_unknown_backbone_stands_where_it_is_named(given):
+    manifest = {"architecture": "txe", "data": {"trained": ["unknown"], "sets": ["vidsitu"]}}
+    (given / "txe.json").write_text(json.dumps(manifest))
+    planned = plan(given, "table-1", "txe_vidsitu=txe.safetensors")
+    assert set(planned.used) == {"txe_vidsitu"} and str(planned.used["txe_vidsitu"]) == "txe"
+    # one that says something else does not
+    (given / "txe.json").write_text(json.dumps({**manifest, "data": {"trained": ["modist-k400"]}}))
+    with pytest.raises(KuleshovError, match=r"txe trained by modist-k400\): nothing .*txe_vidsitu cvrl-k400"):
+        plan(given, "table-1", "txe_vidsitu=txe.safetensors")
+
+
 def test_another_split_is_reported_on(given):
     (given / "some.json").write_text("[]")
     planned = plan(given, "train-verbs", "reduced=some.json")

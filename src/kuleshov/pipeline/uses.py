@@ -1,5 +1,6 @@
 """What the user gives in place of a stage's need: weights or a store made elsewhere."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def read_use(text: str, home: str) -> Use:
         kind = str(read_json(path / INDEX, "index of a store", "name a finished store", dict).get("kind"))
         read_index(path, kind)
         trained = (read_manifest(path).get("backbone") or {}).get("trained") or ()
-        return Use(name, data or home, path, kind, tuple(trained), sha256_file(path / INDEX))
+        return Use(name, data or home, path, kind, _told(trained), sha256_file(path / INDEX))
     if path.suffix == ".json" and path.is_file():
         return Use(name, data, path, "split", (), sha256_file(path))
     return read_weights(path, name, data)
@@ -99,4 +100,9 @@ def read_weights(path: Path, name: str = "", data: str = "") -> Use:
     manifest = read_json(beside, expected=dict) if beside.is_file() else {}
     kind = "txe" if manifest.get("architecture") == "txe" else "backbone"
     trained = manifest.get("trained") or (manifest.get("data") or {}).get("trained") or ()
-    return Use(name, data, path, kind, tuple(map(str, trained)), sha256_file(path))
+    return Use(name, data, path, kind, _told(trained), sha256_file(path))
+
+
+def _told(trained: Sequence[str]) -> tuple[str, ...]:
+    """What a manifest says of a backbone's training; a TxE on features of nobody knows whose has `unknown`."""
+    return () if list(trained) == ["unknown"] else tuple(map(str, trained))

@@ -22,13 +22,12 @@ class JobRecord:
     row: str = ""
     task: str = ""
     seed: int | None = None
-    words: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, folder: Path) -> "JobRecord":
         """The record in a job's folder."""
         raw = read_json(folder / JOB_DONE) if (folder / JOB_DONE).is_file() else {}
-        return cls(folder, raw.get("row") or "", raw.get("task") or "", raw.get("seed"), tuple(raw.get("words", ())))
+        return cls(folder, raw.get("row") or "", raw.get("task") or "", raw.get("seed"))
 
 
 @dataclass(frozen=True)
