@@ -198,6 +198,7 @@ class _Planner:
     def __init__(self, given: list[Use]) -> None:
         self.given = given
         self.known: dict[str, Planned] = {}
+        self.stages: dict[str, Stage] = {}
         self.asked: set[str] = set()  # every need, and what its backbone has to have been through
 
     def plan(
@@ -211,7 +212,7 @@ class _Planner:
             place: names of the needs that lead here.
             above: names of the stages that lead here.
         """
-        stage = load_stage(request.stage, request.project)
+        stage = self._stage(request, request.stage)
         data = _choose("data set", stage, request.data, tuple(stage.data))
         method = _choose("method", stage, request.method, stage.methods)
         key = repr((stage.name, data, method, request.tasks, request.rows, request.repeats, below))
@@ -245,31 +246,36 @@ class _Planner:
 
     def _use(self, request: Request, place: tuple[str, ...], need: Need, below: dict[str, Need]) -> Use | None:
         """What the user gave for a need; the last of several."""
-        outputs = load_stage(need.stage, request.project).outputs
+        outputs = self._stage(request, need.stage).outputs
         output = next(iter(outputs)) if len(outputs) == 1 else ""
-        trained = training(request, need, below)
+        trained = self._training(request, need, below)
         self.asked.add(" ".join([".".join(place[-2:]), *trained]))
         fitting = [use for use in self.given if use.stands_for(".".join(place), need.data, output, trained)]
         return fitting[-1] if fitting else None
 
+    def _training(self, request: Request, need: Need, below: dict[str, Need]) -> tuple[str, ...]:
+        """What the backbone of a need, or the one behind it, has to have been through; empty where any will do."""
+        stage = self._stage(request, need.stage)
+        if not stage.trains:
+            behind = next((name for name in ("backbone", "features", "instances") if name in stage.needs), None)
+            return self._training(request, *_deeper(stage.needs[behind], behind, below)) if behind else ()
+        if not (need.method or need.rows):
+            return ()
+        method = need.method or next(iter(stage.methods), "")
+        rows = stage.rows_at(request.scale)
+        arguments = {**stage.arguments, **(rows.get(need.rows[0], {}) if need.rows else {})}
+        start = re.fullmatch(r"\{([\w-]+)\.weights\}", arguments.get(START, ""))
+        before: tuple[str, ...] = ()
+        if start is not None:
+            first, inner = _deeper(stage.needs[start[1]], start[1], below)
+            before = self._training(request, replace(first, method=first.method.format(method=method)), inner)
+        return (*before, stage.trains.format(method=method, data=need.data))
 
-def training(request: Request, need: Need, below: dict[str, Need]) -> tuple[str, ...]:
-    """What the backbone of a need, or the one behind it, has to have been through; empty where any will do."""
-    stage = load_stage(need.stage, request.project)
-    if not stage.trains:
-        behind = next((name for name in ("backbone", "features", "instances") if name in stage.needs), None)
-        return training(request, *_deeper(stage.needs[behind], behind, below)) if behind else ()
-    if not (need.method or need.rows):
-        return ()
-    method = need.method or next(iter(stage.methods), "")
-    rows = stage.rows_at(request.scale)
-    arguments = {**stage.arguments, **(rows.get(need.rows[0], {}) if need.rows else {})}
-    start = re.fullmatch(r"\{([\w-]+)\.weights\}", arguments.get(START, ""))
-    before: tuple[str, ...] = ()
-    if start is not None:
-        first, inner = _deeper(stage.needs[start[1]], start[1], below)
-        before = training(request, replace(first, method=first.method.format(method=method)), inner)
-    return (*before, stage.trains.format(method=method, data=need.data))
+    def _stage(self, request: Request, name: str) -> Stage:
+        """A stage, its file read once."""
+        if name not in self.stages:
+            self.stages[name] = load_stage(name, request.project)
+        return self.stages[name]
 
 
 def _deeper(need: Need, name: str, below: dict[str, Need]) -> tuple[Need, dict[str, Need]]:
