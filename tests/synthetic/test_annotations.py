@@ -11,7 +11,7 @@ import pytest
 
 from kuleshov.synthetic.annotations import LVU_CLASSES, VERB_ANNOTATORS
 from kuleshov.synthetic.grammar import RELATIONS, VERB_IDS
-from kuleshov.synthetic.truth import TrueSegment, off_screen_flags, read_segments, read_stories
+from kuleshov.synthetic.truth import TrueSegment, event_labels, read_segments, read_stories
 
 SEGMENT = re.compile(r"^v_(.{11})_seg_(\d+)_(\d+)$")
 
@@ -76,15 +76,22 @@ def test_test_sets_keep_their_labels_back(tiny_world):
     assert written == {"vinfo_train_lb.json", "vinfo_valid_lb.json"}
 
 
-def test_off_screen_flags_are_those_of_the_stories(tiny_world, tmp_path):
-    flags, written = off_screen_flags(tiny_world), json.loads((tiny_world / "truth/vidsitu_offscreen.json").read_text())
+def test_event_labels_are_those_of_the_stories(tiny_world, tmp_path):
+    labels = event_labels(tiny_world)
+    written = json.loads((tiny_world / "truth/vidsitu_offscreen.json").read_text())
     movies = {story["id"]: story for story in read_stories(tiny_world) if story["kind"] == "lvu"}
-    assert flags.keys() == movies.keys() | written.keys()
-    assert all(flags[name] == [event["off_screen"] for event in story["events"]] for name, story in movies.items())
-    assert all(flags[name] == written[name] for name in written)
+    assert labels.keys() == movies.keys() | written.keys()
+    for name, story in movies.items():
+        acting = [story["cast"][event["agent"]] for event in story["events"]]
+        assert labels[name]["person"] == acting
+        assert labels[name]["director"] == [story["style"]["director"]] * len(story["events"])
+        assert all(labels[name][what] == [event[what] for event in story["events"]] for what in ("verb", "scene"))
+        assert labels[name]["off_screen"] == [event["off_screen"] for event in story["events"]]
+    assert all(labels[name]["off_screen"] == written[name] for name in written)
     for split in ("train", "valid"):
-        assert all(flags[one.id] == list(one.off_screen) for one in read_segments(tiny_world, split))
-    assert off_screen_flags(tmp_path) == {}
+        for one in read_segments(tiny_world, split):
+            assert (labels[one.id]["verb"], labels[one.id]["off_screen"]) == (list(one.verbs), list(one.off_screen))
+    assert event_labels(tmp_path) == {}
 
 
 def test_annotated_verbs_are_the_true_ones(tiny_world):

@@ -10,7 +10,7 @@ from kuleshov.features.feature_store import EventStore
 from kuleshov.training.lightning_cli import main
 from kuleshov.txe import load
 from kuleshov.txe.contextualizer import Contextualizer
-from kuleshov.txe.masked_event import MaskedEventPretraining
+from kuleshov.txe.masked_event import MaskedEventPretraining, window_neighbors
 from kuleshov.txe.window_data import EventWindows
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "pretrain-txe"
@@ -61,6 +61,7 @@ def test_every_configuration_runs(overlay: str, tmp_path: Path, make_store):
         {"data__placement": "mmap"},
         {"model__target": "token", "model__queue_per_position": "true"},
         {"model__target": "momentum", "model__keep_share": 0.1, "model__other_share": 0.1},
+        {"model__window_negatives": "true", "model__queue_per_position": "true"},
         {"model__feature_normalization": "whiten", "model__target_normalization": "none"},
         {"data__placement": "host"},
     ],
@@ -260,6 +261,18 @@ def test_hidden_events_may_be_kept_or_replaced(keep: float, other: float):
     assert torch.equal(module.fill_in(events, masked), before)
     with pytest.raises(KuleshovError, match="shares of 1"):
         MaskedEventPretraining(keep_share=0.8, other_share=0.3)
+
+
+def test_window_neighbors_are_the_other_events_of_the_window():
+    targets, masked = torch.rand(3, 5, 2), torch.rand(3, 5) < 0.5
+    found = window_neighbors(targets, masked)
+    slow = [
+        [targets[b, other] for other in range(5) if other != n]
+        for b in range(3)
+        for n in range(5)
+        if bool(masked[b, n])
+    ]
+    assert torch.equal(found, torch.stack([torch.stack(one) for one in slow]))
 
 
 def test_l2_is_two_minus_two_cosines():

@@ -39,6 +39,17 @@ def test_infonce_is_equation_1(temperature: float):
         assert found.tolist() == pytest.approx(slow_infonce(predictions, targets, distractors, temperature, mask))
 
 
+@pytest.mark.parametrize("queue", [0, 11])
+def test_infonce_counts_a_predictions_own_neighbors(queue: int):
+    torch.manual_seed(0)
+    predictions, targets, distractors, neighbors = unit(7, 4), unit(7, 4), unit(queue, 4), unit(7, 3, 4)
+    found = masked_event_infonce(predictions, targets, distractors, 0.3, neighbors=neighbors)
+    for m in range(7):
+        everything = torch.cat([distractors, neighbors[m]])
+        slow = slow_infonce(predictions[m : m + 1], targets[m : m + 1], everything, 0.3)
+        assert found[m : m + 1].tolist() == pytest.approx(slow)
+
+
 @pytest.mark.parametrize("count", [1, 10, 65536])
 def test_identical_vectors_give_log_of_one_plus_k(count: int):
     same = F.normalize(torch.ones(3, 2, dtype=torch.float64), dim=-1)

@@ -150,10 +150,10 @@ def test_all_placements_give_the_same_features(placement: str, make_store):
 def test_a_world_tells_which_events_validation_cannot_see(make_store, tmp_path):
     truth = tmp_path / "world" / "truth"
     truth.mkdir(parents=True)
-    stories = [
-        {"kind": "lvu", "id": f"movie{n:03d}", "events": [{"off_screen": e % 3 == 0} for e in range(9)]}
-        for n in range(30)
-    ]
+    shown = {"verb": 0, "scene": 0, "agent": 0}
+    events = [{**shown, "off_screen": e % 3 == 0} for e in range(9)]
+    common = {"kind": "lvu", "events": events, "cast": [0], "style": {"director": 0}}
+    stories = [{**common, "id": f"movie{n:03d}"} for n in range(30)]
     (truth / "stories.jsonl").write_text("\n".join(map(json.dumps, stories)))
     videos = tmp_path / "world" / "lvu" / "videos"
     data = EventWindows([str(make_store())], val_fraction=0.3, video_root=str(videos))

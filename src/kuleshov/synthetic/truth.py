@@ -83,11 +83,22 @@ def read_segments(root: Path, split: str) -> list[TrueSegment]:
     return [found[name] for name in names]
 
 
-def off_screen_flags(root: Path) -> dict[str, list[bool]]:
-    """LVU movie or VidSitu segment -> which of its two-second events happen off screen; {} outside a world."""
-    flags: dict[str, list[bool]] = {}
+def event_labels(root: Path) -> dict[str, dict[str, list[int]]]:
+    """What truly happens, by LVU movie or VidSitu segment: the labels of its two-second events by name; {} elsewhere.
+
+    Names are `verb`, `person` (who acts), `scene`, `director` and `off_screen` (0 or 1).
+    """
+    labels: dict[str, dict[str, list[int]]] = {}
     for story in read_stories(root) if (Path(root) / _STORIES).is_file() else []:
+        if story["kind"] not in (LVU, VIDSITU):
+            continue
+        events = story["events"]
+        whole = {name: [int(event[name]) for event in events] for name in ("verb", "scene", "off_screen")}
+        whole["person"] = [story["cast"][event["agent"]] for event in events]
+        whole["director"] = [story["style"]["director"]] * len(events)
         if story["kind"] == LVU:
-            flags[story["id"]] = [event["off_screen"] for event in story["events"]]
-        flags |= {segment.id: list(segment.off_screen) for segment in segments_of(story)}
-    return flags
+            labels[story["id"]] = whole
+        for segment in segments_of(story):
+            part = slice(segment.number * SEGMENT_EVENTS, (segment.number + 1) * SEGMENT_EVENTS)
+            labels[segment.id] = {name: values[part] for name, values in whole.items()}
+    return labels

@@ -57,6 +57,8 @@ class MaskedEventPretraining(OptimizedModule):
         queue_per_position: a queue of K / N for each place in the window instead of one.
         keep_share: share of the hidden events that stay as they are (BERT's 10 %).
         other_share: share of them in whose place another event of the batch stands (BERT's 10 %).
+        window_negatives: the other events of the same window are distractors too, as the paper's are not: what a whole
+            scene shares then tells nothing, and what happens has to be found.
         skip_own_event: a queue entry that is the very event looked for does not count against it. Matters
             where the queue holds more than an epoch; the paper says nothing about it.
     """
@@ -85,6 +87,7 @@ class MaskedEventPretraining(OptimizedModule):
         queue_per_position: bool = False,
         keep_share: float = 0.0,
         other_share: float = 0.0,
+        window_negatives: bool = False,
         skip_own_event: bool = True,
         **optimization,
     ) -> None:
@@ -150,7 +153,9 @@ class MaskedEventPretraining(OptimizedModule):
         masked = self.choose_mask(events, batch["mask"])
         targets = self.txe.targets(events)
         predictions = self.txe.reconstruct(self.fill_in(events, masked)[masked])  # (M, T)
-        losses = self.token_losses(predictions, targets[masked], batch["rows"][masked], masked.nonzero()[:, 1])
+        neighbors = window_neighbors(targets, masked) if self.hparams.window_negatives else None
+        found = (predictions, targets[masked], batch["rows"][masked], masked.nonzero()[:, 1], neighbors)
+        losses = self.token_losses(*found)
         # the mean over all ranks' tokens: DDP averages gradients over ranks, which hold unequal numbers
         total = gather_rows(losses.new_full((1,), losses.numel())).sum()
         loss = losses.sum() * (world_size() / total)
@@ -180,7 +185,14 @@ class MaskedEventPretraining(OptimizedModule):
         embedded = torch.where(replaced.unsqueeze(-1), mixed, embedded)
         return self.txe.encode(embedded, masked & (drawn >= keep + other))
 
-    def token_losses(self, predictions: Tensor, targets: Tensor, rows: Tensor, place: Tensor | None = None) -> Tensor:
+    def token_losses(
+        self,
+        predictions: Tensor,
+        targets: Tensor,
+        rows: Tensor,
+        place: Tensor | None = None,
+        neighbors: Tensor | None = None,
+    ) -> Tensor:
         """The configured loss of each hidden event (M,).
 
         Args:
@@ -188,6 +200,7 @@ class MaskedEventPretraining(OptimizedModule):
             targets: L2-normalized (M, T).
             rows: (M,) the events' numbers in the data.
             place: (M,) their places in the window, for a queue each.
+            neighbors: L2-normalized (M, N - 1, T), the other events of their windows, where those are distractors.
         """
         if self.hparams.loss == "l2":
             return (predictions - targets).square().sum(-1)
@@ -195,10 +208,11 @@ class MaskedEventPretraining(OptimizedModule):
         for number, queue in enumerate(self.queues):
             chosen = (place == number) if len(self.queues) > 1 else slice(None)
             own = self.own_events(rows[chosen].double(), number) if self.hparams.skip_own_event else None
-            found = (predictions[chosen], targets[chosen], queue.filled(), self.hparams.temperature)
+            found = (predictions[chosen], targets[chosen], queue.filled(), self.hparams.temperature, own)
+            found = (*found, None if neighbors is None else neighbors[chosen])
             if len(self.queues) == 1:
-                return masked_event_infonce(*found, ignored=own)
-            losses[chosen] = masked_event_infonce(*found, ignored=own).to(losses.dtype)
+                return masked_event_infonce(*found)
+            losses[chosen] = masked_event_infonce(*found).to(losses.dtype)
         return losses
 
     def own_events(self, rows: Tensor, number: int = 0) -> Tensor:
@@ -262,6 +276,7 @@ class MaskedEventPretraining(OptimizedModule):
     def exports(self) -> dict[str, tuple[TxE, dict[str, Any]]]:
         """TxE and how it came about."""
         names = ("sampling", "loss", "temperature", "queue_size", "queue_per_position", "keep_share", "other_share")
+        names += ("window_negatives",)
         facts = {
             "kind": "txe",
             "method": "masked-event",
@@ -270,3 +285,11 @@ class MaskedEventPretraining(OptimizedModule):
             "data": self.trainer.datamodule.describe(),
         }
         return {"txe": (self.txe, {**describe(self.txe), **facts})}
+
+
+def window_neighbors(targets: Tensor, masked: Tensor) -> Tensor:
+    """For each hidden event the other events of its window: (B, N, T), bool (B, N) with M true -> (M, N - 1, T)."""
+    window, place = masked.nonzero(as_tuple=True)
+    others = torch.arange(masked.shape[1] - 1, device=masked.device).expand(len(place), -1)
+    others = others + (others >= place.unsqueeze(1))  # (M, N - 1)
+    return targets[window.unsqueeze(1), others]

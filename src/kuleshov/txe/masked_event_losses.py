@@ -8,7 +8,12 @@ OTHERS = 1000  # events that the true one is to be nearest among
 
 
 def masked_event_infonce(
-    predictions: Tensor, targets: Tensor, distractors: Tensor, temperature: float = 0.1, ignored: Tensor | None = None
+    predictions: Tensor,
+    targets: Tensor,
+    distractors: Tensor,
+    temperature: float = 0.1,
+    ignored: Tensor | None = None,
+    neighbors: Tensor | None = None,
 ) -> Tensor:
     """Equation 1 of the paper for each hidden event: (M, D) -> (M,).
 
@@ -20,16 +25,21 @@ def masked_event_infonce(
         distractors: L2-normalized d (K, D); K may be 0.
         temperature: tau.
         ignored: int64 (2, P), pairs (prediction, distractor) of which the distractor does not count.
+        neighbors: L2-normalized (M, R, D), distractors of each prediction alone.
     """
     scaled = predictions / temperature
     positive = (scaled * targets).sum(-1)  # (M,)
+    wrong = positive.new_full(positive.shape, -torch.inf)
+    if neighbors is not None:
+        wrong = (neighbors.to(scaled.dtype) @ scaled.unsqueeze(-1)).squeeze(-1).logsumexp(-1)
     if distractors.shape[0] == 0:
-        return torch.zeros_like(positive)
+        return torch.logaddexp(positive, wrong) - positive
     negative = scaled @ distractors.to(scaled.dtype).T  # (M, K)
     if ignored is not None and ignored.shape[1]:
         # in place: a copy of (M, K) costs as much as everything else outside the product
         negative.index_put_((ignored[0], ignored[1]), negative.new_tensor(-torch.inf))
-    return torch.logaddexp(positive, negative.logsumexp(-1)) - positive
+    wrong = negative.logsumexp(-1) if neighbors is None else torch.logaddexp(wrong, negative.logsumexp(-1))
+    return torch.logaddexp(positive, wrong) - positive
 
 
 @torch.no_grad()

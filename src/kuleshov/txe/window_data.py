@@ -19,7 +19,7 @@ from kuleshov.core.files import read_json, sha256_ids
 from kuleshov.core.random import numpy_generator
 from kuleshov.core.results import global_seed
 from kuleshov.features.feature_store import grid_step
-from kuleshov.synthetic.truth import off_screen_flags
+from kuleshov.synthetic.truth import event_labels
 from kuleshov.txe.event_table import EventTable, Movies, Placement
 from kuleshov.txe.masked_event_losses import OTHERS
 
@@ -260,7 +260,8 @@ class EventWindows(pl.LightningDataModule):
         if self.offscreen is not None:
             known = read_json(self.offscreen)
         else:
-            known = off_screen_flags(Path(self.video_root).parent.parent) if self.video_root else {}
+            truth = event_labels(Path(self.video_root).parent.parent) if self.video_root else {}
+            known = {name: labels["off_screen"] for name, labels in truth.items()}
         found = [place for place, name in enumerate(held.ids) if name in known]
         if self.offscreen is not None and not found:
             raise KuleshovError(f"{self.offscreen} names none of the {len(held.ids)} movies held out")
