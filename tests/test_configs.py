@@ -1,6 +1,7 @@
 """Every YAML of configs/ goes through the real command line, and every stage can be planned."""
 
 import re
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 from kuleshov.cli import main
 from kuleshov.pipeline.plan import Request, make_plan
 from kuleshov.pipeline.stages import SCALES, load_stage, stage_names
+from kuleshov.txe import TxE
 
 ROOT = Path(__file__).resolve().parents[1]
 BASES = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if path.stem.count(".") == 0)
@@ -69,6 +71,62 @@ def test_a_stage_can_be_planned_at_every_scale(name: str, scale: str, tmp_path: 
             assert plan.jobs and all(job.words[0] == stage.command.split()[0] for job in plan.jobs)
             assert not any(re.search(r"\{[\w.-]+\}", word) for job in plan.jobs for word in job.words[1:])
     assert not runs.exists()
+
+
+def settings(words: tuple[str, ...]) -> dict[str, str]:
+    """What a planned fit sets, by dotted name: its YAML files in order, then its arguments."""
+    flat: dict[str, str] = {}
+
+    def collect(name: str, value) -> None:
+        if isinstance(value, dict):
+            for key, child in value.items():
+                collect(f"{name}.{key}" if name else key, child)
+        else:
+            flat[name] = value
+
+    for flag, value in zip(words, words[1:], strict=False):
+        if flag == "--config":
+            collect("", yaml.safe_load(Path(value).read_text(encoding="utf-8")))
+    for word in words:
+        if word.startswith("--") and "=" in word:
+            name, _, value = word[2:].partition("=")
+            flat[name] = yaml.safe_load(value)
+    return flat
+
+
+# what makes a row another row: its network's context, what that was made from, and what is read
+MEANING = re.compile(
+    r"context|txe_weights|txe_frozen|instance_weights|data\.init_args\.(events|instances|gpt2|num_frames|frame_stride)|gpt2|backbone"
+)
+TXE = ("hidden", "layers", "heads", "feedforward")
+
+
+@pytest.mark.parametrize("scale", ["demo", "gpu", "paper"])
+@pytest.mark.parametrize(
+    "name", ["train-verbs", "train-relations", "train-roles", "train-lvu", *(f"table-{n}" for n in range(1, 6))]
+)
+def test_rows_of_a_table_differ_in_their_meaning_alone(name: str, scale: str, tmp_path: Path):
+    root = tmp_path if scale == "paper" else None
+    for folder in ("k400", "vidsitu", "lvu"):
+        (tmp_path / folder).mkdir()
+    plan = make_plan(Request(name, ROOT, scale=scale, runs=tmp_path / "runs", root=root, seeds=1))
+    made = {str(job.folder): job for one in plan.order() for job in one.jobs}
+    by_task: dict[str, dict[str, dict]] = {}
+    for job in plan.jobs:
+        by_task.setdefault(job.task, {})[job.row] = settings(job.words)
+    for rows in by_task.values():
+        for key in {key for one in rows.values() for key in one}:
+            values = {str(one.get(key)) for one in rows.values()}
+            assert len(values) == 1 or key == "trainer.default_root_dir" or MEANING.search(key), (key, values)
+        for row, own in rows.items():
+            weights = own.get("model.init_args.txe_weights")
+            if weights is None:
+                continue
+            pretraining = settings(made[weights.removesuffix("/weights/txe.safetensors")].words)
+            for part in TXE:
+                default = signature(TxE).parameters[part].default
+                assert own.get(f"model.init_args.txe_{part}", default) == pretraining[f"model.init_args.{part}"], row
+            assert own["model.init_args.feature_normalization"] == pretraining["model.init_args.feature_normalization"]
 
 
 def test_rates_are_a_product():

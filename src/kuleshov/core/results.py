@@ -28,7 +28,7 @@ class Result:
         row: the table's row (trivial, backbone, scratch, pretrained, ceiling ...).
         selection: the rule by which the epoch was chosen.
         origin: what the row's networks were and had been through: of the `backbone` (of events), the `txe`, and the
-            `instances`, where there are any.
+            `instances`, where there are any; and the normalization of the features that went in, `input`.
         weights_sha256, config_sha256: of the weights the model started from, and of the resolved configuration.
         code_version: package version and commit.
     """

@@ -9,6 +9,7 @@ from kuleshov.core.files import write_json
 from kuleshov.core.results import Result, append_results
 from kuleshov.report.lineage import GENERATED, gather, parse_runs
 from kuleshov.report.results_table import ResultsTable, build_table, incomplete
+from kuleshov.report.row_settings import row_differences
 
 
 def report_command(
@@ -28,7 +29,7 @@ def report_command(
     """
     found, measured = gather(parse_runs([*runs, *(run or [])]))
     table = build_table(measured, all_metrics=all)
-    table.notes += incomplete(measured)
+    table.notes += row_differences(found) + incomplete(measured)
     if any(one.resolved.get("data") == GENERATED for one in found):
         table.notes.append("Measured on the generated world; the paper's numbers are on the real data sets.")
     if output is not None:

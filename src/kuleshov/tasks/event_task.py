@@ -169,8 +169,8 @@ class EventTask(ScoredTask):
         txe_residual: add TxE's embedded input to its output.
         txe_lr: learning rate of TxE; the same as the head's by default.
         allow_other_backbone: take a TxE that was pretrained on another backbone's features than these.
-        feature_normalization: statistics of the training features that are applied to them: none, center,
-            standardize, whiten; a pretrained TxE brings its own.
+        feature_normalization: statistics of the training features that are applied to them: none (default), center,
+            standardize, whiten; a pretrained TxE brings its own, with which a value given here must agree.
         layer_norm: with `none`, normalize each event feature over its width, as TxE's output is.
         row: name of the table's row; by default the context's.
     """
@@ -189,7 +189,7 @@ class EventTask(ScoredTask):
         txe_residual: bool = False,
         txe_lr: float | None = None,
         allow_other_backbone: bool = False,
-        feature_normalization: Normalization = "none",
+        feature_normalization: Normalization | None = None,
         layer_norm: bool = False,
         row: str | None = None,
         **optimization,
@@ -249,13 +249,13 @@ class EventTask(ScoredTask):
         refuse_other_backbone(given.txe_weights, found, "set model.init_args.allow_other_backbone")
 
     def origin(self) -> dict[str, str]:
-        """The features' backbone (`none` without events), and what TxE was pretrained on."""
+        """The features' backbone (`none` without events), their normalization, and what TxE was pretrained on."""
         if self.contextualizer is None:
             return {"backbone": "none", "txe": "none"}
         txe = self.hparams.context
         if self.hparams.txe_weights is not None:
             txe = pretraining_of(load_weights(self.hparams.txe_weights)[1])
-        return {"backbone": self.trainer.datamodule.origin, "txe": txe}
+        return {"backbone": self.trainer.datamodule.origin, "input": self.contextualizer.input, "txe": txe}
 
     @property
     def row(self) -> str:

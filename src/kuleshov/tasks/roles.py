@@ -73,7 +73,7 @@ class RoleTask(SegmentTask, EventTask):
         super().__init__(context=context, **shared)
         if gpt2 is not None and context != "language":
             raise KuleshovError(f"gpt2 sees no video: it goes with context=language, not {context}")
-        if event_mlp == "before" and context == "scratch" and self.hparams.feature_normalization != "none":
+        if event_mlp == "before" and context == "scratch" and self.hparams.feature_normalization not in (None, "none"):
             raise KuleshovError("event_mlp=before gives TxE what it has learned: set feature_normalization to none")
 
     @property

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +75,8 @@ class Contextualizer(nn.Module):
         dropout: dropout while training the task.
         max_events: longest window, and the length of the sliding window over longer input.
         positions, target, target_normalization: of a TxE from scratch; the last two matter only to its pretraining.
-        feature_normalization: feature statistics for `none` and `scratch`, taken by `fit_statistics`.
+        feature_normalization: feature statistics, taken by `fit_statistics`, by default none. With `pretrained` the
+            weights bring theirs, and a value given here must agree: rows of a table read the same input.
         frozen: keep the contextualizer as it is; only what follows it learns.
         residual: add TxE's embedded input to its output, so that an event stays itself.
         layer_norm: for `none`: normalize every event feature over its width, as TxE's output is.
@@ -98,7 +99,7 @@ class Contextualizer(nn.Module):
         positions: Positions = "learned",
         target: Target = "feature",
         target_normalization: Normalization | None = None,
-        feature_normalization: Normalization = "none",
+        feature_normalization: Normalization | None = None,
         frozen: bool = False,
         residual: bool = False,
         layer_norm: bool = False,
@@ -107,18 +108,19 @@ class Contextualizer(nn.Module):
         if (kind == "pretrained") != (txe_weights is not None):
             need = "needs" if kind == "pretrained" else "takes no"
             raise KuleshovError(f"context={kind} {need} txe_weights: got {txe_weights}")
-        sizes = {"hidden": hidden, "layers": layers, "heads": heads, "feedforward": feedforward}
+        sizes: dict[str, Any] = {"hidden": hidden, "layers": layers, "heads": heads, "feedforward": feedforward}
+        sizes["feature_normalization"] = feature_normalization
         given = {name: value for name, value in sizes.items() if value is not None}
         self.kind, self.frozen, self.residual, self.input_width = kind, frozen, residual, input_width
         self.txe: TxE | None = None
         if kind == "none":
-            self.normalizer = FeatureNormalizer(input_width, feature_normalization)
+            self.normalizer = FeatureNormalizer(input_width, feature_normalization or "none")
             self.norm = nn.LayerNorm(input_width) if layer_norm else nn.Identity()
             self.out_width = input_width
         elif kind == "scratch":
             given |= {"dropout": dropout, "max_events": max_events, "positions": positions}
             given |= {"target": target, "target_normalization": target_normalization}
-            self.txe = TxE(input_width, feature_normalization=feature_normalization, **given)
+            self.txe = TxE(input_width, **given)
         elif kind == "pretrained":
             self.txe = load(str(txe_weights), dropout, {"input_width": input_width, **given})
         else:
@@ -131,6 +133,11 @@ class Contextualizer(nn.Module):
         if frozen:
             self.requires_grad_(False)
         self.train()
+
+    @property
+    def input(self) -> Normalization:
+        """How the features are normalized that go in."""
+        return (self if self.txe is None else self.txe).normalizer.mode
 
     def fit_statistics(self, features: Tensor) -> None:
         """Take the normalization's statistics from features (..., D); a pretrained TxE keeps its own."""

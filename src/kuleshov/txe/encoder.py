@@ -164,7 +164,7 @@ def describe(txe: TxE) -> dict[str, Any]:
     return {"architecture": "txe", "arguments": dict(txe.arguments)}
 
 
-def load(path: str | Path, dropout: float | None = None, expected: Mapping[str, int] | None = None) -> TxE:
+def load(path: str | Path, dropout: float | None = None, expected: Mapping[str, Any] | None = None) -> TxE:
     """Build the TxE that was written at `path`, with its weights, in evaluation mode.
 
     Args:
