@@ -25,6 +25,7 @@ def pretrained(words, tmp_path_factory):
     weights = tmp_path_factory.mktemp("txe") / "txe.safetensors"
     save(weights, TxE(16, hidden=16, layers=1, heads=2, feedforward=16), {})
     sizes = {"txe_hidden": 16, "txe_layers": 1, "txe_heads": 2, "txe_feedforward": 16, "lr": 0.01, "warmup_epochs": 0}
+    sizes["feature_normalization"] = "none"
     shared = [f"--model.init_args.{name}={value}" for name, value in sizes.items()]
     shared += ["--model.init_args.context=pretrained", f"--model.init_args.txe_weights={weights}"]
     shared += ["--trainer.max_epochs=2", "--trainer.check_val_every_n_epoch=1"]
