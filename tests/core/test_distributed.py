@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kuleshov.core.distributed import gather_objects, gather_rows, gather_with_gradient, rank, world_size
+from kuleshov.core.distributed import gather_objects, gather_rows, gather_with_gradient, leave_group, rank, world_size
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from distributed import on_ranks
@@ -47,3 +47,12 @@ def test_one_process_changes_nothing():
     assert gather_with_gradient(ROWS) is ROWS
     assert torch.equal(gather_rows(ROWS), ROWS)
     assert gather_objects([1, "a"]) == [1, "a"]
+
+
+def test_a_process_leaves_its_group_once(tmp_path: Path):
+    assert not torch.distributed.is_initialized()
+    leave_group()
+    torch.distributed.init_process_group("gloo", f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    leave_group()
+    assert not torch.distributed.is_initialized()
+    leave_group()

@@ -70,3 +70,9 @@ def gather_objects(local: list[Any]) -> list[Any]:
     parts: list[list[Any] | None] = [None] * world_size()
     dist.all_gather_object(parts, local)
     return [item for part in parts for item in part or []]
+
+
+def leave_group() -> None:
+    """Leave the process group, if this process is in one: gloo's threads that outlive the interpreter abort it."""
+    if active():
+        dist.destroy_process_group()

@@ -5,6 +5,7 @@ silently replace the configured class and values by those in the checkpoint, so 
 class is refused here.
 """
 
+import atexit
 import hashlib
 import logging
 import os
@@ -22,6 +23,7 @@ from pytorch_lightning.cli import LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
+from kuleshov.core.distributed import leave_group
 from kuleshov.core.errors import KuleshovError, UsageError, message, one_line
 from kuleshov.core.files import is_whole_archive, limit_yaml
 from kuleshov.core.processes import settle_slurm
@@ -229,6 +231,8 @@ def main(arguments: list[str] | None = None) -> KuleshovCLI:
     settle_slurm()
     limit_yaml()
     hush()
+    # Lightning does so with nccl alone
+    atexit.register(leave_group)
     options = {"prog": "kuleshov", "exit_on_error": False}
     try:
         return KuleshovCLI(
