@@ -87,3 +87,20 @@ def test_the_callback_logs_when_it_is_due_and_there_are_labels(data: EventWindow
 def test_labels_of_other_movies_are_refused(data: EventWindows, tiny_txe):
     with pytest.raises(KuleshovError, match="the labels name no movie"):
         probe_events(tiny_txe(), data, {"somebody": {"sign": [0]}}, most=10)
+
+
+def test_labels_that_are_not_alike_are_refused(data: EventWindows, tiny_txe):
+    for spoil in (lambda one: one.pop("coin"), lambda one: one["coin"].pop()):
+        labels = made_up_labels(data)
+        name = data.val_windows.movies.ids[0]
+        spoil(labels[name])
+        with pytest.raises(KuleshovError, match=f"labels of {name}: each movie needs sign, coin, off_screen"):
+            probe_events(tiny_txe(), data, labels, most=10)
+
+
+def test_without_events_off_screen_there_is_no_figure_of_them(data: EventWindows, tiny_txe):
+    labels = made_up_labels(data)
+    for one in labels.values():
+        one["off_screen"] = [0] * len(one["off_screen"])
+    scores = probe_events(tiny_txe(), data, labels, most=10)
+    assert "sign_offscreen" not in scores and scores["sign_onscreen"] == scores["sign"]

@@ -261,6 +261,8 @@ def test_hidden_events_may_be_kept_or_replaced(keep: float, other: float):
     assert torch.equal(module.fill_in(events, masked), before)
     with pytest.raises(KuleshovError, match="shares of 1"):
         MaskedEventPretraining(keep_share=0.8, other_share=0.3)
+    with pytest.raises(KuleshovError, match="window_negatives are distractors"):
+        MaskedEventPretraining(window_negatives=True, loss="l2")
 
 
 def test_window_neighbors_are_the_other_events_of_the_window():

@@ -156,6 +156,17 @@ def parse_yaml(text: str, source: str | Path) -> Any:
         raise FormatError(source, f"not readable as YAML ({_yaml_reason(error)})") from error
 
 
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """What nested mappings and lists hold, by dotted names: `{"a": {"b": [1]}}` -> `{"a.b.0": 1}`."""
+    if not isinstance(value, (dict, list)):
+        return {prefix: value}
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    flat: dict[str, Any] = {}
+    for key, child in items:
+        flat |= flatten(child, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
 def limit_yaml() -> None:
     """Let jsonargparse, which reads `-c` and `--config`, refuse what `check_yaml_size` refuses."""
     import yaml

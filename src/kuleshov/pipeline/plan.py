@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from kuleshov.core.errors import KuleshovError, nearest
-from kuleshov.core.files import read_json, sha256_json
+from kuleshov.core.files import flatten, read_json, sha256_json
 from kuleshov.core.project import find_file
 from kuleshov.datasets.registry import DATA_SETS, data_set
 from kuleshov.pipeline.own_films import OwnFilms
@@ -474,7 +474,7 @@ def why_stale(runs: Path, prefix: str, folder: Path, resolved: dict[str, Any]) -
     if not others:
         return ""
     newest = max(others, key=lambda path: (path / DONE).stat().st_mtime)
-    before, now = _flat(others[newest]), _flat(json.loads(json.dumps(resolved)))
+    before, now = flatten(others[newest]), flatten(json.loads(json.dumps(resolved)))
     changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
     # of what it was made from the digest says nothing
     said = [
@@ -486,13 +486,3 @@ def why_stale(runs: Path, prefix: str, folder: Path, resolved: dict[str, Any]) -
     shown = ", ".join(said[:3])
     more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
     return f"{newest.name} is of another configuration ({shown}{more})"
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, (dict, list)):
-        return {prefix: value}
-    items = value.items() if isinstance(value, dict) else enumerate(value)
-    flat: dict[str, Any] = {}
-    for key, child in items:
-        flat |= _flat(child, f"{prefix}.{key}" if prefix else str(key))
-    return flat

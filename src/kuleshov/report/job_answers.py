@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from kuleshov.core.errors import KuleshovError
 from kuleshov.core.files import read_json
 from kuleshov.datasets.vidsitu import VidSitu
@@ -63,9 +61,7 @@ def read_answers(runs: Iterable[RunRecord]) -> tuple[SplitAnswers | None, list[s
 
 def job_config(job: JobRecord) -> dict[str, Any]:
     """The `init_args` of the data that a job was configured with, {} where it has no configuration."""
-    config = job.folder / "config.yaml"
-    loaded = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else None
-    return ((loaded or {}).get("data") or {}).get("init_args") or {}
+    return (job.config().get("data") or {}).get("init_args") or {}
 
 
 def _answers(job: JobRecord) -> JobAnswers | None:

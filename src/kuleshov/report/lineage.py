@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from kuleshov.core.errors import FormatError, MissingDataError, UsageError
-from kuleshov.core.files import read_json
+from kuleshov.core.files import read_json, read_yaml
 from kuleshov.core.results import Result, read_results
 
-STAGE, RESULTS, JOB_DONE = "stage.json", "results.jsonl", "job.json"
+STAGE, RESULTS, JOB_DONE, CONFIG = "stage.json", "results.jsonl", "job.json", "config.yaml"
 GENERATED = "generated world"
 
 
@@ -28,6 +28,15 @@ class JobRecord:
         """The record in a job's folder."""
         raw = read_json(folder / JOB_DONE) if (folder / JOB_DONE).is_file() else {}
         return cls(folder, raw.get("row") or "", raw.get("task") or "", raw.get("seed"))
+
+    def config(self) -> dict[str, Any]:
+        """What it was configured with, {} where it has no configuration.
+
+        Raises:
+            FormatError: its `config.yaml` is damaged.
+        """
+        path = self.folder / CONFIG
+        return (read_yaml(path) or {}) if path.is_file() else {}
 
 
 @dataclass(frozen=True)
@@ -97,7 +106,7 @@ def _without_stage(folder: Path) -> RunRecord:
     if not folder.is_dir():
         raise MissingDataError("run folder", folder.absolute(), how)
     jobs = tuple(sorted(path.parent.name for path in folder.glob(f"*/{JOB_DONE}")))
-    if not jobs and not any((folder / name).exists() for name in (RESULTS, "config.yaml", JOB_DONE)):
+    if not jobs and not any((folder / name).exists() for name in (RESULTS, CONFIG, JOB_DONE)):
         raise MissingDataError("run", folder.absolute(), f"it has neither {STAGE} nor {RESULTS}: {how}")
     return RunRecord(folder, jobs=jobs, finished=not jobs)
 

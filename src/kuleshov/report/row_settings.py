@@ -1,15 +1,14 @@
 """What the rows of a run differ in: their jobs' configurations, compared, and what went into their networks."""
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
-import yaml
-
-from kuleshov.core.results import TRIVIAL
+from kuleshov.core.files import flatten
 from kuleshov.report.lineage import JobRecord, RunRecord
 
 PARTS = ("model", "data", "trainer")
+ITS_OWN = ("trainer.default_root_dir", "model.init_args.row")
+INPUT = "normalization of the features that go in"
 SHORT = 24  # characters of a value that is shown; longer ones are paths and lists
 
 
@@ -19,34 +18,24 @@ def row_differences(runs: Iterable[RunRecord]) -> list[str]:
     for run in runs:
         jobs: dict[str, JobRecord] = {}
         for job in run.job_records():
-            if job.row and (job.folder / "config.yaml").is_file():
+            if job.row:
                 jobs.setdefault(job.row, job)
         if len(jobs) < 2:
             continue
-        settings = {row: _settings(job.folder) for row, job in jobs.items()}
-        for result in run.results():
-            if result.row in settings and result.row != TRIVIAL and result.origin.get("input"):
-                settings[result.row]["normalization of the features that go in"] = result.origin["input"]
+        # a job that has not begun has no settings yet
+        settings = {row: flat for row, job in jobs.items() if (flat := _settings(job.config()))}
         names = sorted({name for one in settings.values() for name in one})
-        differ = [named for name in names if (named := _difference(name, [one.get(name) for one in settings.values()]))]
+        differ = [_difference(name, [one.get(name) for one in settings.values()]) for name in names]
+        inputs = [result.origin["input"] for result in run.results() if "input" in result.origin]
+        differ = list(filter(None, [*differ, _difference(INPUT, inputs)]))
         found.setdefault(", ".join(differ), []).append(run.folder.name)
     return [f"{', '.join(names)}: rows differ in {differ}" for differ, names in found.items() if differ]
 
 
-def _settings(folder: Path) -> dict[str, Any]:
-    """A job's settings by dotted name, without those that say where it writes, its row's name and its task."""
-    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    flat: dict[str, Any] = {}
-
-    def collect(name: str, value: Any) -> None:
-        if isinstance(value, Mapping):
-            for key, child in value.items():
-                collect(f"{name}.{key}" if name else key, child)
-        else:
-            flat[name.replace(".init_args", "")] = value
-
-    collect("", {part: config.get(part) for part in PARTS})
-    return {name: value for name, value in flat.items() if name not in ("trainer.default_root_dir", "model.row")}
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A job's settings by dotted name, without where it writes and its row's name; {} without a configuration."""
+    flat = flatten({part: config[part] for part in PARTS if part in config})
+    return {name.replace(".init_args", ""): value for name, value in flat.items() if name not in ITS_OWN}
 
 
 def _difference(name: str, values: list[Any]) -> str:

@@ -63,7 +63,7 @@ def probe_events(txe: TxE, data: EventWindows, labels: Labels, most: int) -> dic
     """Accuracies by name, as `EventProbes` logs them.
 
     Raises:
-        KuleshovError: the labels name no movie that was trained on, or none that was held out.
+        KuleshovError: the labels name no movie that was trained on, or none that was held out, or are not alike.
     """
     training = data.train_windows.movies
     chosen = np.zeros(len(training.ids), dtype=bool)
@@ -79,26 +79,29 @@ def probe_events(txe: TxE, data: EventWindows, labels: Labels, most: int) -> dic
         scores[name] = float(right.double().mean())
         scores[f"{name}_input"] = float(right_input.double().mean())
         scores[f"{name}_trivial"] = majority_accuracy(known[name], asked[name])
-        if hidden is not None:
-            scores[f"{name}_offscreen"] = float(right[hidden == 1].double().mean())
-            scores[f"{name}_onscreen"] = float(right[hidden == 0].double().mean())
+        for part, flag in (("offscreen", 1), ("onscreen", 0)):
+            if hidden is not None and bool((hidden == flag).any()):
+                scores[f"{name}_{part}"] = float(right[hidden == flag].double().mean())
     return scores
 
 
 def _labeled(txe: TxE, data: EventWindows, movies: Movies, labels: Labels) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """TxE's normalized input (M, D) and output (M, H) for the movies' labeled events, and the labels (M,) by name."""
     step = grid_step(data.table.stores[0], EVENT_SECONDS)
-    inputs, outputs, found = [], [], {}
+    inputs, outputs = [], []
+    found: dict[str, list[Tensor]] = {name: [] for name in next(iter(labels.values()))}
     for name, first, count in zip(movies.ids, movies.first, movies.count, strict=True):
         if name not in labels:
             continue
+        if labels[name].keys() != found.keys() or len({*map(len, labels[name].values())}) != 1:
+            raise KuleshovError(f"labels of {name}: each movie needs {', '.join(found)}, as many of each")
         rows = torch.arange(first, first + count, device=txe.mask_vector.device)
         events = data.table.take(rows)
-        places = torch.arange(0, count, step)[: min(map(len, labels[name].values()))]
+        places = torch.arange(0, count, step)[: len(next(iter(labels[name].values())))]
         inputs.append(txe.normalizer(events)[places].cpu())
         outputs.append(encode_long(txe, events.unsqueeze(0), data.step)[0, places].float().cpu())
         for what, values in labels[name].items():
-            found.setdefault(what, []).append(torch.tensor(values[: len(places)], dtype=torch.long))
+            found[what].append(torch.tensor(values[: len(places)], dtype=torch.long))
     if not inputs:
         return torch.zeros(0), torch.zeros(0), {}
     return torch.cat(inputs), torch.cat(outputs), {what: torch.cat(values) for what, values in found.items()}

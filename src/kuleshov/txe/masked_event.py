@@ -96,6 +96,8 @@ class MaskedEventPretraining(OptimizedModule):
             raise KuleshovError(
                 f"sampling is uniform or max_discrepancy and loss infonce or l2, not {sampling!r} and {loss!r}"
             )
+        if window_negatives and loss == "l2":
+            raise KuleshovError("window_negatives are distractors, which loss=l2 has none of: leave one of them out")
         if min(keep_share, other_share) < 0 or keep_share + other_share > 1:
             raise KuleshovError(f"keep_share and other_share are shares of 1, got {keep_share} and {other_share}")
         self.txe: TxE | None = None
@@ -154,8 +156,8 @@ class MaskedEventPretraining(OptimizedModule):
         targets = self.txe.targets(events)
         predictions = self.txe.reconstruct(self.fill_in(events, masked)[masked])  # (M, T)
         neighbors = window_neighbors(targets, masked) if self.hparams.window_negatives else None
-        found = (predictions, targets[masked], batch["rows"][masked], masked.nonzero()[:, 1], neighbors)
-        losses = self.token_losses(*found)
+        place = masked.nonzero()[:, 1]
+        losses = self.token_losses(predictions, targets[masked], batch["rows"][masked], place, neighbors)
         # the mean over all ranks' tokens: DDP averages gradients over ranks, which hold unequal numbers
         total = gather_rows(losses.new_full((1,), losses.numel())).sum()
         loss = losses.sum() * (world_size() / total)
@@ -208,8 +210,8 @@ class MaskedEventPretraining(OptimizedModule):
         for number, queue in enumerate(self.queues):
             chosen = (place == number) if len(self.queues) > 1 else slice(None)
             own = self.own_events(rows[chosen].double(), number) if self.hparams.skip_own_event else None
-            found = (predictions[chosen], targets[chosen], queue.filled(), self.hparams.temperature, own)
-            found = (*found, None if neighbors is None else neighbors[chosen])
+            near = None if neighbors is None else neighbors[chosen]
+            found = (predictions[chosen], targets[chosen], queue.filled(), self.hparams.temperature, own, near)
             if len(self.queues) == 1:
                 return masked_event_infonce(*found)
             losses[chosen] = masked_event_infonce(*found).to(losses.dtype)
