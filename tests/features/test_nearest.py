@@ -7,7 +7,6 @@ import torch
 from torch.nn import functional as F
 
 from kuleshov.core.errors import StoreError
-from kuleshov.features import nearest
 from kuleshov.features.feature_store import EventStore
 from kuleshov.features.nearest import nearest_rows
 from kuleshov.features.store_writer import StoreWriter
@@ -21,15 +20,6 @@ def store(request, tmp_path: Path) -> EventStore:
             writer.add(f"m{number:02d}", torch.randn(9, 8, generator=generator))
         writer.finish()
     return EventStore(tmp_path / "s", memory=request.param)
-
-
-@pytest.fixture(params=["faiss", "torch"], autouse=True)
-def library(request, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "faiss":
-        pytest.importorskip("faiss")
-        assert nearest.faiss is not None
-    else:
-        monkeypatch.setattr(nearest, "faiss", None)
 
 
 @pytest.mark.parametrize("chunk", [1, 10, 1000])

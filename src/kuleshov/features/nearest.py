@@ -1,21 +1,13 @@
 """The events of a store that are most like a feature: exact, by cosine, in chunks that fit in memory."""
 
-from typing import TYPE_CHECKING
-
 import torch
-from lightning_utilities.core.imports import RequirementCache
 from torch import Tensor
-from torch.nn import functional as F
 
 from kuleshov.core.errors import StoreError
 from kuleshov.features.feature_store import EventStore
 
-if TYPE_CHECKING or RequirementCache("faiss-cpu") or RequirementCache("faiss-gpu"):
-    import faiss
-else:
-    faiss = None
-
 CHUNK = 4096  # rows
+TINY = 1e-12  # for features of length 0
 
 
 def nearest_rows(
@@ -38,25 +30,13 @@ def nearest_rows(
     """
     if query.shape != (store.width,):
         raise StoreError(f"{store.folder} holds features of width {store.width}, the query is {tuple(query.shape)}")
-    query, wanted = F.normalize(query.float(), dim=0), count + len(leave_out)
-    best = [
-        (cosines, places + first)
-        for first, rows in store.chunks(chunk)
-        for cosines, places in [_best_of(F.normalize(rows.float(), dim=1), query, min(wanted, len(rows)))]
-    ]
-    cosines, rows = (torch.cat(parts) for parts in zip(*best, strict=True))
-    # by row first, so that of equal cosines the first rows stay first
-    order = rows.argsort()
-    order = order[cosines[order].sort(descending=True, stable=True).indices]
-    order = order[(rows[order] < leave_out.start) | (rows[order] >= leave_out.stop)][:count]
-    return cosines[order], rows[order]
-
-
-def _best_of(rows: Tensor, query: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Cosines and places (count,) of the rows (R, D) nearest to a query (D,), by faiss where it is installed."""
-    if faiss is not None:
-        cosines, places = faiss.knn(query.unsqueeze(0).numpy(), rows.numpy(), count, metric=faiss.METRIC_INNER_PRODUCT)
-        return torch.from_numpy(cosines[0]), torch.from_numpy(places[0])
-    # topk may take any of equal ones
-    cosines, places = (rows @ query).sort(descending=True, stable=True)
-    return cosines[:count], places[:count]
+    cosines = torch.zeros(int(store.offsets[-1]))
+    query = query.float() / query.float().norm().clamp_min(TINY)
+    for first, rows in store.chunks(chunk):
+        rows = rows.float()
+        cosines[first : first + len(rows)] = (rows @ query) / rows.norm(dim=1).clamp_min(TINY)
+    cosines[leave_out.start : leave_out.stop] = -torch.inf
+    # topk may give equal ones in any order
+    best, order = cosines.sort(descending=True, stable=True)
+    count = min(count, len(cosines) - len(leave_out))
+    return best[:count], order[:count]
