@@ -164,11 +164,11 @@ def test_two_directions_in_closed_form():
 def test_a_direction_without_variance_stays_tiny_txe(tiny_txe):
     centered = torch.randn(50, 3).double()
     centered[:, 2] = 0
-    white = centered @ whitening(centered - centered.mean(0))
+    white = centered @ whitening(centered - centered.mean(0), shrinkage=0.05)
     assert white.isfinite().all() and white[:, 2].abs().max() == 0
 
 
-@pytest.mark.parametrize("mode", ["center", "standardize", "whiten"])
+@pytest.mark.parametrize("mode", ["center", "standardize", "whiten", "soft-whiten"])
 def test_statistics_travel_with_the_state(mode: str):
     fitted, other = FeatureNormalizer(6, mode), FeatureNormalizer(6, mode)
     with pytest.raises(KuleshovError, match=f"feature_normalization={mode} has no statistics yet"):
@@ -179,6 +179,15 @@ def test_statistics_travel_with_the_state(mode: str):
     assert fitted(rows()).mean(0).abs().max() < 1e-3
 
 
+def test_soft_whitening_in_closed_form():
+    features = torch.tensor([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]]) + 5.0
+    normalizer = FeatureNormalizer(2, "soft-whiten")
+    normalizer.fit(features)
+    # variances 2 and 0.5 and their mean, 1.25, added to each
+    scales = torch.tensor([3.25, 1.75]).rsqrt()
+    torch.testing.assert_close(normalizer(features), (features - 5.0) * scales)
+
+
 def test_unknown_modes_are_refused():
-    with pytest.raises(KuleshovError, match="none, center, standardize or whiten, not 'zca'"):
+    with pytest.raises(KuleshovError, match="one of none, center, standardize, whiten, soft-whiten, not 'zca'"):
         FeatureNormalizer(6, "zca")

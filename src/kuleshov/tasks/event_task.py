@@ -170,7 +170,7 @@ class EventTask(ScoredTask):
         txe_lr: learning rate of TxE; the same as the head's by default.
         allow_other_backbone: take a TxE that was pretrained on another backbone's features than these.
         feature_normalization: statistics of the training features that are applied to them: none (default), center,
-            standardize, whiten; a pretrained TxE brings its own, with which a value given here must agree.
+            standardize, whiten, soft-whiten; a pretrained TxE brings its own, with which a value given here must agree.
         layer_norm: with `none`, normalize each event feature over its width, as TxE's output is.
         row: name of the table's row; by default the context's.
     """

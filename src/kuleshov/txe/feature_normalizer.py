@@ -1,4 +1,4 @@
-"""Event features on a scale that suits a contrast: centered, standardized, or whitened."""
+"""Event features on a scale that suits a contrast: centered, standardized, or whitened, wholly or half-way."""
 
 import math
 from typing import Literal, get_args
@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from kuleshov.core.errors import KuleshovError
 
-Normalization = Literal["none", "center", "standardize", "whiten"]
-SHRINKAGE = 0.05  # of whitening: share of the mean variance that is added to every direction's
+Normalization = Literal["none", "center", "standardize", "whiten", "soft-whiten"]
+# of the modes that whiten: share of the mean variance that is added to every direction's
+SHRINKAGE = {"whiten": 0.05, "soft-whiten": 1.0}
 
 
 class FeatureNormalizer(nn.Module):
@@ -22,7 +23,8 @@ class FeatureNormalizer(nn.Module):
         width: D.
         mode: `none` changes nothing (the paper), `center` subtracts the mean of every dimension,
             `standardize` also divides by its standard deviation, `whiten` also turns and scales the space so
-            that every direction has about the same variance (shrunken ZCA).
+            that every direction has about the same variance (shrunken ZCA), `soft-whiten` half-way so: with as much
+            shrinkage as there is variance, the few large directions stay larger and noise is not blown up.
     """
 
     mean: Tensor
@@ -31,12 +33,12 @@ class FeatureNormalizer(nn.Module):
     def __init__(self, width: int, mode: Normalization = "none") -> None:
         super().__init__()
         if mode not in get_args(Normalization):
-            raise KuleshovError(f"feature_normalization is none, center, standardize or whiten, not {mode!r}")
+            raise KuleshovError(f"feature_normalization is one of {', '.join(get_args(Normalization))}, not {mode!r}")
         self.mode = mode
         # NaN marks statistics that nobody has fitted yet
         self.register_buffer("mean", torch.full((width,), 0.0 if mode == "none" else math.nan))
         self.register_buffer("scale", torch.ones(width))
-        if mode == "whiten":
+        if mode in SHRINKAGE:
             self.register_buffer("whitener", torch.eye(width))  # (D, D)
         self._ready = mode == "none"
 
@@ -53,8 +55,8 @@ class FeatureNormalizer(nn.Module):
             deviation = (rows - mean).square().mean(0).sqrt()
             # a dead dimension stays 0 instead of becoming noise
             self.scale.copy_(torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)))
-        elif self.mode == "whiten":
-            self.whitener.copy_(whitening(rows - mean))
+        elif self.mode in SHRINKAGE:
+            self.whitener.copy_(whitening(rows - mean, SHRINKAGE[self.mode]))
 
     def forward(self, features: Tensor) -> Tensor:
         """Normalize (..., D).
@@ -77,10 +79,10 @@ class FeatureNormalizer(nn.Module):
             )
         self._ready = True
         centered = (features - self.mean) / self.scale
-        return centered @ self.whitener if self.mode == "whiten" else centered
+        return centered @ self.whitener if self.mode in SHRINKAGE else centered
 
 
-def whitening(centered: Tensor, shrinkage: float = SHRINKAGE) -> Tensor:
+def whitening(centered: Tensor, shrinkage: float) -> Tensor:
     """The symmetric matrix (D, D) that gives rows (M, D) of mean zero nearly the identity as covariance.
 
     `shrinkage` of the mean variance is added to every direction's, so that those without variance do not explode.

@@ -42,8 +42,8 @@ class MaskedEventPretraining(OptimizedModule):
         dropout: in TxE.
         max_events: longest window TxE can be run on; default: the data's window.
         positions: learned (paper) or sinusoidal.
-        feature_normalization: none (paper), center, standardize or whiten the features that go in, with statistics of
-            at most 65,536 training events; they are saved with TxE.
+        feature_normalization: none (paper), center, standardize, whiten or soft-whiten the features that go in, with
+            statistics of at most 65,536 training events; they are saved with TxE.
         target: what is looked for: the event's `feature`, TxE's own projected input `token`, to which its output is
             compared directly, or that of a `momentum` copy. The paper says "the corresponding input v_t".
         target_normalization: the same for the `feature` that is looked for; by default that of what goes in.

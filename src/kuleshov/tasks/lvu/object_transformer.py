@@ -179,7 +179,7 @@ class ObjectTransformerTask(LvuTask):
         dropout: in the transformer and before the head.
         attention_dropout: of attention's weights; null takes `dropout`. It is most of a step's cost on a CPU.
         instance_normalization: statistics of the training movies' region features that are applied to them:
-            none, center, standardize, whiten.
+            none, center, standardize, whiten, soft-whiten.
         spans_per_pass: spans encoded at a time in evaluation, for memory; 0 all of a batch.
     """
 
