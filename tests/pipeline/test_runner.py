@@ -8,6 +8,7 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from toy_project import CONFIG, FIRST, SECOND, command
@@ -16,7 +17,8 @@ from kuleshov.core.errors import FormatError, KuleshovError
 from kuleshov.core.processes import Launch
 from kuleshov.core.project import SHIPPED
 from kuleshov.core.results import read_results
-from kuleshov.pipeline.plan import Request, make_plan, why_stale
+from kuleshov.pipeline.jobs import Running, gpus
+from kuleshov.pipeline.plan import Planned, Request, make_plan, why_stale
 from kuleshov.pipeline.run_command import run_command
 from kuleshov.pipeline.runner import Runner, console, duration, locked, modules_of, share_done
 from kuleshov.pipeline.stages import find_project, load_stage
@@ -369,3 +371,95 @@ def test_what_the_user_says_about_devices_wins(project: Path, devices: int | Non
         plan = make_plan(request(project, stage="videos"))
         words = Runner(launch, 0, console())._words(plan, plan.jobs[0])
         assert words[1:] == ([] if devices is None else ["--devices", str(devices)])
+
+
+class Pretended(Running):
+    """A job that does nothing, and ends at the third look at it."""
+
+    looks: ClassVar[dict[Path, int]] = {}
+
+    @property
+    def code(self) -> int | None:
+        self.looks[self.log] -= 1
+        return None if self.looks[self.log] > 0 else 0
+
+    def kill(self) -> None:
+        pass
+
+
+@pytest.fixture
+def pretended(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, str, int]]:
+    """Jobs in the order in which they begin: name, threads, GPU, and how many run then."""
+    seen: list[tuple[str, int, str, int]] = []
+
+    def begin(words, log, threads, environment, preload):
+        Pretended.looks[log] = 3
+        beside = sum(looks > 0 for looks in Pretended.looks.values())
+        name = log.parent.name if "seed" in log.parent.name else log.parent.name.split("-")[0]
+        seen.append((name, threads, environment.get("CUDA_VISIBLE_DEVICES", ""), beside))
+        return Pretended(None, log, time.monotonic())
+
+    Pretended.looks.clear()
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("kuleshov.pipeline.runner.start", begin)
+    monkeypatch.setattr("kuleshov.pipeline.runner.POLL_SECONDS", 0.01)
+    for module in ("jobs", "runner"):
+        monkeypatch.setattr(f"kuleshov.pipeline.{module}.cores", lambda: 8)
+    return seen
+
+
+def two_sides(project: Path) -> Planned:
+    """A stage that needs two others, which do not need each other, and each of which needs a first one."""
+    alone = "summary: x\ncommand: fit\nconfigs: [configs/toy.yaml]\n"
+    (project / "stages" / "first.yaml").write_text(alone + "data: {k400: {}}\n")
+    for name in ("left", "right"):
+        (project / "stages" / f"{name}.yaml").write_text(alone + "needs: {first: {stage: first, data: k400}}\n")
+    both = "needs: {left: {stage: left}, right: {stage: right}}\n"
+    (project / "stages" / "both.yaml").write_text(alone + both)
+    return make_plan(request(project, stage="both"))
+
+
+def test_stages_that_do_not_need_each_other_run_side_by_side(project: Path, pretended, monkeypatch):
+    plan = two_sides(project)
+    monkeypatch.setattr("kuleshov.pipeline.runner.gpus", lambda: ())
+    Runner(Launch(devices=1), 2, console()).run(plan)
+    assert pretended == [("first", 4, "", 1), ("left", 4, "", 1), ("right", 4, "", 2), ("both", 4, "", 1)]
+    assert all(planned.done for planned in plan.order())
+    pretended.clear()
+    Runner(Launch(devices=1), 0, console()).run(plan, force=True)
+    assert pretended == [("both", 8, "", 1)]
+
+
+def test_a_stage_of_one_job_has_the_machine_for_itself_where_nobody_asked(project: Path, pretended, monkeypatch):
+    monkeypatch.setattr("kuleshov.pipeline.runner.gpus", lambda: ())
+    Runner(Launch(devices=1), 0, console()).run(two_sides(project))
+    assert pretended == [(name, 8, "", 1) for name in ("first", "left", "right", "both")]
+
+
+def test_jobs_of_one_device_share_the_gpus(project: Path, pretended, monkeypatch):
+    monkeypatch.setattr("kuleshov.pipeline.runner.gpus", lambda: ("0", "3"))
+    Runner(Launch(devices=1), 0, console()).run(make_plan(request(project, stage="first", seeds=2)))
+    assert [gpu for _, _, gpu, _ in pretended[:2]] == ["0", "3"] and {at for *_, at in pretended} == {1, 2}
+    assert sorted(gpu for _, _, gpu, _ in pretended) == ["0", "0", "3", "3"]
+    pretended.clear()
+    # ranks that train together see all of them
+    Runner(Launch(devices=2), 0, console()).run(make_plan(request(project, stage="first", seeds=2)), force=True)
+    assert [gpu for _, _, gpu, _ in pretended] == [""] * 4 and {at for *_, at in pretended} == {1}
+
+
+def test_the_gpus_are_those_that_this_process_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nprintf '0\\n1\\n'\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    for given, found in ((None, ("0", "1")), ("", ()), ("1", ("1",)), ("GPU-a, GPU-b", ("GPU-a", "GPU-b"))):
+        gpus.cache_clear()
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if given is not None:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+        assert gpus() == found
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexit 9\n")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    gpus.cache_clear()
+    assert gpus() == ()
+    gpus.cache_clear()

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -22,11 +23,12 @@ POLL_SECONDS = 0.1
 
 @dataclass
 class Running:
-    """A job's process, however it was started."""
+    """A job's process, however it was started, and the GPU that it was given, if any."""
 
     process: multiprocessing.process.BaseProcess | subprocess.Popen
     log: Path
     started: float
+    gpu: str = ""
 
     @property
     def code(self) -> int | None:
@@ -131,6 +133,13 @@ def threads_of(processes: int) -> int:
     return int(given) if given.isdigit() and int(given) else max(1, cores() // processes)
 
 
-def has_gpu() -> bool:
-    """Whether an NVIDIA GPU seems to be there, without importing torch."""
-    return os.environ.get("CUDA_VISIBLE_DEVICES") != "" and shutil.which("nvidia-smi") is not None
+@cache
+def gpus() -> tuple[str, ...]:
+    """Names of the NVIDIA GPUs that this process may use, without importing torch."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if shutil.which("nvidia-smi") is None or given == "":
+        return ()
+    if given is not None:
+        return tuple(name.strip() for name in given.split(","))
+    found = subprocess.run(["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True)
+    return tuple(found.stdout.split()) if found.returncode == 0 else ()

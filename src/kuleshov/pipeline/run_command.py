@@ -67,7 +67,7 @@ def run_command(
         runs: folder of the runs
         project: folder with stages/ and configs/ of your own (null: the working directory)
         world_seed: seed of the generated world
-        jobs: jobs side by side; 0: one a core, one on a GPU
+        jobs: jobs side by side, also of stages that do not need each other; 0: one a core, or one a GPU
         set: NAME=VALUE: another argument for the stage itself
         smoke: let every stage run in a moment, to see that it does: two steps, two clips, tiny networks, on a few
             samples of the data sets

@@ -6,8 +6,9 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from kuleshov.core.errors import KuleshovError
 from kuleshov.core.files import code_version, is_whole_archive, read_json, sha256_json, write_atomic, write_json
 from kuleshov.core.processes import Launch
 from kuleshov.core.results import Result, append_results, read_results
-from kuleshov.pipeline.jobs import POLL_SECONDS, Running, cores, has_gpu, start, threads_of
+from kuleshov.pipeline.jobs import POLL_SECONDS, Running, cores, gpus, start, threads_of
 from kuleshov.pipeline.members import Leader
 from kuleshov.pipeline.plan import DONE, JOB_DONE, Job, Planned
 
@@ -30,12 +31,50 @@ WITH_DEVICES = ("extract", "instances")  # commands that take --devices
 
 
 @dataclass
+class _Work:
+    """A stage that is being worked on.
+
+    Attributes:
+        most: how many of its jobs run side by side, each with that share of the machine.
+        threads: of each of a job's processes.
+        lock: holds its folder.
+        before: number of its jobs that were done when it began.
+    """
+
+    planned: Planned
+    queue: list[Job]
+    most: int
+    threads: int
+    lock: ExitStack
+    before: int
+    running: dict[str, tuple[Job, Running]] = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self.started
+
+    @property
+    def finished(self) -> int:
+        """Number of its jobs that are done."""
+        return len(self.planned.jobs) - len(self.queue) - len(self.running)
+
+    def stop(self) -> None:
+        """Kill what runs, and leave the folder to others."""
+        for _, process in self.running.values():
+            process.kill()
+        self.lock.close()
+
+
+@dataclass
 class Runner:
     """Executes a plan.
 
     Args:
         launch: ranks and devices.
-        jobs: how many jobs of a stage run side by side; 0 for one a core, or one on a GPU.
+        jobs: how many jobs run side by side, of one stage or of several that do not need each other, each on that share
+            of the machine; 0 for one a core, or one a GPU, and a stage of fewer jobs gives each the more.
         console: where progress goes.
     """
 
@@ -45,7 +84,7 @@ class Runner:
     _preload: tuple[str, ...] = ()
 
     def run(self, plan: Planned, force: bool = False) -> None:
-        """Run every stage of the plan that is not done, in order.
+        """Run every stage of the plan that is not done, each as soon as what it needs is done and there is room.
 
         Args:
             plan: from `make_plan`.
@@ -55,69 +94,99 @@ class Runner:
             KuleshovError: a stage failed, or another runner works in its folder.
         """
         self._preload = modules_of(plan)
-        with Leader(self.launch).session() as leader:
-            for planned in plan.order():
-                again = force and planned.folder == plan.folder
-                if planned.done and not again:
-                    self._say("[green]done[/] ", planned.folder)
-                else:
-                    self._lead(planned, again, leader)
+        again = plan.folder if force else None
+        waiting, working = [], list[_Work]()
+        for planned in plan.order():
+            if planned.done and planned.folder != again:
+                self._say("[green]done[/] ", planned.folder)
+            else:
+                waiting.append(planned)
+        with Leader(self.launch).session() as leader, self.console.status("") as status:
+            said = time.monotonic()
+            try:
+                while waiting or working:
+                    self._fill(waiting, working, again, leader)
+                    time.sleep(POLL_SECONDS)
+                    for work in list(working):
+                        _collect(work)
+                        if not work.queue and not work.running:
+                            self._close(work)
+                            working.remove(work)
+                    states = [_state(work) for work in working]
+                    status.update(escape("\n".join(states)))
+                    if not self.console.is_terminal and time.monotonic() - said >= SILENCE:
+                        said = time.monotonic()
+                        for state in states:
+                            self._say("     ", " ".join(state.split("\n")[:2]))
+            finally:
+                for work in working:
+                    work.stop()
 
     def _say(self, styled: str, text: object) -> None:
         self.console.print(f"{styled} {escape(str(text))}")
 
-    def _lead(self, planned: Planned, again: bool, leader: Leader) -> None:
+    def _fill(self, waiting: list[Planned], working: list[_Work], again: Path | None, leader: Leader) -> None:
+        """Start jobs while there is room: of the stages that have begun, then of the next one that can begin."""
+        while True:
+            room = 1 - sum(Fraction(len(work.running), work.most) for work in working)
+            work = next((work for work in working if work.queue), None)
+            if work is None:
+                missing = {planned.folder for planned in waiting} | {work.planned.folder for work in working}
+                able = (one for one in waiting if missing.isdisjoint(need.folder for need in one.needs.values()))
+                planned = next(able, None)
+                if planned is None or room < Fraction(1, self.shares(planned)[0]):
+                    return
+                waiting.remove(planned)
+                working.append(self._begin(planned, planned.folder == again))
+            elif room < Fraction(1, work.most):
+                return
+            else:
+                job = work.queue.pop(0)
+                work.running[job.name] = (job, self._start(work, job, self._gpu(work.planned, working), leader))
+
+    def _begin(self, planned: Planned, again: bool) -> _Work:
         if planned.stale:
             self._say("[yellow]stale[/]", planned.stale)
         planned.folder.mkdir(parents=True, exist_ok=True)
-        with locked(planned.folder):
-            if again:
-                clear(planned.folder)
-            started = time.monotonic()
-            waiting = [job for job in planned.jobs if not job.done]
-            self._say("[bold]run[/]  ", f"{planned.folder}  ({len(waiting)} of {len(planned.jobs)} jobs)")
-            self._work(planned, waiting, leader)
-            close(planned, time.monotonic() - started)
-            self._say("[green]done[/] ", f"{planned.folder}  {time.monotonic() - started:.0f} s")
+        lock = ExitStack()
+        lock.enter_context(locked(planned.folder))
+        if again:
+            clear(planned.folder)
+        queue = [job for job in planned.jobs if not job.done]
+        self._say("[bold]run[/]  ", f"{planned.folder}  ({len(queue)} of {len(planned.jobs)} jobs)")
+        return _Work(planned, queue, *self.shares(planned), lock, len(planned.jobs) - len(queue))
+
+    def _close(self, work: _Work) -> None:
+        close(work.planned, work.seconds)
+        work.lock.close()
+        self._say("[green]done[/] ", f"{work.planned.folder}  {work.seconds:.0f} s")
 
     def shares(self, planned: Planned) -> tuple[int, int]:
         """Jobs of a stage that run side by side, and each process's threads: the same whatever of it is done."""
         ranks = self.launch.ranks(planned.devices)
-        side_by_side = 1 if ranks > 1 else self.jobs or (1 if has_gpu() else cores())
-        side_by_side = max(1, min(side_by_side, planned.most_jobs))
+        side_by_side = 1 if ranks > 1 else self.jobs or max(1, min(len(gpus()) or cores(), planned.most_jobs))
         return side_by_side, threads_of(max(side_by_side, ranks // self.launch.nodes))
 
-    def _work(self, planned: Planned, queue: list[Job], leader: Leader) -> None:
-        side_by_side, threads = self.shares(planned)
-        running: dict[str, tuple[Job, Running]] = {}
-        started = said = time.monotonic()
-        before = len(planned.jobs) - len(queue)
-        try:
-            with self.console.status(escape(planned.stage.summary)) as status:
-                while queue or running:
-                    while queue and len(running) < side_by_side:
-                        job = queue.pop(0)
-                        running[job.name] = (job, self._start(planned, job, threads, leader))
-                    time.sleep(POLL_SECONDS)
-                    _collect(planned, running)
-                    done, now = len(planned.jobs) - len(queue) - len(running), time.monotonic()
-                    state = _state(planned, running, done, before, now - started)
-                    status.update(escape(state))
-                    if not self.console.is_terminal and now - said >= SILENCE:
-                        said = now
-                        self._say("     ", " ".join(state.split("\n")[:2]))
-        finally:
-            for _, process in running.values():
-                process.kill()
+    def _gpu(self, planned: Planned, working: list[_Work]) -> str:
+        """The GPU that has the fewest jobs, for a job that takes one; empty where there is no choice."""
+        names = gpus()
+        if len(names) < 2 or self.launch.ranks(planned.devices) > 1:
+            return ""
+        taken = [process.gpu for work in working for _, process in work.running.values()]
+        return min(names, key=taken.count)
 
-    def _start(self, planned: Planned, job: Job, threads: int, leader: Leader) -> Running:
+    def _start(self, work: _Work, job: Job, gpu: str, leader: Leader) -> Running:
+        planned = work.planned
         job.folder.mkdir(parents=True, exist_ok=True)
         (job.folder / "results.jsonl").unlink(missing_ok=True)
         words = self._words(planned, job)
         write_atomic(job.folder / "command.txt", f"kuleshov {shlex.join(words)}\n")
         together = planned.stage.command == "fit" and self.launch.ranks(planned.devices) > 1
         environment = leader.invite(words, job.folder) if together else self.launch.environment()
-        return start(words, job.folder / "log.txt", threads, environment, None if together else self._preload)
+        if gpu:
+            environment = {**environment, "CUDA_VISIBLE_DEVICES": gpu}
+        running = start(words, job.folder / "log.txt", work.threads, environment, None if together else self._preload)
+        return replace(running, gpu=gpu)
 
     def _words(self, planned: Planned, job: Job) -> list[str]:
         """A job's command line with devices and the checkpoint to go on from."""
@@ -153,36 +222,28 @@ def modules_of(plan: Planned) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _collect(planned: Planned, running: dict[str, tuple[Job, Running]]) -> None:
-    for name, (job, process) in list(running.items()):
+def _collect(work: _Work) -> None:
+    for name, (job, process) in list(work.running.items()):
         if process.code is None:
             continue
-        del running[name]
+        del work.running[name]
         process.kill()
         if process.code != 0:
-            title = planned.stage.name if name == planned.stage.name else f"{planned.stage.name} {name}"
+            stage = work.planned.stage.name
+            title = stage if name == stage else f"{stage} {name}"
             raise process.failure(title)
         record = {"row": job.row, "task": job.task, "seed": job.seed, "words": list(job.words), "inputs": inputs(job)}
         write_json(job.folder / JOB_DONE, {**record, "seconds": round(time.monotonic() - process.started, 2)})
 
 
-def _state(
-    planned: Planned, running: dict[str, tuple[Job, Running]], finished: int, before: int, seconds: float
-) -> str:
-    """How far a stage is, how long it may take yet, and the last line of each job.
-
-    Args:
-        planned: the stage.
-        running: its jobs that run.
-        finished: number of its jobs that are done.
-        before: number of those that were done when it began.
-        seconds: since then.
-    """
-    lines = {name: process.last_line()[:100] for name, (_, process) in running.items()}
+def _state(work: _Work) -> str:
+    """How far a stage is, how long it may take yet, and the last line of each of its jobs that run."""
+    lines = {name: process.last_line()[:100] for name, (_, process) in work.running.items()}
+    jobs, finished, seconds = len(work.planned.jobs), work.finished, work.seconds
     done = finished + sum(map(share_done, lines.values()))
-    left = seconds * (len(planned.jobs) - done) / (done - before) if done > before else None
+    left = seconds * (jobs - done) / (done - work.before) if done > work.before else None
     ends = f", about {duration(left)} left" if left is not None else ""
-    head = f"{planned.stage.name}: {finished} of {len(planned.jobs)} jobs done, {duration(seconds)}{ends}"
+    head = f"{work.planned.stage.name}: {finished} of {jobs} jobs done, {duration(seconds)}{ends}"
     return "\n".join([head, *(f"  {name}: {line}" for name, line in lines.items())])
 
 
