@@ -1,7 +1,5 @@
 """`kuleshov run`: plans a stage, shows the plan, or does it."""
 
-import os
-import sys
 from pathlib import Path
 from typing import Literal
 
@@ -9,14 +7,14 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from kuleshov.core.errors import KuleshovError, UsageError
-from kuleshov.core.processes import detect
+from kuleshov.core.processes import Launch, detect
 from kuleshov.core.project import SHIPPED
 from kuleshov.metrics.paper_values import PAPER_TABLES, printed_row
 from kuleshov.pipeline.members import follow
 from kuleshov.pipeline.own_films import count_films
 from kuleshov.pipeline.plan import Planned, Request, make_plan
 from kuleshov.pipeline.runner import UNTRAINED, Runner, console
-from kuleshov.pipeline.stages import find_project, stage_files, stage_names
+from kuleshov.pipeline.stages import find_project, make_importable, stage_files, stage_names
 
 
 def run_command(
@@ -36,6 +34,8 @@ def run_command(
     project: Path | None = None,
     world_seed: int = 0,
     jobs: int = 0,
+    launcher: Literal["here", "slurm", "local"] = "here",
+    submit: list[str] | None = None,
     set: list[str] | None = None,
     smoke: bool = False,
     dry_run: bool = False,
@@ -68,6 +68,10 @@ def run_command(
         project: folder with stages/ and configs/ of your own (null: the working directory)
         world_seed: seed of the generated world
         jobs: jobs side by side, also of stages that do not need each other; 0: one a core, or one a GPU
+        launcher: slurm: submit a job a stage, each after those that it needs, and return; local: the same with
+            processes of this machine, waiting for them
+        submit: NAME=VALUE: a parameter of the submission, as submitit's AutoExecutor names it: timeout_min,
+            cpus_per_task, mem_gb, gpus_per_node, slurm_partition, slurm_account
         set: NAME=VALUE: another argument for the stage itself
         smoke: let every stage run in a moment, to see that it does: two steps, two clips, tiny networks, on a few
             samples of the data sets
@@ -76,7 +80,7 @@ def run_command(
         force: do the stage again from the beginning
 
     Returns:
-        The stage's run folder, to be printed; names of stages for `list`.
+        The stage's run folder, to be printed; names of stages for `list`; of submitted jobs the number and folder.
 
     Raises:
         KuleshovError: the request cannot be met, or a job failed.
@@ -84,12 +88,14 @@ def run_command(
     for option, value, least in (("devices", devices, 1), ("num_nodes", num_nodes, 1), ("jobs", jobs, 0)):
         if value is not None and value < least:
             raise UsageError(f"--{option} must be at least {least}, got {value}")
+    if submit and launcher == "here":
+        raise UsageError("--submit is for what --launcher submits: name one")
     name, folder = find_project(stage, project)
     if name == "list":
         return "\n".join(stage_names(folder))
-    launch = detect(devices, num_nodes)
+    launch = detect(devices, num_nodes) if launcher == "here" else Launch(devices=devices, nodes=num_nodes)
     if launch.rank > 0:
-        _make_importable(folder)
+        make_importable(folder)
         if not dry_run:
             follow(launch)
         return ""
@@ -119,7 +125,12 @@ def run_command(
     if dry_run:
         _show(plan, folder)
         return ""
-    _make_importable(folder)
+    if launcher != "here":
+        from kuleshov.pipeline import cluster
+
+        how = {"launch": launch, "jobs": jobs, "force": force}
+        return cluster.submit(plan, folder, runs, launcher, submit or [], how)
+    make_importable(folder)
     Runner(launch, jobs, console()).run(plan, force=force)
     return str(plan.folder)
 
@@ -133,13 +144,6 @@ def _override(text: str) -> tuple[str, str]:
     if not equals or not name:
         raise KuleshovError(f"--set takes NAME=VALUE, got {text!r}")
     return name, value
-
-
-def _make_importable(project: Path) -> None:
-    """Let jobs, forked and fresh ones, import the modules of a project of the user's own."""
-    if project != SHIPPED:
-        sys.path.insert(0, str(project))
-        os.environ["PYTHONPATH"] = os.pathsep.join([str(project), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def _show(plan: Planned, project: Path) -> None:

@@ -1,5 +1,7 @@
 """What a stage is: the YAML files of `stages/`, read and checked."""
 
+import os
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from itertools import product
@@ -122,6 +124,13 @@ def find_project(stage: str, project: Path | None = None) -> tuple[str, Path]:
     if project is not None and not (project / "stages").is_dir():
         raise MissingDataError("stages/", project.absolute(), "name a folder that holds stages/ and configs/")
     return stage, (project or Path.cwd()).resolve()
+
+
+def make_importable(project: Path) -> None:
+    """Let jobs, forked and fresh ones, import the modules of a project of the user's own."""
+    if project != SHIPPED:
+        sys.path.insert(0, str(project))
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(project), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def stage_names(project: Path) -> list[str]:
