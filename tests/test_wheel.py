@@ -76,7 +76,16 @@ def test_the_readme_has_whole_links_and_the_extras_are_those_of_the_code(wheel: 
     links = re.findall(r"\]\(([^)]+)\)", text)
     assert len(links) > 10 and all(link.startswith(("https://", "http://", "#")) for link in links)
     assert f"]({URL}/raw/main/docs/hierarchy.svg)" in text and f"]({URL}/blob/main/docs/running.md)" in text
-    assert set(metadata.get_all("Provides-Extra")) == {"dev", "docs", "detector", "gpt2", "hf", "pandas", "shots"}
+    assert set(metadata.get_all("Provides-Extra")) == {
+        "dev",
+        "docs",
+        "detector",
+        "gpt2",
+        "hf",
+        "pandas",
+        "shots",
+        "slurm",
+    }
     assert f"Source, {URL}" in metadata.get_all("Project-URL")
     assert metadata["Description-Content-Type"] == "text/markdown"
 

@@ -10,6 +10,8 @@ from kuleshov.features.feature_store import EventStore
 from kuleshov.training.lightning_cli import main
 from kuleshov.txe import load
 from kuleshov.txe.contextualizer import Contextualizer
+from kuleshov.txe.encoder import TxE
+from kuleshov.txe.feature_normalizer import FeatureNormalizer
 from kuleshov.txe.masked_event import MaskedEventPretraining, window_neighbors
 from kuleshov.txe.window_data import EventWindows
 
@@ -63,6 +65,9 @@ def test_every_configuration_runs(overlay: str, tmp_path: Path, make_store):
         {"model__target": "momentum", "model__keep_share": 0.1, "model__other_share": 0.1},
         {"model__window_negatives": "true", "model__queue_per_position": "true"},
         {"model__feature_normalization": "whiten", "model__target_normalization": "none"},
+        {"model__target_normalization": "[center,soft-whiten]", "model__queue_per_position": "true"},
+        {"model__target_normalization": "[center,whiten]", "model__loss": "l2"},
+        {"model__target_normalization": "[center,whiten]", "model__sampling": "max_discrepancy"},
         {"data__placement": "host"},
     ],
     ids=lambda changes: "-".join(str(value) for value in changes.values()),
@@ -239,6 +244,30 @@ def test_the_target_has_a_normalization_of_its_own():
     torch.testing.assert_close(module.txe.targets(events), expected)
     whitened = module.txe.normalizer(rows)
     assert torch.allclose(whitened.T @ whitened / 50, torch.eye(3), atol=0.2)
+
+
+def test_a_feature_may_be_looked_for_in_several_normalizations():
+    torch.manual_seed(0)
+    given = {"feature_normalization": "center", "target_normalization": ["center", "whiten"]}
+    module = MaskedEventPretraining(input_width=3, max_events=5, **given, **small())
+    rows, events = torch.rand(50, 3) * 5, torch.rand(2, 5, 3)
+    module.txe.fit_statistics(rows)
+    normalize = torch.nn.functional.normalize
+    whiten = FeatureNormalizer(3, "whiten")
+    whiten.fit(rows)
+    found = module.txe.targets(events)
+    assert module.txe.target_width == found.shape[-1] == module.queues[0].rows.shape[1] == 6
+    expected = [normalize(events - rows.mean(0), dim=-1), normalize(whiten(events), dim=-1)]
+    torch.testing.assert_close(found * 2**0.5, torch.cat(expected, -1))
+    filled = module.txe.reconstruct(torch.randn(4, module.txe.out_width))
+    torch.testing.assert_close(filled.unflatten(-1, (2, 3)).norm(dim=-1), torch.full((4, 2), 0.5**0.5))
+    # the copy of what is there has the mean cosine of 1
+    torch.testing.assert_close((found * found).sum(-1), torch.ones(2, 5))
+
+
+def test_a_token_has_no_normalization():
+    with pytest.raises(KuleshovError, match="leave it out of target=token"):
+        TxE(3, target="token", target_normalization="center", heads=2)
 
 
 @pytest.mark.parametrize(("keep", "other"), [(1.0, 0.0), (0.0, 1.0)])

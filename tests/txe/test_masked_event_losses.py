@@ -39,6 +39,25 @@ def test_infonce_is_equation_1(temperature: float):
         assert found.tolist() == pytest.approx(slow_infonce(predictions, targets, distractors, temperature, mask))
 
 
+@pytest.mark.parametrize("near", [False, True])
+def test_infonce_of_several_parts_is_the_mean_over_them(near: bool):
+    torch.manual_seed(0)
+    shapes = [(7, 2, 4), (7, 2, 4), (11, 2, 4), (7, 3, 2, 4)]
+    parts = [unit(*shape) for shape in shapes]
+    whole = [part.flatten(-2) / math.sqrt(2) for part in parts]
+    neighbors = whole[3] if near else None
+    pairs = torch.tensor([[0, 0, 4], [3, 10, 5]])
+    ignored = torch.zeros(7, 11, dtype=torch.bool).index_put_(tuple(pairs), torch.tensor(True))
+    found = masked_event_infonce(*whole[:3], 0.3, pairs, neighbors, parts=2)
+    for m in range(7):
+        slow = []
+        for part in range(2):
+            prediction, target, queue = parts[0][m, part], parts[1][m, part], parts[2][~ignored[m], part]
+            others = torch.cat([queue, parts[3][m, :, part]]) if near else queue
+            slow += slow_infonce(prediction[None], target[None], others, 0.3)
+        assert float(found[m]) == pytest.approx(sum(slow) / 2)
+
+
 @pytest.mark.parametrize("queue", [0, 11])
 def test_infonce_counts_a_predictions_own_neighbors(queue: int):
     torch.manual_seed(0)

@@ -98,7 +98,7 @@ class Contextualizer(nn.Module):
         max_events: int = 5,
         positions: Positions = "learned",
         target: Target = "feature",
-        target_normalization: Normalization | None = None,
+        target_normalization: Normalization | list[Normalization] | None = None,
         feature_normalization: Normalization | None = None,
         frozen: bool = False,
         residual: bool = False,

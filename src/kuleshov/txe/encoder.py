@@ -1,7 +1,8 @@
 """TxE, the contextualizer: a transformer encoder over the features of a few neighboring events."""
 
 import copy
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -38,9 +39,11 @@ class TxE(nn.Module):
         target: what a hidden event is compared with: the `feature`, through a linear map of the output back to D; the
             `token` that the input Linear makes of it; or that of a `momentum` copy of the input Linear.
         target_normalization: statistics applied to the `feature` that is looked for; by default those of the input.
+            Of several the feature is looked for in each, with a part of the output of its own.
 
     Raises:
-        KuleshovError: heads that do not divide H, an unknown kind of positions or target.
+        KuleshovError: heads that do not divide H, an unknown kind of positions or target, a normalization of a target
+            that is no feature.
     """
 
     position: Tensor
@@ -57,7 +60,7 @@ class TxE(nn.Module):
         positions: Positions = "learned",
         feature_normalization: Normalization = "none",
         target: Target = "feature",
-        target_normalization: Normalization | None = None,
+        target_normalization: Normalization | list[Normalization] | None = None,
     ) -> None:
         arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__()
@@ -76,13 +79,18 @@ class TxE(nn.Module):
         nn.init.trunc_normal_(self.mask_vector, std=0.02)
         self.drop = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(TransformerLayer(hidden, heads, feedforward, dropout) for _ in range(layers))
-        self.output = nn.Linear(hidden, input_width)
         if target not in get_args(Target):
             raise KuleshovError(f"target is feature, token or momentum, not {target!r}")
+        if target != "feature" and target_normalization is not None:
+            raise KuleshovError(
+                f"target_normalization is of features that are looked for: leave it out of target={target}"
+            )
+        several = [target_normalization] if isinstance(target_normalization, str) else target_normalization or []
+        self.target_parts = max(1, len(several))
+        self.target_normalizers = nn.ModuleList(FeatureNormalizer(input_width, mode) for mode in several)
+        self.output = nn.Linear(hidden, self.target_parts * input_width)
         # what is looked for is another part of the network only where it is asked for
         self.target = target
-        if target_normalization is not None:
-            self.target_normalizer = FeatureNormalizer(input_width, target_normalization)
         if target == "momentum":
             self.followed = copy.deepcopy(self.project).requires_grad_(False)
         if target != "feature":
@@ -91,13 +99,12 @@ class TxE(nn.Module):
     @property
     def target_width(self) -> int:
         """Width of what `reconstruct` and `targets` give."""
-        return self.input_width if self.target == "feature" else self.out_width
+        return self.output.out_features if self.target == "feature" else self.out_width
 
     def fit_statistics(self, features: Tensor) -> None:
         """Take the statistics of input and target from features (M, D)."""
-        self.normalizer.fit(features)
-        if self.arguments["target_normalization"] is not None:
-            self.target_normalizer.fit(features)
+        for normalizer in (self.normalizer, *self.target_normalizers):
+            normalizer.fit(features)
 
     def embed(self, events: Tensor) -> Tensor:
         """Normalize and project event features (..., D) -> (..., H), before mask and positions."""
@@ -133,13 +140,13 @@ class TxE(nn.Module):
 
     def reconstruct(self, hidden: Tensor) -> Tensor:
         """What contextualized features (..., H) say of the events, L2-normalized: (..., target_width)."""
-        return F.normalize(self.output(hidden) if self.target == "feature" else hidden, dim=-1)
+        return unit_parts(self.output(hidden).chunk(self.target_parts, -1) if self.target == "feature" else [hidden])
 
     def targets(self, events: Tensor) -> Tensor:
         """What `reconstruct` should give of event features (..., D), L2-normalized, without gradient."""
         if self.target == "feature":
-            other = self.arguments["target_normalization"] is not None
-            return F.normalize((self.target_normalizer if other else self.normalizer)(events), dim=-1).detach()
+            normalizers = self.target_normalizers or [self.normalizer]
+            return unit_parts([normalizer(events) for normalizer in normalizers]).detach()
         project = self.followed if self.target == "momentum" else self.project
         return F.normalize(project(self.normalizer(events)), dim=-1).detach()
 
@@ -152,6 +159,11 @@ class TxE(nn.Module):
             maps.append(block.attention(hidden))
             hidden = block(hidden)
         return torch.stack(maps)
+
+
+def unit_parts(parts: Sequence[Tensor]) -> Tensor:
+    """Vectors (..., D), each L2-normalized, side by side as one of length 1: products are mean cosines."""
+    return torch.cat([F.normalize(part, dim=-1) for part in parts], -1) / math.sqrt(len(parts))
 
 
 def save(path: str | Path, txe: TxE, manifest: dict[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,8 @@ class MaskedEventPretraining(OptimizedModule):
             statistics of at most 65,536 training events; they are saved with TxE.
         target: what is looked for: the event's `feature`, TxE's own projected input `token`, to which its output is
             compared directly, or that of a `momentum` copy. The paper says "the corresponding input v_t".
-        target_normalization: the same for the `feature` that is looked for; by default that of what goes in.
+        target_normalization: the same for the `feature` that is looked for; by default that of what goes in. Of
+            several the feature is looked for in each, by itself: the loss is the mean over them.
         target_momentum: share of the momentum copy that stays at each step.
         mask_ratio: alpha: sizes 1 to floor(alpha N); paper: 0.6.
         mask_sizes: an explicit set of block sizes in place of mask_ratio.
@@ -76,7 +77,7 @@ class MaskedEventPretraining(OptimizedModule):
         positions: Positions = "learned",
         feature_normalization: Normalization = "none",
         target: Target = "feature",
-        target_normalization: Normalization | None = None,
+        target_normalization: Normalization | list[Normalization] | None = None,
         target_momentum: float = 0.999,
         mask_ratio: float = 0.6,
         mask_sizes: list[int] | None = None,
@@ -125,8 +126,7 @@ class MaskedEventPretraining(OptimizedModule):
             self.build(self.hparams.input_width or data.width, self.hparams.max_events or data.events)
         self.sizes = allowed_sizes(data.events, self.hparams.mask_ratio, self.hparams.mask_sizes)
         self.recall = MaskedEventRecall(data.events)
-        given = self.hparams
-        if stage == "fit" and {given.feature_normalization, given.target_normalization or "none"} != {"none"}:
+        if stage == "fit" and any(one.mode != "none" for one in (self.txe.normalizer, *self.txe.target_normalizers)):
             rows = torch.from_numpy(data.sample_rows(STATISTICS_ROWS))
             self.txe.fit_statistics(data.table.take(rows))
 
@@ -212,6 +212,7 @@ class MaskedEventPretraining(OptimizedModule):
             own = self.own_events(rows[chosen].double(), number) if self.hparams.skip_own_event else None
             near = None if neighbors is None else neighbors[chosen]
             found = (predictions[chosen], targets[chosen], queue.filled(), self.hparams.temperature, own, near)
+            found += (self.txe.target_parts,)
             if len(self.queues) == 1:
                 return masked_event_infonce(*found)
             losses[chosen] = masked_event_infonce(*found).to(losses.dtype)

@@ -14,6 +14,7 @@ def masked_event_infonce(
     temperature: float = 0.1,
     ignored: Tensor | None = None,
     neighbors: Tensor | None = None,
+    parts: int = 1,
 ) -> Tensor:
     """Equation 1 of the paper for each hidden event: (M, D) -> (M,).
 
@@ -26,7 +27,18 @@ def masked_event_infonce(
         temperature: tau.
         ignored: int64 (2, P), pairs (prediction, distractor) of which the distractor does not count.
         neighbors: L2-normalized (M, R, D), distractors of each prediction alone.
+        parts: that many vectors of one length stand side by side in each of the above, and each looks for its own:
+            the mean over their losses.
     """
+    if parts > 1:
+        several = zip(
+            *(vectors.chunk(parts, -1) for vectors in (predictions, targets, distractors)),
+            [None] * parts if neighbors is None else neighbors.chunk(parts, -1),
+            strict=True,
+        )
+        # each part has length 1 / sqrt(parts), so that its products are 1 / parts of a cosine
+        losses = [masked_event_infonce(*one[:3], temperature / parts, ignored, one[3]) for one in several]
+        return torch.stack(losses).mean(0)
     scaled = predictions / temperature
     positive = (scaled * targets).sum(-1)  # (M,)
     wrong = positive.new_full(positive.shape, -torch.inf)
