@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from kuleshov.core.errors import KuleshovError
 from kuleshov.synthetic.story import (
     LVU,
     MIN_ON_SCREEN,
@@ -96,6 +97,27 @@ def test_a_clip_keeps_its_verb_and_changes_everything_else():
     people = [clip.cast[member] for event in clip.events for member in (event.agent, event.patient)]
     assert len(set(people)) == 8
     assert not any(event.off_screen for event in clip.events)
+
+
+def test_a_clip_of_one_scene_keeps_everything():
+    clip = write_clip(0, 3, LOOKS, verb=5, one_scene=True)
+    assert len(clip.events) == 4 and len(set(clip.events)) == 1 and clip.events[0].verb == 5
+    assert [clip.look(shot) for shot in range(4)] == [LOOKS[0]] * 4 and len(clip.cast) == 2
+    # the first shot is that of the clip of several
+    assert write_clip(0, 3, LOOKS, verb=5).events[0] == clip.events[0]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_the_share_of_clips_of_one_scene(share: float):
+    usual = plan_world(5, Sizes.of(4, clips=400))
+    clips = [movie for movie in plan_world(5, Sizes.of(4, clips=400, one_scene=share)) if movie.kind == "kinetics"]
+    alike = [clip for clip in clips if len(set(clip.events)) == 1]
+    assert abs(len(alike) / 400 - share) < 4 * (share * (1 - share) / 400) ** 0.5 + 1e-9
+    assert [clip for clip in clips if clip not in alike] == [
+        movie for movie in usual if movie.kind == "kinetics" and movie.id not in {clip.id for clip in alike}
+    ]
+    with pytest.raises(KuleshovError, match="one_scene is a share of the clips, from 0 to 1, got 1.5"):
+        Sizes.of(4, one_scene=1.5)
 
 
 def test_the_look_of_a_clip_does_not_depend_on_its_verb():

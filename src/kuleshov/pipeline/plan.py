@@ -288,10 +288,12 @@ def _needs(request: Request, stage: Stage, method: str, data: str, uses_world: b
         name: need
         for name, need in stage.needs.items()
         if request.scale in need.scales and (not need.methods or method in need.methods)
+        # a stage may name the world that it runs on, where it runs on one
+        if name != "world" or uses_world
     }
     if stage.data and request.smoke and stage.name != SAMPLE:
         return {**needs, SAMPLE: Need(SAMPLE, data)}
-    return {**needs, "world": Need("world")} if stage.data and uses_world else needs
+    return {"world": Need("world"), **needs} if stage.data and uses_world else needs
 
 
 def _choose(what: str, stage: Stage, asked: str, known: tuple[str, ...]) -> str:

@@ -30,7 +30,7 @@ class WorldCounts(dict):
         return json.dumps(self)
 
 
-def generate(root: Path, movies: int, seed: int = 0, workers: int | None = None) -> WorldCounts:
+def generate(root: Path, movies: int, seed: int = 0, workers: int | None = None, one_scene: float = 0.0) -> WorldCounts:
     """Write the generated movies and their annotations.
 
     The same seed gives the same world. Killed and run again, it goes on where it stopped.
@@ -40,11 +40,12 @@ def generate(root: Path, movies: int, seed: int = 0, workers: int | None = None)
         movies: number of long movies; the rest follows from it
         seed: decides the stories and everything else
         workers: processes that render; null: one a core, 0: this process
+        one_scene: share of Kinetics' clips that keep people, place and camera throughout, as most real ones do
 
     Raises:
         KuleshovError: the folder holds something else, or the sizes make no world.
     """
-    return build_world(root, Sizes.of(movies), seed, workers)
+    return build_world(root, Sizes.of(movies, one_scene=one_scene), seed, workers)
 
 
 def build_world(root: Path, sizes: Sizes, seed: int = 0, workers: int | None = None) -> WorldCounts:

@@ -16,7 +16,7 @@ TEST_SETS = ("testvb", "testsrl", "testevrel")
 SEGMENT_EVENTS = 5
 CLIP_EVENTS = 5
 # purposes of the random streams; no two share one, so frames off screen know nothing of the story
-IDS, STYLE, EVENTS, SCREEN, STAGING, FRAMES, WORDS, COUNTS, ORDER = range(1, 10)
+IDS, STYLE, EVENTS, SCREEN, STAGING, FRAMES, WORDS, COUNTS, ORDER, ONE_SCENE = range(1, 11)
 ID_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 # 0.385 before two events of five are forced on screen gives 35 % off screen
 OFF_SCREEN = 0.385
@@ -40,10 +40,11 @@ class Sizes:
     """The number of movies of each kind in a world.
 
     `movies` are long and have LVU's labels, `*_sources` are VidSitu's source videos (`test_sources` for each of three
-    test sets), `clips` are of one verb, in five shots; `events` are those of two seconds in a movie or source.
+    test sets), `clips` are of one verb, in five shots; `events` are those of two seconds in a movie or source;
+    `one_scene` is the share of the clips that keep people, place and camera throughout.
 
     Raises:
-        KuleshovError: a count is below one, or the length is no whole number of segments.
+        KuleshovError: a count is below one, a share is none, or the length is no whole number of segments.
     """
 
     movies: int
@@ -52,10 +53,13 @@ class Sizes:
     test_sources: int
     clips: int
     events: int = 30
+    one_scene: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.one_scene <= 1:
+            raise KuleshovError(f"one_scene is a share of the clips, from 0 to 1, got {self.one_scene}")
         for name, value in asdict(self).items():
-            if value < 1:
+            if value < 1 and name != "one_scene":
                 raise KuleshovError(f"a world needs at least one of each: {name} is {value}")
         if self.events % SEGMENT_EVENTS:
             raise KuleshovError(
@@ -63,7 +67,7 @@ class Sizes:
             )
 
     @classmethod
-    def of(cls, movies: int, **changes: int) -> Self:
+    def of(cls, movies: int, **changes: float) -> Self:
         """The sizes that belong to a number of long movies, some of them changed."""
         usual = {"train_sources": max(2, movies // 8), "valid_sources": max(1, movies // 10)}
         usual |= {"test_sources": max(1, movies // 80), "clips": max(32, 3 * movies)}
@@ -178,7 +182,8 @@ def _kinetics(seed: int, sizes: Sizes) -> list[Story]:
     for number in range(sizes.clips):
         looks = _any_styles(seed, KINETICS, number, CLIP_EVENTS)
         split = "val" if number // len(VERBS) >= rounds - held else "train"
-        clips.append(write_clip(seed, number, looks, number % len(VERBS), split))
+        one_scene = stream(seed, ONE_SCENE, KINETICS, number).random() < sizes.one_scene
+        clips.append(write_clip(seed, number, looks, number % len(VERBS), split, one_scene))
     return clips
 
 
@@ -187,10 +192,13 @@ def _any_styles(seed: int, kind: str, number: int, count: int) -> list[Styles]:
     return [{name: int(draw.integers(classes)) for name, classes in STYLES.items()} for _ in range(count)]
 
 
-def write_clip(seed: int, number: int, looks: list[Styles], verb: int, split: str = "train") -> Story:
+def write_clip(
+    seed: int, number: int, looks: list[Styles], verb: int, split: str = "train", one_scene: bool = False
+) -> Story:
     """Draw a Kinetics-style clip: shots of one verb, one after the other by other people, elsewhere, filmed otherwise.
 
-    What stays from one end of the clip to the other is the verb, as in a compilation of one action (docs/world.md).
+    What stays from one end of the clip to the other is the verb, as in a compilation of one action (docs/world.md); of
+    one scene it is everything, and the first shot's people do the same again.
     """
     draw = stream(seed, EVENTS, KINETICS, number)
     cast = tuple(int(member) for member in draw.permutation(len(CHARACTERS))[: 2 * len(looks)])
@@ -200,6 +208,8 @@ def write_clip(seed: int, number: int, looks: list[Styles], verb: int, split: st
         StoryEvent(verb, 2 * shot % len(cast), (2 * shot + 1) % len(cast), int(scene), False, *_staging(draw))
         for shot, scene in enumerate(scenes)
     )
+    if one_scene:
+        looks, cast, events = looks[:1] * len(looks), cast[:2], events[:1] * len(looks)
     name = video_id(seed, KINETICS, number)
     return Story(seed, KINETICS, number, name, looks[0], cast, events, tuple(looks), split)
 
