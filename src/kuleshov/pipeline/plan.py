@@ -288,8 +288,8 @@ def _needs(request: Request, stage: Stage, method: str, data: str, uses_world: b
         name: need
         for name, need in stage.needs.items()
         if request.scale in need.scales and (not need.methods or method in need.methods)
-        # a stage may name the world that it runs on, where it runs on one
-        if name != "world" or uses_world
+        # a stage may name the world that it has its data from, where it has them from one
+        if name != "world" or uses_world or not stage.data
     }
     if stage.data and request.smoke and stage.name != SAMPLE:
         return {**needs, SAMPLE: Need(SAMPLE, data)}
