@@ -9,7 +9,7 @@ from kuleshov.pipeline.stages import load_stage
 from kuleshov.report.columns import ROWS
 from kuleshov.report.report_command import ceiling_command, report_command
 
-from .conftest import result
+from .conftest import VERBS, result
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = {
@@ -53,6 +53,20 @@ def test_mistakes_are_one_line(tmp_path):
         report_command([])
     with pytest.raises(KuleshovError, match="run folder not found at"):
         report_command([str(tmp_path / "none")])
+
+
+def test_the_mean_over_worlds_needs_several(stage):
+    runs = []
+    for world in (21, 22):
+        run = stage("train-verbs", digits=f"{world:08d}", results=VERBS)
+        record = json.loads((run / "stage.json").read_text())
+        record["resolved"]["values"]["world_seed"] = str(world)
+        (run / "stage.json").write_text(json.dumps(record))
+        runs.append(str(run))
+    cells = report_command(runs, worlds=True).to_dict()["rows"]["scratch"]
+    assert {key: cell["seeds"] for key, cell in cells.items()} == {"verbs/Acc@1/valid": {"21": 31.0, "22": 31.0}}
+    with pytest.raises(UsageError, match="--worlds needs runs of two generated worlds or more"):
+        report_command(runs[:1], worlds=True)
 
 
 def test_the_ceiling_is_scored_under_the_tasks_names(tiny_world, tmp_path):

@@ -7,7 +7,7 @@ from kuleshov.datasets.lvu import LVU_TASKS
 from kuleshov.metrics.paper_values import PAPER_TABLES, paper_value
 from kuleshov.report.columns import ResultColumn
 from kuleshov.report.lineage import ResultSource
-from kuleshov.report.results_table import build_table
+from kuleshov.report.results_table import build_table, by_world
 from kuleshov.report.table_view import as_text, shown_columns
 
 from .conftest import VERBS, result
@@ -58,6 +58,36 @@ def test_a_difference_is_paired_over_the_seeds_that_both_rows_have():
     assert any("paired over 3 seeds" in note for note in table.notes)
     assert table.differences()["pretrained - scratch"][ACC] == one
     assert shown_columns(table)[0].fields["pretrained - scratch"].text == "+3.17 ± 0.17*"
+
+
+def test_over_worlds_the_seeds_of_each_are_one_value():
+    values = {7: {"scratch": [10.0, 14.0], "pretrained": [20.0]}, 8: {"scratch": [11.0], "pretrained": [23.0, 27.0]}}
+    lines = []
+    for world, rows in values.items():
+        source = ResultSource(f"train-verbs-vidsitu-demo-{world:08d}", "", world)
+        seeded = [(row, seed, value) for row, several in rows.items() for seed, value in enumerate(several)]
+        for row, seed, value in [("trivial", None, 5.0), *seeded]:
+            changes = {"n": 230 + world, "sample_ids_sha256": f"of world {world}"}
+            lines.append((source, result("Acc@1", value, "verbs", row, seed, **changes)))
+    table = build_table(by_world(lines), over="worlds")
+    assert list(table.rows) == ["trivial", "scratch", "pretrained"]
+    # world means 12 and 11, 20 and 25; a world's difference is that of its means
+    cells = {row: (table.rows[row][ACC].value, table.rows[row][ACC].error) for row in table.rows}
+    assert cells == {"trivial": (5.0, 0.0), "scratch": (11.5, 0.5), "pretrained": (22.5, 2.5)}
+    assert table.rows["scratch"][ACC].seeds == {7: 12.0, 8: 11.0}
+    assert table.samples[ACC].n == 475 and table.samples[ACC].of == 480
+    (one,) = table.comparisons
+    assert (one.difference, one.error) == pytest.approx((11.0, 3.0)) and one.seeds == 2 and one.clear
+    assert "over worlds" in as_text(table) and any("paired over 2 worlds" in note for note in table.notes)
+
+
+def test_a_row_that_a_world_lacks_is_over_other_samples():
+    sources = [ResultSource(f"train-verbs-vidsitu-demo-{world:08d}", "", world) for world in (1, 2)]
+    own = {"sample_ids_sha256": "x"}
+    lines = [(source, result("Acc@1", 3.0, "verbs", "scratch", 0, **own)) for source in sources]
+    lines.append((sources[0], result("Acc@1", 4.0, "verbs", "pretrained", 0, **own)))
+    table = build_table(by_world(lines), over="worlds")
+    assert table.rows["pretrained"][ACC].mark and not table.comparisons
 
 
 def test_rows_are_compared_with_their_own_setting_else_with_the_plain_one():

@@ -65,6 +65,14 @@ class RunRecord:
         """The method it was run with, such as `cvrl`; empty for none."""
         return str(self.resolved.get("values", {}).get("method", ""))
 
+    @property
+    def world(self) -> int | None:
+        """Seed of the generated world that it was run on, None for real data."""
+        # the ceiling's stage takes no data set, and reads the world itself
+        generated = self.resolved.get("data") in (GENERATED, "")
+        seed = self.resolved.get("values", {}).get("world_seed")
+        return int(seed) if generated and seed is not None else None
+
     def job_records(self) -> list[JobRecord]:
         """Its jobs whose folders are there, in the order of its plan; the run folder itself for a single job."""
         there = [self.folder / name for name in self.jobs if (self.folder / name).is_dir()]
@@ -180,10 +188,11 @@ def named_run(folder: str | Path, stages: Sequence[str] = ("summary", "tables"))
 
 @dataclass(frozen=True)
 class ResultSource:
-    """Where a result comes from: the run folder's name, and the user's name for this branch of runs."""
+    """Where a result comes from: the run folder's name, the user's name for this branch of runs, the world's seed."""
 
     name: str
     variant: str = ""
+    world: int | None = None
 
 
 def parse_runs(words: Sequence[str]) -> dict[str, list[Path]]:
@@ -217,7 +226,8 @@ def gather(variants: Mapping[str, Iterable[Path]]) -> tuple[list[RunRecord], lis
             runs.setdefault(run.folder.resolve(), run)
             # a table that another was made from is a table of its own
             if not run.table or run.folder.resolve() in named:
-                measured += [(ResultSource(run.folder.name, variant), result) for result in run.results()]
+                source = ResultSource(run.folder.name, variant, run.world)
+                measured += [(source, result) for result in run.results()]
     return list(runs.values()), measured
 
 

@@ -5,15 +5,21 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from kuleshov.core.errors import UsageError
 from kuleshov.core.files import write_json
 from kuleshov.core.results import Result, append_results
 from kuleshov.report.lineage import GENERATED, gather, parse_runs
-from kuleshov.report.results_table import ResultsTable, build_table, incomplete
+from kuleshov.report.results_table import ResultsTable, build_table, by_world, incomplete
 from kuleshov.report.row_settings import row_differences
 
 
 def report_command(
-    runs: list[str], run: list[str] | None = None, output: Path | None = None, all: bool = False, strips: int = 3
+    runs: list[str],
+    run: list[str] | None = None,
+    output: Path | None = None,
+    all: bool = False,
+    strips: int = 3,
+    worlds: bool = False,
 ) -> ResultsTable:
     """Tables and figures of runs.
 
@@ -26,9 +32,16 @@ def report_command(
         output: HTML page to write (null: no page)
         all: print every metric, not only the headline ones
         strips: VidSitu segments shown on the page
+        worlds: of runs of several generated worlds: the mean over the worlds, with the standard error over them
+
+    Raises:
+        UsageError: --worlds, and not two worlds at least.
     """
     found, measured = gather(parse_runs([*runs, *(run or [])]))
-    table = build_table(measured, all_metrics=all)
+    if worlds and len({source.world for source, _ in measured} - {None}) < 2:
+        raise UsageError("--worlds needs runs of two generated worlds or more (`kuleshov run STAGE --world_seed N`)")
+    over = "worlds" if worlds else "seeds"
+    table = build_table(by_world(measured) if worlds else measured, all_metrics=all, over=over)
     table.notes += row_differences(found) + incomplete(measured)
     if any(one.resolved.get("data") == GENERATED for one in found):
         table.notes.append("Measured on the generated world; the paper's numbers are on the real data sets.")

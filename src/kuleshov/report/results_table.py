@@ -6,9 +6,10 @@ Nothing here reads or writes a file, so that a table can be made of any results.
 import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from kuleshov.core.files import sha256_json
 from kuleshov.core.results import TRIVIAL, Result
 from kuleshov.datasets.lvu import LVU_TASKS
 from kuleshov.metrics.paper_values import PaperValue, paper_value
@@ -79,6 +80,7 @@ class ResultsTable:
         samples: column -> the samples that most of its rows were measured on.
         comparisons: differences between rows with pretrained context and those without.
         ranks: row -> its standing among the rows that have all nine of LVU's tasks, where two have.
+        over: what the mean and its error are over: seeds, or generated worlds.
     """
 
     columns: list[ResultColumn] = field(default_factory=list)
@@ -87,6 +89,7 @@ class ResultsTable:
     comparisons: list[RowDifference] = field(default_factory=list)
     ranks: dict[str, Standing] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    over: str = "seeds"
 
     def column(self, column: ResultColumn) -> dict[str, ResultCell]:
         """A column's cells by row."""
@@ -128,14 +131,17 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def build_table(measured: Iterable[tuple[ResultSource, Result]], all_metrics: bool = False) -> ResultsTable:
+def build_table(
+    measured: Iterable[tuple[ResultSource, Result]], all_metrics: bool = False, over: str = "seeds"
+) -> ResultsTable:
     """Make the table of some results, given in the order in which they were written.
 
     Args:
         measured: results with the runs they come from.
         all_metrics: every metric; otherwise those that a task is judged by.
+        over: what the results' seeds are, `worlds` for those of `by_world`.
     """
-    table, groups = ResultsTable(), _group(list(measured))
+    table, groups = ResultsTable(over=over), _group(list(measured))
     columns = sorted({column for _, column in groups}, key=lambda column: column.order)
     table.columns = columns if all_metrics else headline(columns)
     for (row, column), lines in groups.items():
@@ -149,6 +155,28 @@ def build_table(measured: Iterable[tuple[ResultSource, Result]], all_metrics: bo
     table.ranks = _ranks(table)
     table.notes += _remarks(table)
     return table
+
+
+def by_world(measured: Iterable[tuple[ResultSource, Result]]) -> Lines:
+    """A line for each world in place of those of its seeds: their mean, with the world's number as the seed.
+
+    The samples are those of all the worlds together; a row that a world lacks stands over other samples.
+    """
+    groups: dict[tuple[str, ...], dict[int | None, dict[int | None, Result]]] = {}
+    for source, one in measured:
+        # runs of the same stage on other worlds have other fingerprints
+        key = (source.name.rpartition("-")[0], source.variant, one.task, one.metric, one.split, one.row)
+        groups.setdefault(key, {}).setdefault(source.world, {})[one.seed] = one
+    lines = []
+    for (name, variant, *_), worlds in groups.items():
+        first = {world: next(iter(seeds.values())) for world, seeds in worlds.items()}
+        whole = {key: sum(getattr(one, key) for one in first.values()) for key in ("n", "of")}
+        digest = sha256_json(sorted(one.sample_ids_sha256 for one in first.values()))
+        for world, seeds in worlds.items():
+            mean = mean_and_error([one.value for one in seeds.values()]).mean
+            line = replace(first[world], value=mean, seed=world, sample_ids_sha256=digest, **whole)
+            lines.append((ResultSource(name, variant, world), line))
+    return lines
 
 
 def _group(measured: Lines) -> dict[tuple[str, ResultColumn], Lines]:
@@ -255,7 +283,7 @@ def _remarks(table: ResultsTable) -> list[str]:
     remarks = []
     clear = [one for one in table.comparisons if one.clear]
     if clear:
-        ways = sorted({f"paired over {one.seeds} seeds" for one in clear})
+        ways = sorted({f"paired over {one.seeds} {table.over}" for one in clear})
         remarks.append(f"* a difference beyond two standard errors ({', '.join(ways)})")
     remarks += [f"{one.column.title}: {one.better} is worse than {one.base}" for one in clear if not one.gain]
     for column in table.columns:

@@ -10,7 +10,7 @@ from rich.table import Table
 from kuleshov.report.columns import REFERENCES, ResultColumn, row_title
 from kuleshov.report.results_table import ResultCell, ResultsTable, RowDifference
 
-CAPTION = "mean ± standard error over seeds; in brackets: the nearest row that the paper prints"
+CAPTION = "mean ± standard error over {over}; in brackets: the nearest row that the paper prints"
 PLAIN_WIDTH = 200
 
 
@@ -77,7 +77,7 @@ def as_text(table: ResultsTable) -> str:
     with console.capture() as capture:
         for block in _blocks(table, console):
             console.print(block)
-        for note in [CAPTION, *table.notes]:
+        for note in [CAPTION.format(over=table.over), *table.notes]:
             console.print(escape(note))
     return capture.get().rstrip("\n")
 
