@@ -59,7 +59,7 @@ demo: $(VENV)/installed ## the whole pipeline on the generated world, about ten 
 	@$(BIN)/kuleshov report $(RUNS) --output $(RUNS)/report.html
 	@echo "TensorBoard: make tensorboard"
 
-pretrain-backbone: ## level 1: METHOD=cvrl|modist|supervised DATA=k400|vidsitu|lvu|folder
+pretrain-backbone: ## level 1: METHOD=cvrl|modist|supervised DATA=k400|vidsitu|lvu|shards|folder
 extract-features: ## event features of a data set: DATA=vidsitu|lvu|k400|folder
 pretrain-txe: ## level 2, masked-event prediction: DATA=lvu|vidsitu|k400|folder
 train-verbs: ## VidSitu's verbs

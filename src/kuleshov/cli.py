@@ -71,6 +71,7 @@ COMMANDS = {
     "prepare": Command(
         "datasets.prepare.prepare_command", "encode a data set's videos so that they are read fast", ("data",)
     ),
+    "pack": Command("datasets.shards.pack_command", "pack a data set's videos into tar shards, or index such shards"),
     "check": Command("datasets.checks.check_command", "what of a data set is there, readable and shared", ("data",)),
     "sample": Command("datasets.sample.sample_command", "take a few videos of a data set, laid out as the whole"),
     "ceiling": Command("report.report_command.ceiling_command", "scores of a perfect observer of the generated world"),

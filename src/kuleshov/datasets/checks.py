@@ -60,7 +60,7 @@ def check_command(
     videos that VidSitu's valid split shares with LVU and writes the segments that remain.
 
     Args:
-        data: data set: k400, vidsitu, lvu or folder.
+        data: data set: k400, vidsitu, lvu, shards or folder.
         root: its folder.
         against: NAME=DIR, other data sets: lvu or vidsitu (vidsitu).
         videos: folder of the videos, where it is not the data set's own.

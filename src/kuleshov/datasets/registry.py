@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kuleshov.core.errors import KuleshovError, MissingDataError, nearest
-from kuleshov.datasets import folder, kinetics, lvu, vidsitu
+from kuleshov.datasets import folder, kinetics, lvu, shards, vidsitu
 from kuleshov.video.video_file import Video
 
 Found = tuple[list[Video], list[str]]
@@ -131,6 +131,15 @@ DATA_SETS = {
             check=lvu.check,
             sample=lvu.sample,
             by_id=True,
+        ),
+        DataSet(
+            name="shards",
+            folders=("shards",),
+            world="shards",
+            missing="pack videos with `kuleshov pack` and name the folder, or a URL, with --root",
+            splits=shards.SHARD_SPLITS,
+            find=shards.find,
+            check=shards.check,
         ),
         DataSet(
             name="folder",

@@ -50,7 +50,7 @@ def run_command(
 
     Args:
         stage: a stage's name, the path of a stage file, or `list`
-        data: data set: k400, vidsitu, lvu, folder (empty: the stage's first)
+        data: data set: k400, vidsitu, lvu, shards, folder (empty: the stage's first)
         scale: sizes and schedules; auto: the paper's, and of a folder of films `small` ones, where it has not enough
             events for the paper's
         method: method, where a stage has several (empty: its first)

@@ -38,7 +38,8 @@ class PretrainingClips(pl.LightningDataModule):
 
     Args:
         videos: a list of videos (`path label`, `path`, or Kinetics' own CSV), a data set's root, or a folder.
-        kind: kinetics (a list, or a folder of lists or class folders), vidsitu, lvu or folder.
+        kind: kinetics (a list, or a folder of lists or class folders), vidsitu, lvu, folder, or
+            shards (a folder or URL of what `kuleshov pack` wrote).
         split: split of a data set that is named by its root.
         video_root: where the video files lie, if not where the data set's format says.
         probe_bank: labeled list whose features answer the k-NN probe; no probe when null.

@@ -8,6 +8,7 @@ from filelock import FileLock
 
 from kuleshov.core.errors import KuleshovError, VideoError
 from kuleshov.core.files import write_atomic
+from kuleshov.video.shard_member import shard_member
 
 BAD_FILES_FILE = "bad_files.jsonl"
 # so many are named in an error or summary; all are in the file
@@ -76,6 +77,9 @@ class BadFiles:
 
 
 def _state(path: str | Path) -> list[int] | None:
+    member = shard_member(path)
+    if member is not None:
+        return [member.size]
     try:
         found = os.stat(path)
     except OSError:

@@ -4,6 +4,7 @@ Both give the frame shown at a time t: the last one whose presentation time is <
 at 0; before the first and after the last frame, these two.
 """
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,7 @@ from av.video.reformatter import VideoReformatter
 from kuleshov.core.errors import VideoError
 from kuleshov.video import metadata
 from kuleshov.video.metadata import READ_ERRORS, plain_reason
+from kuleshov.video.shard_member import shard_member
 
 # shorter gaps than this (seconds) are decoded through, longer ones are worth looking for a key frame
 _SEEK_GAP = 1.0
@@ -210,7 +212,9 @@ class DecordDecoder:
         self._index = metadata.packet_index(path)
         self._place, self._image = -1, None
         try:
-            self._reader = self._decord.VideoReader(str(Path(path).absolute()), ctx=self._decord.cpu(0), num_threads=1)
+            member = shard_member(path)
+            source = str(Path(path).absolute()) if member is None else io.BytesIO(member.read())
+            self._reader = self._decord.VideoReader(source, ctx=self._decord.cpu(0), num_threads=1)
             frames = len(self._reader)
         except (self._decord.DECORDError, RuntimeError, OSError) as error:
             raise VideoError(path, f"decord cannot open it ({plain_reason(error)[:120]})") from error

@@ -4,6 +4,7 @@ Times are seconds after the first frame, which is at 0 whatever the container's 
 last frame ends, whatever its header claims.
 """
 
+import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,6 +18,7 @@ import av
 import numpy as np
 
 from kuleshov.core.errors import VideoError
+from kuleshov.video.shard_member import shard_member
 
 # frame lengths that differ more than this (in parts of the usual one) are no longer a constant rate
 _RATE_TOLERANCE = 0.1
@@ -106,7 +108,7 @@ def open_video(path: str | Path) -> Iterator[Opened]:
     Raises:
         VideoError: no such file, not a video, or no decoder for it.
     """
-    _require_file(path)
+    file_state(path)
     with ExitStack() as stack:
         try:
             container = stack.enter_context(av.open(_source(path, stack), **_ANY_TEXT))
@@ -123,6 +125,9 @@ def open_video(path: str | Path) -> Iterator[Opened]:
 
 
 def _source(path: str | Path, stack: ExitStack):
+    member = shard_member(path)
+    if member is not None:
+        return stack.enter_context(io.BytesIO(member.read()))
     # absolute: FFmpeg takes `Solaris: the return.mp4` for a protocol; and it takes names in UTF-8 only
     return str(Path(path).absolute()) if is_utf8(path) else stack.enter_context(open(path, "rb"))
 
@@ -155,9 +160,7 @@ def probe(path: str | Path) -> VideoInfo:
     Raises:
         VideoError: the file cannot be opened, its first frame cannot be decoded, or its clock is broken.
     """
-    _require_file(path)
-    state = Path(path).stat()
-    return _probe(str(path), state.st_mtime_ns, state.st_size)
+    return _probe(str(path), *file_state(path))
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -197,16 +200,14 @@ def packet_index(path: str | Path, opened: Opened | None = None) -> PacketIndex:
     Raises:
         VideoError: the file cannot be opened, holds no frames, or none for more than half a minute.
     """
-    _require_file(path)
-    state = Path(path).stat()
-    key = (str(path), state.st_mtime_ns, state.st_size)
+    key = (str(path), *file_state(path))
     found = _indices.get(key)
     if found is None:
         if opened is None:
             with open_video(path) as fresh:
-                found = _index_packets(path, state.st_size, *fresh)
+                found = _index_packets(path, key[2], *fresh)
         else:
-            found = _index_packets(path, state.st_size, *opened)
+            found = _index_packets(path, key[2], *opened)
             opened[0].seek(0)
         if len(_indices) >= _REMEMBERED:
             _indices.clear()
@@ -330,10 +331,20 @@ def _refuse_gaps(path: str | Path, times: np.ndarray) -> None:
         raise VideoError(path, f"it has no frame between {begin:.1f} and {end:.1f} s: cut it in two")
 
 
-def _require_file(path: str | Path) -> None:
+def file_state(path: str | Path) -> tuple[int, int]:
+    """When a file was last changed, in nanoseconds (0 of a shard's member, which its place tells), and its bytes.
+
+    Raises:
+        VideoError: there is no such file.
+    """
+    member = shard_member(path)
+    if member is not None:
+        return 0, member.size
     # a pipe or device would block for ever
     if not Path(path).is_file():
         raise VideoError(path, "it is not a regular file" if Path(path).exists() else "there is no such file")
+    state = Path(path).stat()
+    return state.st_mtime_ns, state.st_size
 
 
 def _timing_fault(ticks: np.ndarray, declared: float | None, end: float) -> str | None:
