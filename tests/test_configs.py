@@ -63,7 +63,7 @@ def test_a_stage_can_be_planned_at_every_scale(name: str, scale: str, tmp_path: 
             root = None
             if scale == "paper":
                 root = tmp_path
-                for folder in ("k400", "vidsitu", "lvu"):
+                for folder in ("k400", "vidsitu", "lvu", "shards"):
                     (root / folder).mkdir(exist_ok=True)
             if data == "folder" and root is not None:
                 continue  # a folder of videos says nothing of where the others lie

@@ -9,7 +9,9 @@ from kuleshov.datasets.kinetics import read_kinetics
 from kuleshov.datasets.lvu import LVU_SPLITS, Lvu
 from kuleshov.datasets.registry import DATA_SETS
 from kuleshov.datasets.sample import sample_command, varied
+from kuleshov.datasets.shards import pack_command
 from kuleshov.datasets.vidsitu import VidSitu
+from kuleshov.video.shard_member import shard_member
 
 
 def test_labels_that_were_not_met_come_first():
@@ -21,9 +23,13 @@ def test_labels_that_were_not_met_come_first():
 def test_all_of_a_sample_is_there(tiny_world: Path, tmp_path: Path, name: str):
     entry = DATA_SETS[name]
     whole = entry.locate(None, tiny_world)
+    if name == "shards":
+        whole = tmp_path / "packed"
+        pack_command(whole, "k400", tiny_world / "kinetics", progress=False)
     found = sample_command(name, whole, tmp_path / "sample", 2)
     videos, missing = entry.videos(tmp_path / "sample")
-    assert videos and not missing and all(video.path.is_symlink() for video in videos)
+    files = [Path(shard_member(video.path).shard) if shard_member(video.path) else video.path for video in videos]
+    assert videos and not missing and all(file.is_symlink() for file in files)
     assert len(videos) <= len(entry.videos(whole)[0]) and str(found).startswith(f"{tmp_path / 'sample'}: ")
     entry.check(tmp_path / "sample")
 

@@ -12,7 +12,7 @@ import torch
 
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, UsageError, VideoError
 from kuleshov.datasets.registry import data_set
-from kuleshov.datasets.shards import pack_command
+from kuleshov.datasets.shards import pack_command, sample
 from kuleshov.pretraining.clip_data import ClipPairs
 from kuleshov.video.bad_files import BadFiles
 from kuleshov.video.metadata import probe
@@ -128,6 +128,8 @@ def test_mistakes_are_one_line(tiny_world, tmp_path):
         data_set("shards").videos(tmp_path, ("train",))
     with pytest.raises(UsageError, match="vidsitu's videos are parts of them: choose k400, lvu or folder"):
         pack_command(tmp_path / "new", "vidsitu", tiny_world / "vidsitu", progress=False)
+    with pytest.raises(UsageError, match="s3://bucket: shards behind a URL cannot be linked"):
+        sample(Path("s3://bucket"), tmp_path / "sample", 2)
     with pytest.raises(UsageError, match="--megabytes has to be a number above 0"):
         pack_command(tmp_path, megabytes=0)
     (tmp_path / "train.shards.csv").write_text("a,b\n")

@@ -140,6 +140,7 @@ DATA_SETS = {
             splits=shards.SHARD_SPLITS,
             find=shards.find,
             check=shards.check,
+            sample=shards.sample,
         ),
         DataSet(
             name="folder",

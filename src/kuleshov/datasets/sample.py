@@ -31,7 +31,7 @@ def sample_command(data: str, root: Path, output: Path, count: int = 4) -> Sampl
     Videos are linked, not copied. Whatever runs on the data set runs on the sample, in a moment.
 
     Args:
-        data: data set: k400, vidsitu, lvu or folder.
+        data: data set: k400, vidsitu, lvu, shards or folder.
         root: its folder.
         output: folder to write.
         count: videos (of VidSitu segments, of LVU rows of a task) of each split.

@@ -8,7 +8,7 @@ import csv
 import io
 import logging
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, U
 from kuleshov.core.files import make_folder, read_json, sha256_ids, write_atomic, write_json, write_through
 from kuleshov.core.progress import progress_bar
 from kuleshov.datasets.file_check import check_files
+from kuleshov.datasets.sample import link_videos, varied
 from kuleshov.video.shard_member import as_url, member_path
 from kuleshov.video.video_file import Video, is_video
 
@@ -66,6 +67,26 @@ def check(root: str | Path, least_seconds: float = 2.0, workers: int = 2) -> dic
     return check_files(found, least_seconds, workers)
 
 
+def sample(root: str | Path, output: Path, count: int) -> dict[str, int]:
+    """Write indexes of a few videos of each split, of different labels, with links to their shards; numbers by split.
+
+    Raises:
+        UsageError: the shards lie behind a URL.
+    """
+    if "://" in as_url(root):
+        raise UsageError(f"{as_url(root)}: shards behind a URL cannot be linked: sample a folder of them")
+    taken = {}
+    for split in SHARD_SPLITS:
+        try:
+            chosen = varied(((row[4], row) for row in _index(root, split)), count)
+        except MissingDataError:
+            continue
+        link_videos([Path(root, shard) for shard in {row[0] for row in chosen}], output)
+        _write_index(output, split, chosen)
+        taken[split] = len(chosen)
+    return taken
+
+
 @dataclass(frozen=True)
 class Packed:
     """What lies in `output`: by split the shards, the videos in them and their bytes; and id -> why it was left out."""
@@ -110,13 +131,17 @@ def pack_command(
     splits = {}
     for split, shards in _shards(output).items():
         rows = [row for shard in shards for row in _members(shard)]
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([_COLUMNS, *rows])
-        write_atomic(output / f"{split}.shards.csv", text.getvalue())
+        _write_index(output, split, rows)
         splits[split] = {"shards": len(shards), "videos": len(rows), "bytes": sum(int(row[2]) for row in rows)}
     if not splits:
         raise MissingDataError("tar shards", output.absolute(), "name the data set's folder with --root to pack it")
     return Packed(str(output), splits, failed)
+
+
+def _write_index(folder: Path, split: str, rows: Iterable[Sequence[str]]) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([_COLUMNS, *rows])
+    write_atomic(folder / f"{split}.shards.csv", text.getvalue())
 
 
 def _index(root: str | Path, split: str) -> Iterator[list[str]]:
