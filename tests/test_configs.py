@@ -129,6 +129,16 @@ def test_rows_of_a_table_differ_in_their_meaning_alone(name: str, scale: str, tm
             assert own["model.init_args.feature_normalization"] == pretraining["model.init_args.feature_normalization"]
 
 
+@pytest.mark.parametrize("name", ["tune-verbs", "tune-relations", "tune-roles", "tune-lvu"])
+def test_rows_of_the_search_read_what_their_txe_does(name: str, tmp_path: Path):
+    plan = make_plan(Request(name, ROOT, scale="demo", runs=tmp_path))
+    key, weights = "model.init_args.feature_normalization", "model.init_args.txe_weights"
+    pretrained = {f"{job.folder}/weights/txe.safetensors": settings(job.words)[key] for job in plan.needs["txe"].jobs}
+    rows = [settings(job.words) for job in plan.jobs]
+    assert {row[key] for row in rows} == {"none", "center", "soft-whiten", "whiten"}
+    assert all(row[key] == pretrained[row[weights]] for row in rows if weights in row)
+
+
 def test_rates_are_a_product():
     contexts = {"scratch": {}, "pretrained": {"model.init_args.txe_weights": "{txe.txe}"}}
     expected = {}
