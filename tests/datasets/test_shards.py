@@ -141,3 +141,18 @@ def test_mistakes_are_one_line(tiny_world, tmp_path):
     (tmp_path / "b.tar").write_bytes(b"no tar at all" * 100)
     with pytest.raises(FormatError, match="b.tar.*it is no whole tar file"):
         pack_command(tmp_path, progress=False)
+
+
+def test_a_video_that_cannot_be_read_is_named(tiny_world, tmp_path, monkeypatch):
+    read = Path.read_bytes
+    bad = data_set("k400").videos(tiny_world / "kinetics", ("train",))[0][3].path
+
+    def refuse(path: Path) -> bytes:
+        if path == bad:
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(VideoError, match=f"{bad.name}.*it cannot be packed .*[Pp]ermission"):
+        pack_command(tmp_path / "new", "k400", tiny_world / "kinetics", progress=False)
+    assert not list((tmp_path / "new").glob("*.tar"))

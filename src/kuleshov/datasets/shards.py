@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, UsageError, message, require_positive
+from kuleshov.core.errors import (
+    FormatError,
+    KuleshovError,
+    MissingDataError,
+    UsageError,
+    VideoError,
+    message,
+    require_positive,
+)
 from kuleshov.core.files import make_folder, read_json, sha256_ids, write_atomic, write_json, write_through
 from kuleshov.core.progress import progress_bar
 from kuleshov.datasets.file_check import check_files
@@ -218,7 +226,10 @@ def _write_shard(path: Path, videos: Iterable[Video]) -> None:
         for video in videos:
             # WebDataset's keys end at the first dot
             key = quote(video.id).replace(".", "%2E")
-            contents = {video.path.suffix.lower(): video.path.read_bytes()}
+            try:
+                contents = {video.path.suffix.lower(): video.path.read_bytes()}
+            except OSError as error:
+                raise VideoError(video.path, f"it cannot be packed ({message(error)})") from error
             if video.label is not None:
                 contents[".cls"] = str(video.label).encode()
             for suffix, content in contents.items():

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,12 +82,14 @@ def submit(plan: Planned, project: Path, runs: Path, cluster: str, given: list[s
             last = planned.folder == plan.folder
             if planned.done and not (last and how["force"]):
                 continue
+            # only trainings have ranks on several nodes
+            launch = replace(how["launch"], nodes=how["launch"].nodes if planned.stage.command == "fit" else 1)
             first = [jobs[need.folder] for need in planned.needs.values() if need.folder in jobs]
             executor = submitit.AutoExecutor(runs / SUBMITTED / "%j", cluster=cluster)
-            executor.update_parameters(**_parameters(planned, cluster, how["launch"], given, first))
+            executor.update_parameters(**_parameters(planned, cluster, launch, given, first))
             if cluster == "local":
                 _wait(first)
-            one = {**how, "force": how["force"] and last}
+            one = {**how, "launch": launch, "force": how["force"] and last}
             jobs[planned.folder] = executor.submit(StageTask(planned, project, **one))
         if cluster == "local":
             _wait(jobs.values())
@@ -110,12 +112,12 @@ def _wait(jobs: Iterable[Any]) -> None:
 
 def _parameters(planned: Planned, cluster: str, launch: Launch, given: list[str], first: list[Any]) -> dict[str, Any]:
     """Of submitit: what the stage asks for, then what the user does."""
-    trains = planned.stage.command == "fit"
     devices = launch.devices or planned.devices
-    wanted: dict[str, Any] = {"name": f"kuleshov-{planned.stage.name}", "nodes": launch.nodes if trains else 1}
+    wanted: dict[str, Any] = {"name": f"kuleshov-{planned.stage.name}", "nodes": launch.nodes}
     # ranks on several nodes are the cluster's tasks; on one node the runner starts them itself
-    wanted["tasks_per_node"] = devices if wanted["nodes"] > 1 else 1
-    if planned.resolved["values"]["scale"] in ("gpu", "paper") and (trains or planned.stage.command in WITH_DEVICES):
+    wanted["tasks_per_node"] = devices if launch.nodes > 1 else 1
+    on_gpus = planned.resolved["values"]["scale"] in ("gpu", "paper")
+    if on_gpus and planned.stage.command in ("fit", *WITH_DEVICES):
         wanted["gpus_per_node"] = devices
     for text in given:
         name, equals, value = text.partition("=")

@@ -1,14 +1,13 @@
 """Unreadable files of a training run: listed with their reasons, replaced, and refused when too many."""
 
 import json
-import os
 from pathlib import Path
 
 from filelock import FileLock
 
 from kuleshov.core.errors import KuleshovError, VideoError
 from kuleshov.core.files import write_atomic
-from kuleshov.video.shard_member import shard_member
+from kuleshov.video.metadata import file_state
 
 BAD_FILES_FILE = "bad_files.jsonl"
 # so many are named in an error or summary; all are in the file
@@ -77,11 +76,8 @@ class BadFiles:
 
 
 def _state(path: str | Path) -> list[int] | None:
-    member = shard_member(path)
-    if member is not None:
-        return [member.size]
     try:
-        found = os.stat(path)
-    except OSError:
+        modified, size = file_state(path)
+    except VideoError:
         return None
-    return [found.st_size, found.st_mtime_ns]
+    return [size, modified]
