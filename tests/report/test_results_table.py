@@ -194,6 +194,24 @@ def test_movie_tasks_are_ranked_where_they_are_complete():
     assert build_table(movies({row: values[:8] for row, values in whole.items()})).ranks == {}
 
 
+def test_mean_ranks_have_an_error_over_seeds_and_a_paired_difference():
+    up = [1.0 if task.higher_is_better else -1.0 for task in LVU_TASKS.values()]
+    # seeds 0 and 1: the better row leads on all nine tasks; seed 2: on six
+    leads = {0: 9, 1: 9, 2: 6}
+    lines = []
+    for seed, led in leads.items():
+        better = [sign * (2.0 if place < led else -2.0) for place, sign in enumerate(up)]
+        lines += movies({"instances": (0.0,) * 9, "ot++-pretrained": better}, seed)
+    table = build_table(lines)
+    assert table.ranks["ot++-pretrained"].by_seed == pytest.approx({0: 1.0, 1: 1.0, 2: 12 / 9})
+    assert table.ranks["instances"].by_seed == pytest.approx({0: 2.0, 1: 2.0, 2: 15 / 9})
+    fields = shown_columns(table)[-1].fields
+    # of the means: 2/3 of 2 and 1/3 of -2 on the three tasks, so that the better row leads on all nine
+    assert fields["ot++-pretrained"].text == "1.00 ± 0.11" and fields["instances"].text == "2.00 ± 0.11"
+    gap = fields["ot++-pretrained - instances"]
+    assert (gap.text, gap.style) == ("-0.78 ± 0.22*", "gain")
+
+
 @pytest.mark.parametrize("name", LVU_TASKS)
 def test_every_movie_task_has_its_direction(name):
     rows = {row: tuple(value if task == name else 0.0 for task in LVU_TASKS) for row, value in (("a", 1.0), ("b", 2.0))}

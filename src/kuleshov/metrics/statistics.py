@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -84,11 +85,16 @@ def paired_difference(a: Mapping[Hashable, float], b: Mapping[Hashable, float]) 
 
 @dataclass(frozen=True)
 class Standing:
-    """A row's standing: number of tasks on which no row is strictly better, mean rank, and task -> rank."""
+    """A row's standing: number of tasks on which no row is strictly better, mean rank, and task -> rank.
+
+    Attributes:
+        by_seed: seed -> the mean rank among the rows' values of that seed alone, where it was asked for.
+    """
 
     top1: int
     mean_rank: float
     ranks: dict[str, int]
+    by_seed: dict[Any, float] = field(default_factory=dict)
 
 
 def standings(table: Mapping[str, Mapping[str, float]], higher_is_better: Mapping[str, bool]) -> dict[str, Standing]:

@@ -5,7 +5,7 @@ Nothing here reads or writes a file, so that a table can be made of any results.
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -269,13 +269,26 @@ def _ranks(table: ResultsTable) -> dict[str, Standing]:
     columns = [one for one in table.columns if one.task in LVU_TASKS and one.metric == LVU_TASKS[one.task].metric]
     if sorted(column.task for column in columns) != sorted(LVU_TASKS):
         return {}
-    values = {
-        row: {column.task: cells[column].value for column in columns}
+    rows = {
+        row: {column.task: cells[column] for column in columns}
         for row, cells in table.rows.items()
         if row not in REFERENCES
         and all(c in cells and not cells[c].mark and math.isfinite(cells[c].value) for c in columns)
     }
-    return standings(values, {column.task: column.higher_is_better for column in columns}) if len(values) > 1 else {}
+    if len(rows) < 2:
+        return {}
+    higher = {column.task: column.higher_is_better for column in columns}
+
+    def standing(number: Callable[[ResultCell], float]) -> dict[str, Standing]:
+        values = {row: {task: number(cell) for task, cell in cells.items()} for row, cells in rows.items()}
+        return standings(values, higher)
+
+    seeds = set.intersection(*(set(cell.seeds) for cells in rows.values() for cell in cells.values()))
+    alone = {seed: standing(lambda cell, seed=seed: cell.seeds[seed]) for seed in sorted(seeds, key=str)}
+    return {
+        row: replace(one, by_seed={seed: placed[row].mean_rank for seed, placed in alone.items()})
+        for row, one in standing(lambda cell: cell.value).items()
+    }
 
 
 def _remarks(table: ResultsTable) -> list[str]:

@@ -1,5 +1,6 @@
 """How the one table is shown: as fields that the page and the terminal share, and as text for the terminal."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from kuleshov.metrics.statistics import Standing, mean_and_error, paired_difference
 from kuleshov.report.columns import REFERENCES, ResultColumn, row_title
 from kuleshov.report.results_table import ResultCell, ResultsTable, RowDifference
 
@@ -51,9 +53,31 @@ def shown_columns(table: ResultsTable) -> list[ShownColumn]:
         columns.append(ShownColumn(*column.titles, f"{column.split}, {n}", fields))
     if table.ranks:
         top = {row: ShownField(str(one.top1)) for row, one in table.ranks.items()}
-        mean = {row: ShownField(f"{one.mean_rank:.2f}") for row, one in table.ranks.items()}
+        mean = {row: ShownField(_rank(one)) for row, one in table.ranks.items()}
+        mean |= _rank_differences(table)
         columns += [ShownColumn("LVU", "#top-1", "", top), ShownColumn("LVU", "mean rank", "", mean)]
     return columns
+
+
+def _rank(one: Standing) -> str:
+    """The rank of the means, with the standard error of the seeds' own."""
+    error = mean_and_error(list(one.by_seed.values())).standard_error if len(one.by_seed) > 1 else math.nan
+    return f"{one.mean_rank:.2f}" + (f" ± {error:.2f}" if math.isfinite(error) else "")
+
+
+def _rank_differences(table: ResultsTable) -> dict[str, ShownField]:
+    """`pretrained - scratch` -> the difference of their mean ranks, paired over the seeds."""
+    found = {}
+    for one in table.comparisons:
+        better, base = table.ranks.get(one.better), table.ranks.get(one.base)
+        if better and base and better.by_seed and base.by_seed:
+            gap = paired_difference(better.by_seed, base.by_seed)
+            clear = gap.n > 1 and abs(gap.mean) > 2 * gap.standard_error
+            style, sign = ("gain" if gap.mean < 0 else "loss") if clear else "", "+" * (gap.mean >= 0)
+            found[f"{one.better} - {one.base}"] = ShownField(
+                "+" * (gap.mean >= 0) + str(gap) + "*" * clear, style=style
+            )
+    return found
 
 
 def _cell(cell: ResultCell, column: ResultColumn) -> ShownField:
