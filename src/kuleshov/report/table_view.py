@@ -74,9 +74,7 @@ def _rank_differences(table: ResultsTable) -> dict[str, ShownField]:
             gap = paired_difference(better.by_seed, base.by_seed)
             clear = gap.n > 1 and abs(gap.mean) > 2 * gap.standard_error
             style, sign = ("gain" if gap.mean < 0 else "loss") if clear else "", "+" * (gap.mean >= 0)
-            found[f"{one.better} - {one.base}"] = ShownField(
-                "+" * (gap.mean >= 0) + str(gap) + "*" * clear, style=style
-            )
+            found[f"{one.better} - {one.base}"] = ShownField(sign + str(gap) + "*" * clear, style=style)
     return found
 
 
