@@ -351,6 +351,20 @@ def test_an_own_stage_takes_the_rest_from_the_package(project: Path, tmp_path: P
 
 
 @pytest.mark.parametrize(
+    ("stage", "usual", "world"),
+    [
+        ("compare-backbones-one-scene", "compare-backbones", "world-one-scene"),
+        ("table-5-couples", "table-5", "world-couples"),
+    ],
+)
+def test_the_world_that_a_stage_names_is_that_of_all_below_it(project: Path, stage: str, usual: str, world: str):
+    found, plain = (make_plan(request(project, stage=name, scale="demo")).order() for name in (stage, usual))
+    assert [planned.stage.name for planned in found] == [
+        {"world": world, usual: stage}.get(planned.stage.name, planned.stage.name) for planned in plain
+    ]
+
+
+@pytest.mark.parametrize(
     ("devices", "expected", "ranks"),
     [
         (None, [], 8),

@@ -7,8 +7,8 @@ import av
 import numpy as np
 import pytest
 
-from kuleshov.synthetic.render import BYSTANDER, encode_mp4, event_boxes, event_frames
-from kuleshov.synthetic.story import LVU, STYLES, Story, write_story
+from kuleshov.synthetic.render import BEHIND, BEHIND_OTHERWISE, BYSTANDER, encode_mp4, event_boxes, event_frames
+from kuleshov.synthetic.story import AT_HOME, LVU, STYLES, Story, write_story
 
 STYLE = {name: 1 for name in STYLES}
 
@@ -129,3 +129,46 @@ def test_decoded_event_does_not_depend_on_the_others():
     plain, _, _ = decoded(encode_mp4([first, second, third]))
     other, _, _ = decoded(encode_mp4([third[::-1], second, first]))
     assert np.array_equal(plain[16:32], other[16:32])
+
+
+def distances(relationship: int, movies: int = 6) -> list[float]:
+    """Of the couples' middles, an event each."""
+    style, found = STYLE | {"relationship": relationship}, []
+    for number in range(movies):
+        film = write_story(0, LVU, number, style, 30, couple=True)
+        for index in range(30):
+            first, second = (event_boxes(film, index)[member][0] for member in BEHIND)
+            found.append(abs(first[[0, 2]].mean() - second[[0, 2]].mean()))
+    return found
+
+
+def test_a_couple_s_distance_shows_the_relationship_mostly():
+    far, near = (np.array(distances(relationship)) for relationship in (0, 2))
+    # one event of five shows any of the four relationships, half of which are of the other distance
+    share = BEHIND_OTHERWISE / 2
+    for wrong in ((far < 14).mean(), (near > 14).mean()):
+        assert abs(wrong - share) < 4 * (share * (1 - share) / 180) ** 0.5
+
+
+def test_a_couple_is_small_and_in_every_event_and_hides_nothing_of_the_story(story):
+    film = write_story(0, LVU, 2, STYLE, 30, couple=True)
+    assert film.cast[:3] == story.cast and len(set(film.cast)) == 5
+    assert [replace(event, scene=0) for event in film.events] == [replace(event, scene=0) for event in story.events]
+    for index in range(30):
+        boxes = event_boxes(film, index)
+        assert {member for member in boxes if member not in BEHIND} == set(event_boxes(story, index))
+        heights = {member: (box[:, 3] - box[:, 1]).mean() for member, box in boxes.items()}
+        assert all(12 < heights[member] < 20 for member in BEHIND)
+    index = places(film, off=True)[0]
+    other = retold(film, index, verb=(film.events[index].verb + 5) % 16, agent=1, patient=0)
+    assert np.array_equal(event_frames(film, index), event_frames(other, index))
+    looked = replace(film, style=film.style | {"relationship": 3})
+    assert any(not np.array_equal(event_frames(film, i), event_frames(looked, i)) for i in range(30))
+
+
+def test_a_movie_with_a_couple_has_several_shots_a_minute():
+    films = [write_story(0, LVU, number, STYLE, 30, couple=True) for number in range(50)]
+    cuts = [sum(a.scene != b.scene for a, b in zip(film.events, film.events[1:], strict=False)) for film in films]
+    assert np.mean(cuts) > 4
+    home = [event.scene == STYLE["scene"] for film in films for event in film.events]
+    assert abs(np.mean(home) - (AT_HOME + (1 - AT_HOME) / 6)) < 0.08

@@ -18,6 +18,7 @@ from kuleshov.pipeline.stages import SCALES, Arguments, Need, Stage, load_stage
 from kuleshov.pipeline.uses import KINDS, Use, read_use, read_weights
 
 START = "model.init_args.backbone_weights"  # what the training of a backbone starts from
+WORLD = "world"
 SAMPLE = "sample"  # stage, and what it calls its folder: a few videos of a data set, with what is said of them
 SMOKE = {  # of every training, where it is to run in a moment
     "trainer.max_epochs": "1",
@@ -145,7 +146,7 @@ class Planned:
     def _read(self, jobs: Sequence[Job]) -> dict[str, "Planned"]:
         """The needs whose files some jobs name, the data aside."""
         named = "\n".join(word for job in jobs for word in job.words)
-        made = {name: need for name, need in self.needs.items() if name not in ("world", SAMPLE, "reduced")}
+        made = {name: need for name, need in self.needs.items() if name not in (WORLD, SAMPLE, "reduced")}
         return {name: need for name, need in made.items() if str(need.folder) in named}
 
     def order(self) -> list["Planned"]:
@@ -225,6 +226,8 @@ class _Planner:
             # the data set that was asked for is missed before those that it needs
             data_set(data).locate(request.root)
         wanted, needs, used = _needs(request, stage, method, data, uses_world), {}, {}
+        if WORLD in stage.needs:
+            below = {WORLD: stage.needs[WORLD], **below}
         for name, first in wanted.items():
             need, inner = _deeper(first, name, below)
             wanted_data = need.for_data.get(data, need.data).format(data=data)
@@ -279,8 +282,10 @@ class _Planner:
 
 
 def _deeper(need: Need, name: str, below: dict[str, Need]) -> tuple[Need, dict[str, Need]]:
-    """A need, or what takes its place, and what takes the places of those below it."""
-    return (below[name], below[name].below) if name in below else (need, {**need.below, **below})
+    """A need, or what takes its place, and what takes the places of those below it; a world stays the world."""
+    if name not in below:
+        return need, {**need.below, **below}
+    return below[name], {**({WORLD: below[WORLD]} if WORLD in below else {}), **below[name].below}
 
 
 def _needs(request: Request, stage: Stage, method: str, data: str, uses_world: bool) -> dict[str, Need]:
@@ -288,12 +293,12 @@ def _needs(request: Request, stage: Stage, method: str, data: str, uses_world: b
         name: need
         for name, need in stage.needs.items()
         if request.scale in need.scales and (not need.methods or method in need.methods)
-        # a stage may name the world that it has its data from, where it has them from one
-        if name != "world" or uses_world or not stage.data
+        # a stage may name the world that it, and what it needs, has its data from, where it has them from one
+        if name != WORLD or uses_world or not stage.data
     }
     if stage.data and request.smoke and stage.name != SAMPLE:
         return {**needs, SAMPLE: Need(SAMPLE, data)}
-    return {"world": Need("world"), **needs} if stage.data and uses_world else needs
+    return {WORLD: Need(WORLD), **needs} if stage.data and uses_world else needs
 
 
 def _choose(what: str, stage: Stage, asked: str, known: tuple[str, ...]) -> str:
@@ -342,7 +347,7 @@ def _resolve(
     values["home"] = str(request.root or "data")
     if request.films is not None:
         values |= {f"small.{name}": value for name, value in request.films.settings().items()}
-    world = needs.get("world") or (needs[SAMPLE].needs.get("world") if SAMPLE in needs else None)
+    world = needs.get(WORLD) or (needs[SAMPLE].needs.get(WORLD) if SAMPLE in needs else None)
     place = world.folder / "world" if world is not None else None
     for name, one in DATA_SETS.items():
         values[f"root.{name}"] = str(one.locate(request.root, place, must_exist=False))
@@ -368,8 +373,8 @@ def _root(request: Request, data: str, needs: dict[str, Planned]) -> tuple[Path 
         return None, ""
     if SAMPLE in needs:
         return needs[SAMPLE].folder / SAMPLE, SAMPLE
-    if "world" in needs:
-        return data_set(data).locate(None, needs["world"].folder / "world"), "generated world"
+    if WORLD in needs:
+        return data_set(data).locate(None, needs[WORLD].folder / "world"), "generated world"
     root = data_set(data).locate(request.root, must_exist=request.needs_data)
     return root, str(root.absolute())
 

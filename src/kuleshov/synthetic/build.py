@@ -30,7 +30,9 @@ class WorldCounts(dict):
         return json.dumps(self)
 
 
-def generate(root: Path, movies: int, seed: int = 0, workers: int | None = None, one_scene: float = 0.0) -> WorldCounts:
+def generate(
+    root: Path, movies: int, seed: int = 0, workers: int | None = None, one_scene: float = 0.0, couples: bool = False
+) -> WorldCounts:
     """Write the generated movies and their annotations.
 
     The same seed gives the same world. Killed and run again, it goes on where it stopped.
@@ -41,11 +43,13 @@ def generate(root: Path, movies: int, seed: int = 0, workers: int | None = None,
         seed: decides the stories and everything else
         workers: processes that render; null: one a core, 0: this process
         one_scene: share of Kinetics' clips that keep people, place and camera throughout, as most real ones do
+        couples: LVU's movies have several shots a minute, and two small people behind whose distance and looks show the
+            relationship
 
     Raises:
         KuleshovError: the folder holds something else, or the sizes make no world.
     """
-    return build_world(root, Sizes.of(movies, one_scene=one_scene), seed, workers)
+    return build_world(root, Sizes.of(movies, one_scene=one_scene, couples=couples), seed, workers)
 
 
 def build_world(root: Path, sizes: Sizes, seed: int = 0, workers: int | None = None) -> WorldCounts:

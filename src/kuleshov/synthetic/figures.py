@@ -103,9 +103,12 @@ def body_points(pose: Pose, scale: float, ground: float) -> np.ndarray:
     return np.stack([x, y], -1)
 
 
-def draw_figure(canvas: np.ndarray, points: list, who: Character) -> None:
-    """Draw one figure, given nine [x, y] in canvas pixels, on a canvas (CANVAS, CANVAS, 3) uint8 RGB, in place."""
-    limb, thick = 6, 13
+def draw_figure(canvas: np.ndarray, points: list, who: Character, size: float = 1.0) -> None:
+    """Draw one figure, given nine [x, y] in canvas pixels, on a canvas (CANVAS, CANVAS, 3) uint8 RGB, in place.
+
+    `size` is that of its lines and its head; the points have theirs.
+    """
+    limb, thick, hair, face, hand = (max(1, round(size * width)) for width in (6, 13, 9, 7, 3))
     sleeve = who.skin if who.dress else who.cloth
     cv2.line(canvas, points[SHOULDER_AT], points[BACK_HAND], sleeve, limb)
     cv2.line(canvas, points[HIP_AT], points[BACK_FOOT], who.legs, limb)
@@ -115,10 +118,10 @@ def draw_figure(canvas: np.ndarray, points: list, who: Character) -> None:
         hull = np.array([points[SHOULDER_AT], points[LEFT_HEM], points[RIGHT_HEM]], np.int32)
         cv2.fillConvexPoly(canvas, hull, who.cloth)
     head = points[HEAD_AT]
-    cv2.circle(canvas, head, 9, who.hair, -1)
-    cv2.circle(canvas, (head[0], head[1] + 2), 7, who.skin, -1)
+    cv2.circle(canvas, head, hair, who.hair, -1)
+    cv2.circle(canvas, (head[0], head[1] + max(1, round(2 * size))), face, who.skin, -1)
     cv2.line(canvas, points[SHOULDER_AT], points[FRONT_HAND], sleeve, limb)
-    cv2.circle(canvas, points[FRONT_HAND], 3, who.skin, -1)
+    cv2.circle(canvas, points[FRONT_HAND], hand, who.skin, -1)
 
 
 def draw_speech(canvas: np.ndarray, head: list) -> None:

@@ -15,9 +15,16 @@ import numpy as np
 from kuleshov.synthetic import figures
 from kuleshov.synthetic.grammar import VERBS
 from kuleshov.synthetic.motions import EVENT_FRAMES, FPS, SIDE, Pose, Scene, choreograph, idle_sway
-from kuleshov.synthetic.story import FRAMES, STAGING, Story
+from kuleshov.synthetic.story import COUPLE, FRAMES, STAGING, STYLES, Story
 
 BYSTANDER = 2
+BEHIND = (3, 4)
+# of the couple behind: size and place over the front's ground; by relationship, how far apart they are and whether they
+# look at each other; how often an event shows any relationship, not the movie's
+BEHIND_SIZE, BEHIND_UP = 0.42, 11.0
+BEHIND_GAPS = (22.0, 22.0, 7.0, 7.0)
+BEHIND_FACING = (True, False, False, True)
+BEHIND_OTHERWISE = 0.2
 # when the two main characters speak, an eighth of two seconds each step; one row a way of speaking
 SPEECH = (
     ("11110000", "00000000"),
@@ -71,7 +78,28 @@ def event_boxes(story: Story, index: int) -> dict[int, np.ndarray]:
 
 
 def _actors(story: Story, index: int) -> tuple[Actors, Scene | None]:
-    """Who is visible and, on screen, the things around them."""
+    """Who is visible, those behind first, and, on screen, the things around them."""
+    front, scene = _front(story, index)
+    return {**(_couple(story, index) if story.couple else {}), **front}, scene
+
+
+def _couple(story: Story, index: int) -> Actors:
+    """The two who stand behind, small, and show the movie's relationship by their distance and their looks."""
+    draw = story.stream(COUPLE, 1 + index)
+    shown = story.style["relationship"]
+    if draw.random() < BEHIND_OTHERWISE:
+        shown = int(draw.integers(STYLES["relationship"]))
+    middle, gap = draw.uniform(16, 48), BEHIND_GAPS[shown] + draw.uniform(-1.5, 1.5)
+    actors = {}
+    for member, side in zip(draw.permutation(BEHIND).tolist(), (-1.0, 1.0), strict=True):
+        pose = Pose.standing(middle + side * gap / 2, -side if BEHIND_FACING[shown] else side)
+        pose.front = pose.front + 1.2  # an arm says where they look
+        pose.tilt = pose.tilt + idle_sway(draw)
+        actors[member] = _points(story, member, pose, draw.uniform(-1, 1) - BEHIND_UP, BEHIND_SIZE)
+    return actors
+
+
+def _front(story: Story, index: int) -> tuple[Actors, Scene | None]:
     event = story.events[index]
     if event.off_screen:
         draw = story.stream(STAGING, 2000 + index)
@@ -87,8 +115,8 @@ def _actors(story: Story, index: int) -> tuple[Actors, Scene | None]:
     return {event.patient: patient, event.agent: _points(story, event.agent, scene.agent, front)}, scene
 
 
-def _points(story: Story, member: int, pose: Pose, depth: float) -> np.ndarray:
-    return figures.body_points(pose, figures.CHARACTERS[story.cast[member]].scale, figures.GROUND + depth)
+def _points(story: Story, member: int, pose: Pose, depth: float, size: float = 1.0) -> np.ndarray:
+    return figures.body_points(pose, size * figures.CHARACTERS[story.cast[member]].scale, figures.GROUND + depth)
 
 
 def _camera(director: int, draw: np.random.Generator) -> np.ndarray:
@@ -120,8 +148,10 @@ def _canvases(story: Story, index: int, backdrop: np.ndarray) -> Iterable[np.nda
         if scene is not None and not scene.behind:
             figures.draw_crate(canvas, scene.crate)
         for member, points in places.items():
-            figures.draw_figure(canvas, points[t], figures.CHARACTERS[story.cast[member]])
-            if speech[member % 2][t % 8] == "1":
+            behind = story.couple and member in BEHIND
+            who = figures.CHARACTERS[story.cast[member]]
+            figures.draw_figure(canvas, points[t], who, BEHIND_SIZE if behind else 1.0)
+            if not behind and speech[member % 2][t % 8] == "1":
                 figures.draw_speech(canvas, points[t][figures.HEAD_AT])
         if scene is not None:
             if scene.behind:

@@ -16,12 +16,15 @@ TEST_SETS = ("testvb", "testsrl", "testevrel")
 SEGMENT_EVENTS = 5
 CLIP_EVENTS = 5
 # purposes of the random streams; no two share one, so frames off screen know nothing of the story
-IDS, STYLE, EVENTS, SCREEN, STAGING, FRAMES, WORDS, COUNTS, ORDER, ONE_SCENE = range(1, 11)
+IDS, STYLE, EVENTS, SCREEN, STAGING, FRAMES, WORDS, COUNTS, ORDER, ONE_SCENE, COUPLE = range(1, 12)
 ID_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 # 0.385 before two events of five are forced on screen gives 35 % off screen
 OFF_SCREEN = 0.385
 MIN_ON_SCREEN = 2
 SCENE_CHANGE = 0.15
+# of a movie with a couple: the events of a shot, and the share of shots in the movie's own scene
+SHOT_EVENTS = (2, 5)
+AT_HOME = 0.6
 # the number of classes of each style; the order is that of the draws
 STYLES = {
     "relationship": len(TURNS),
@@ -41,7 +44,8 @@ class Sizes:
 
     `movies` are long and have LVU's labels, `*_sources` are VidSitu's source videos (`test_sources` for each of three
     test sets), `clips` are of one verb, in five shots; `events` are those of two seconds in a movie or source;
-    `one_scene` is the share of the clips that keep people, place and camera throughout.
+    `one_scene` is the share of the clips that keep people, place and camera throughout; `couples` gives the long movies
+    several shots a minute and a small couple behind, who shows the relationship.
 
     Raises:
         KuleshovError: a count is below one, a share is none, or the length is no whole number of segments.
@@ -54,12 +58,13 @@ class Sizes:
     clips: int
     events: int = 30
     one_scene: float = 0.0
+    couples: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.one_scene <= 1:
             raise KuleshovError(f"one_scene is a share of the clips, from 0 to 1, got {self.one_scene}")
         for name, value in asdict(self).items():
-            if value < 1 and name != "one_scene":
+            if value < 1 and name not in ("one_scene", "couples"):
                 raise KuleshovError(f"a world needs at least one of each: {name} is {value}")
         if self.events % SEGMENT_EVENTS:
             raise KuleshovError(
@@ -98,7 +103,8 @@ class StoryEvent:
 class Story:
     """One movie: its kind and number (which name its random streams), styles, cast, events and split.
 
-    A compilation has `looks`, the styles of each event; elsewhere the movie's styles hold throughout.
+    A compilation has `looks`, the styles of each event; elsewhere the movie's styles hold throughout. With a `couple`
+    the last two of the cast stand behind.
     """
 
     seed: int
@@ -110,6 +116,7 @@ class Story:
     events: tuple[StoryEvent, ...]
     looks: tuple[Styles, ...] = ()
     split: str = "train"
+    couple: bool = False
 
     def look(self, index: int) -> Styles:
         """The styles that one event is filmed in: the movie's, or its own in a compilation."""
@@ -158,7 +165,7 @@ def _lvu(seed: int, sizes: Sizes) -> list[Story]:
     movies = []
     for number, split in enumerate(splits):
         style = {name: int(values[number]) for name, values in styles.items()}
-        movies.append(write_story(seed, LVU, number, style, sizes.events, str(split)))
+        movies.append(write_story(seed, LVU, number, style, sizes.events, str(split), sizes.couples))
     return movies
 
 
@@ -214,19 +221,27 @@ def write_clip(
     return Story(seed, KINETICS, number, name, looks[0], cast, events, tuple(looks), split)
 
 
-def write_story(seed: int, kind: str, number: int, style: Styles, events: int, split: str = "train") -> Story:
+def write_story(
+    seed: int, kind: str, number: int, style: Styles, events: int, split: str = "train", couple: bool = False
+) -> Story:
     """Draw the story of one movie of the world `seed`, by its kind and its number within it."""
     draw = stream(seed, EVENTS, kind, number)
     cast = tuple(int(c) for c in draw.choice(len(CHARACTERS), size=3, replace=False))
     verbs = _verbs(draw, style, events)
     agents = _agents(draw, TURNS[style["relationship"]], events)
     scenes = _scenes(draw, style["scene"], events)
+    if couple:
+        behind = stream(seed, COUPLE, kind, number)
+        others = [member for member in range(len(CHARACTERS)) if member not in cast]
+        cast += tuple(int(member) for member in behind.choice(others, size=2, replace=False))
+        scenes = _shots(behind, style["scene"], events)
     hidden = off_screen(seed, kind, number, events)
     staged = tuple(
         StoryEvent(verb, agent, 1 - agent, int(scene), bool(off), *_staging(draw))
         for verb, agent, scene, off in zip(verbs, agents, scenes, hidden, strict=True)
     )
-    return Story(seed, kind, number, video_id(seed, kind, number), dict(style), cast, staged, split=split)
+    name = video_id(seed, kind, number)
+    return Story(seed, kind, number, name, dict(style), cast, staged, split=split, couple=couple)
 
 
 def _verbs(draw: np.random.Generator, style: Styles, events: int) -> list[int]:
@@ -254,6 +269,15 @@ def _scenes(draw: np.random.Generator, scene: int, events: int) -> np.ndarray:
         first = int(draw.integers(1, events - SEGMENT_EVENTS))
         scenes[first : first + SEGMENT_EVENTS] = draw.integers(STYLES["scene"])
     return scenes
+
+
+def _shots(draw: np.random.Generator, scene: int, events: int) -> np.ndarray:
+    """The scene of each event (events,) of a movie that is cut into shots."""
+    scenes = np.empty(0, int)
+    while len(scenes) < events:
+        place = scene if draw.random() < AT_HOME else int(draw.integers(STYLES["scene"]))
+        scenes = np.append(scenes, np.full(draw.integers(SHOT_EVENTS[0], SHOT_EVENTS[1] + 1), place))
+    return scenes[:events]
 
 
 def off_screen(seed: int, kind: str, number: int, events: int) -> np.ndarray:
