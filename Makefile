@@ -31,7 +31,7 @@ OPTIONS = $(if $(SCALE),--scale $(SCALE)) --seeds $(SEEDS) --runs $(RUNS) --worl
 STAGES := pretrain-backbone extract-features pretrain-txe train-verbs train-relations train-roles train-lvu summary \
 	tables table-1 table-2 table-2-verbs table-3 table-4 table-5 compare-backbones ablate-rates
 
-.PHONY: help install demo test test-slow lint format bench docs tensorboard clean $(STAGES)
+.PHONY: help install demo test test-slow lint format bench gpu-check docs tensorboard clean $(STAGES)
 
 help: ## show this help
 	@echo "make TARGET [DATA=..] [SCALE=paper|gpu|demo|small] [METHOD=..] [TASK=..] [SEEDS=N] [DEVICES=N] [ROOT=DIR] [WEIGHTS=FILE]"
@@ -101,6 +101,10 @@ format: $(VENV)/installed ## let ruff format the sources
 bench: $(VENV)/installed ## benchmarks: ratios against what a user would pick instead
 	@echo "bench: VENV=$(VENV)"
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+gpu-check: $(VENV)/installed ## a minute of a stage of each kind on this GPU, written to docs/gpu.md
+	@echo "gpu-check: VENV=$(VENV)"
+	@$(BIN)/python benchmarks/gpu_check.py --output docs/gpu.md
 
 docs: $(VENV)/installed ## the documentation as a site, in build/site; a warning is an error
 	@echo "docs: VENV=$(VENV)"
