@@ -80,6 +80,7 @@ def test_the_readme_has_whole_links_and_the_extras_are_those_of_the_code(wheel: 
         "dev",
         "docs",
         "detector",
+        "faiss",
         "gpt2",
         "hf",
         "pandas",

@@ -80,6 +80,7 @@ def search(
     data: str | None = None,
     root: Path | str | None = None,
     output: Path | str | None = None,
+    index: Path | str | None = None,
     accelerator: Accelerator = "auto",
 ) -> SearchResult:
     """Find the events whose features are nearest, by cosine: all rows are compared, a chunk at a time.
@@ -98,12 +99,15 @@ def search(
         data: instead of videos, a data set, with its folder in root.
         root: the data set's folder.
         output: an HTML page to write, self-contained.
+        index: file of a faiss index of the store (an extra), made where it is not there: for very many events; a few of the
+            nearest may be missed.
         accelerator: where a file's features are computed.
 
     Raises:
         StoreError: no store, no such movie or file, or weights that are not those of the store.
         UsageError: a second outside the movie, weights that are needed, or frames without a page.
     """
+    from kuleshov.features.faiss_index import FaissIndex
     from kuleshov.features.feature_store import EventStore
     from kuleshov.features.nearest import nearest_rows
 
@@ -114,7 +118,8 @@ def search(
     own = events.rows_of(query.video.id) if other_movies and query.rows else query.rows
     # each event that is shown overlaps at most so many others
     beside = 2 * (math.ceil(events.window / events.stride) - 1)
-    cosines, rows = nearest_rows(events, query.feature, count * (1 + beside), own)
+    wanted = (query.feature, count * (1 + beside), own)
+    cosines, rows = nearest_rows(events, *wanted) if index is None else FaissIndex(events, index).nearest_rows(*wanted)
     found = SearchResult(str(store), like, _apart(_hits(events, cosines.tolist(), rows.tolist()), count))
     if output is None:
         return found
