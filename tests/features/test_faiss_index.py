@@ -63,8 +63,14 @@ def test_an_index_is_made_once_and_of_one_store(store: EventStore, tmp_path: Pat
     other = write_store(tmp_path / "other", 20, seed=1)
     with pytest.raises(StoreError, match=f"rows.faiss is an index of another store than {other.folder}: name another"):
         search(other.folder, "m003@31", index=path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(StoreError, match="rows.faiss is no whole faiss index: remove it"):
+        search(store.folder, "m003@31", index=path)
+
+
+def test_a_query_of_another_width_is_refused(store: EventStore, tmp_path: Path):
     with pytest.raises(StoreError, match=r"has features of width 16, not \(9,\)"):
-        FaissIndex(store, path).nearest_rows(torch.ones(9), 1)
+        FaissIndex(store, tmp_path / "rows.faiss").nearest_rows(torch.ones(9), 1)
 
 
 def test_it_says_what_to_install(store: EventStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

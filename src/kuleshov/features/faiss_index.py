@@ -35,7 +35,7 @@ class FaissIndex:
 
     Raises:
         KuleshovError: faiss is not installed.
-        StoreError: the file is of another store.
+        StoreError: the file is of another store, or damaged.
     """
 
     def __init__(self, store: EventStore, path: str | Path) -> None:
@@ -49,10 +49,11 @@ class FaissIndex:
             write_through(path, lambda temporary: faiss.write_index(build(store), str(temporary)))
             write_json(beside, facts)
         elif read_json(beside) != facts:
-            raise StoreError(
-                f"{path} is an index of another store than {store.folder}: name another file, or remove it"
-            )
-        self.index = faiss.read_index(str(path))
+            raise StoreError(f"{path} is an index of another store than {store.folder}: name another, or remove it")
+        try:
+            self.index = faiss.read_index(str(path))
+        except RuntimeError as error:
+            raise StoreError(f"{path} is no whole faiss index: remove it, and it is made again") from error
 
     def nearest_rows(self, query: Tensor, count: int, leave_out: range = range(0)) -> tuple[Tensor, Tensor]:
         """As `nearest.nearest_rows`, but a row that the index does not find is missing.

@@ -99,8 +99,8 @@ def search(
         data: instead of videos, a data set, with its folder in root.
         root: the data set's folder.
         output: an HTML page to write, self-contained.
-        index: file of a faiss index of the store (an extra), made where it is not there: for very many events; a few of the
-            nearest may be missed.
+        index: file of a faiss index of the store (an extra), made where it is not there: for very many events; a few of
+            the nearest may be missed.
         accelerator: where a file's features are computed.
 
     Raises:
