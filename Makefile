@@ -98,9 +98,9 @@ lint: $(VENV)/installed ## ruff: lint and format; mypy: types
 format: $(VENV)/installed ## let ruff format the sources
 	$(BIN)/ruff format src tests benchmarks examples setup.py
 
-bench: $(VENV)/installed ## benchmarks: ratios against what a user would pick instead
-	@echo "bench: VENV=$(VENV)"
-	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+bench: $(VENV)/installed ## benchmarks in one table: ratios against what a user would pick instead
+	@echo "bench: VENV=$(VENV) ARGS=$(ARGS)"
+	@$(BIN)/python benchmarks/run_benchmarks.py $(ARGS)
 
 gpu-check: $(VENV)/installed ## a minute of a stage of each kind on this GPU, written to docs/gpu.md
 	@echo "gpu-check: VENV=$(VENV)"

@@ -7,24 +7,24 @@ is its floating-point operations over what a matrix product of this machine does
 floor of an augmentation is the bytes of the clips in and out over the memory's bandwidth.
 
     python benchmarks/bench_backbone.py            # table; exit status 1 where a ratio is missed
-    python benchmarks/bench_backbone.py --json
 """
 
 import argparse
 import importlib.util
-import json
 import os
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from lines import Line, finish
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -60,29 +60,8 @@ SETTINGS = (
 )
 
 
-@dataclass(frozen=True)
-class Line:
-    """One row of the table.
-
-    Attributes:
-        what: what was measured.
-        way: how it was done.
-        per_second: clips a second, median of the rounds.
-        ratio: against the plain way of the same setting.
-        least: the least that the ratio may be; 0 for none.
-        of_floor: share of the rate that the floor allows.
-    """
-
-    what: str
-    way: str
-    per_second: float
-    ratio: float
-    least: float = 0.0
-    of_floor: float = 0.0
-
-
-def medians(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each way; every round runs all ways in turn, so that a busy machine slows all alike."""
+def seconds(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each way in each round; all ways take turns, so that a busy machine slows all alike."""
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds + 1):
         # back and forth: what runs before a way can slow it
@@ -93,21 +72,21 @@ def medians(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, flo
                 torch.cuda.synchronize()
             if number:  # the first round warms up
                 taken[name].append(time.perf_counter() - started)
-    return {name: statistics.median(seconds) for name, seconds in taken.items()}
+    return taken
 
 
 def peak_flops(dtype: torch.dtype) -> float:
     """Floating-point operations a second of a large matrix product."""
     size = 8192 if CUDA else 768
     a, b = (torch.randn(size, size, device=DEVICE, dtype=dtype) for _ in range(2))
-    return 2 * size**3 / medians({"product": lambda: a @ b}, 7)["product"]
+    return 2 * size**3 / statistics.median(seconds({"product": lambda: a @ b}, 7)["product"])
 
 
 def bandwidth() -> float:
     """Bytes a second that a plain copy reads and writes."""
     block = torch.ones(2**27, dtype=torch.uint8, device=DEVICE)
     other = torch.empty_like(block)
-    return 2 * len(block) / medians({"copy": lambda: other.copy_(block)}, 5)["copy"]
+    return 2 * len(block) / statistics.median(seconds({"copy": lambda: other.copy_(block)}, 5)["copy"])
 
 
 def step_flops(setting: Setting) -> float:
@@ -189,17 +168,18 @@ def bench_training(setting: Setting, rounds: int) -> list[Line]:
         turned = Peer(setting).to(DEVICE, memory_format=torch.channels_last_3d)
         ways["pytorchvideo"] = training_step(Peer(setting).to(DEVICE), clips, CUDA)
         ways["pytorchvideo: channels last"] = training_step(turned, last, CUDA)
-    seconds, flops = medians(ways, rounds), step_flops(setting)
+    floor = peak_flops(torch.bfloat16 if CUDA else torch.float32) * setting.batch / step_flops(setting)
+    rates = {way: [setting.batch / one for one in taken] for way, taken in seconds(ways, rounds).items()}
     # each side as it runs fastest
-    own = min((way for way in ways if way.startswith("ours")), key=seconds.__getitem__)
-    peers = [taken for way, taken in seconds.items() if way.startswith("pytorchvideo")]
-    base = min(peers, default=seconds["ours: plain layout"])
-    floor = flops / peak_flops(torch.bfloat16 if CUDA else torch.float32)
+    fastest = sorted(rates, key=lambda way: -statistics.median(rates[way]))
+    own = next(way for way in fastest if way.startswith("ours"))
+    base = next((way for way in fastest if way.startswith("pytorchvideo")), "ours: plain layout")
     what = f"training step, {setting.name}, {setting.batch} x {setting.frames} x {setting.size}"
     least = (1.5 if CUDA else 1.0) if PEER else 0.0
     return [
-        Line(what, way, setting.batch / taken, base / taken, least if way == own else 0.0, floor / taken)
-        for way, taken in seconds.items()
+        Line(f"{what}, {way}", "clips/s", found, base, rates[base], [floor] * rounds, least if way == own else 0.0)
+        for way, found in rates.items()
+        if not way.startswith("pytorchvideo")
     ]
 
 
@@ -216,50 +196,27 @@ def bench_augmentation(batch: int, frames: int, size: int, rounds: int, least: f
         for place in range(batch):
             augment(clips[place : place + 1], parameters[place : place + 1])
 
-    ways = {"a loop over clips": loop, "ours: batched": lambda: augment(clips, parameters)}
-    seconds = medians(ways, rounds)
+    plain = "a loop over clips"
+    taken = seconds({plain: loop, "ours": lambda: augment(clips, parameters)}, rounds)
+    ours, theirs = ([batch / one for one in taken[name]] for name in ("ours", plain))
     # uint8 in, float32 out
-    floor = clips.numel() * 5 / bandwidth()
-    return [
-        Line(
-            f"augmentation, {batch} x {frames} x {size}",
-            way,
-            batch / taken,
-            seconds["a loop over clips"] / taken,
-            least if way.startswith("ours") else 0.0,
-            floor / taken,
-        )
-        for way, taken in seconds.items()
-    ]
-
-
-def table(lines: list[Line]) -> str:
-    """The lines as text."""
-    rows = [("measured", "way", "clips/s", "ratio", "at least", "of floor")]
-    for line in lines:
-        least = f"{line.least:.1f}" if line.least else ""
-        figures = (f"{line.per_second:.1f}", f"{line.ratio:.2f}", least, f"{line.of_floor:.0%}")
-        rows.append((line.what, line.way, *figures))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    floor = [batch * bandwidth() / (clips.numel() * 5)] * rounds
+    return [Line(f"augmentation, {batch} x {frames} x {size}", "clips/s", ours, plain, theirs, floor, least)]
 
 
 def main() -> int:
+    """Measure and print; 1 where a ratio is missed."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    parser.add_argument("--rounds", type=int, default=8, help="rounds of which medians are taken")
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--lines", type=Path, help="write them here instead")
     arguments = parser.parse_args()
     lines = [line for setting in SETTINGS for line in bench_training(setting, arguments.rounds)]
     lines += bench_augmentation(128, 8, 48, arguments.rounds, 0.9)
     # on a CPU a clip of this size fits its cache and a batch does not: told, but no floor
     lines += bench_augmentation(64 if CUDA else 4, 16, 224, arguments.rounds, 1.0 if CUDA else 0.0)
-    print(json.dumps([asdict(line) for line in lines]) if arguments.json else table(lines))
     if not PEER:
         print("skipped: pytorchvideo is not installed (docs/backbones.md says how)", file=sys.stderr)
-    missed = [line for line in lines if line.ratio < line.least]
-    for line in missed:
-        print(f"missed: {line.what}, {line.way}: {line.ratio:.2f} < {line.least}", file=sys.stderr)
-    return 1 if missed else 0
+    return finish(lines, arguments.lines)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python benchmarks/bench_decoders.py [--rounds 5]
 
-Both give the same frames of files that `packet_index` finds no fault with, which is checked. Printed is how many times
-as fast PyAV is, in processor time: least, median and most of the rounds.
+Both give the same frames of files that `packet_index` finds no fault with, which is checked. Rates are of processor
+time.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -19,7 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import av
 import cv2
 import numpy as np
-from bench_video import paired, spread
+from lines import Line, finish, rounds
 
 from kuleshov.video.decoders import import_decord
 from kuleshov.video.metadata import packet_index
@@ -56,36 +57,40 @@ def write(path: Path, width: int, height: int, codec: str, options: dict[str, st
     return path
 
 
+def reads(reader: VideoReader, path: Path, calls: list[np.ndarray]) -> float:
+    """Calls a second of processor time."""
+    started = time.process_time()
+    for times in calls:
+        reader.read(path, times)
+    return len(calls) / (time.process_time() - started)
+
+
 def main() -> int:
     """Measure and print; 1 where the frames differ, or decord is the faster one by more than a fifth."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--lines", type=Path, help="write them here instead")
     args = parser.parse_args()
     cv2.setNumThreads(1)
     if import_decord() is None:
         print("skipped: decord is not installed")
         return 0
-    rng, wrong = np.random.default_rng(1), False
+    rng, wrong, lines = np.random.default_rng(1), False, []
     calls = [np.concatenate([start + np.arange(16) * 4 / RATE for start in rng.uniform(0, 7.8, 2)]) for _ in range(4)]
     with tempfile.TemporaryDirectory() as folder:
         for name, (file, *how) in KINDS.items():
             path = write(Path(folder) / file, *how)
-            taken: dict[str, list[float]] = {"decord": [], "pyav": []}
-            readers = {backend: VideoReader(backend) for backend in taken}
+            readers = {backend: VideoReader(backend) for backend in ("decord", "pyav")}
             ours, theirs = (readers[backend].read(path, calls[0]) for backend in ("pyav", "decord"))
-            same = np.abs(ours.astype(int) - theirs).mean() < 1
-            for _ in range(args.rounds):
-                for backend, reader in readers.items():
-                    started = time.process_time()
-                    for times in calls:
-                        reader.read(path, times)
-                    taken[backend].append(time.process_time() - started)
-            found = spread(paired(taken["decord"], taken["pyav"]))
-            fault = packet_index(path).fault
-            verdict = "the same frames" if same else f"decord gives others: {fault}"
-            print(f"{name:<30}{{:6.2f}} {{:6.2f}} {{:6.2f}} x   {verdict}".format(*found), flush=True)
-            wrong |= (not same and fault is None) or found[1] < 0.8
-    return int(wrong)
+            if np.abs(ours.astype(int) - theirs).mean() >= 1:
+                fault = packet_index(path).fault
+                print(f"{name}: decord gives other frames ({fault})", file=sys.stderr)
+                wrong |= fault is None
+            ways = {backend: partial(reads, reader, path, calls) for backend, reader in readers.items()}
+            found = rounds(ways, args.rounds)
+            line = Line(f"two 16 x 4 clips of {name}", "reads/s", found["pyav"], "decord", found["decord"], aim=0.8)
+            lines.append(line)
+    return finish(lines, args.lines) | int(wrong)
 
 
 if __name__ == "__main__":

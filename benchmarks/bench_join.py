@@ -21,6 +21,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 from bench_txe import tiny_backbone, write_movie
+from lines import Line, finish
 
 from kuleshov.features.extract import extract_command
 from kuleshov.features.feature_store import EventStore
@@ -83,8 +84,9 @@ def main() -> int:
     parser.add_argument("--movies", type=int, default=24)
     parser.add_argument("--seconds", type=int, default=60, help="of a movie")
     parser.add_argument("--kills", type=int, default=4)
+    parser.add_argument("--lines", type=Path, help="write them here instead")
     args = parser.parse_args()
-    wrong = False
+    wrong, lines = False, []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         weights, _ = tiny_backbone(folder)
@@ -100,8 +102,14 @@ def main() -> int:
                 wrong |= not same or twice > 0
                 title = f"{processes} processes, {kills} killed: {seconds:6.1f} s"
                 verdict = "the same" if same else "ANOTHER"
-                print(f"{title}, {vain} movies begun in vain, {twice} done twice, {verdict} store", flush=True)
-    return int(wrong)
+                print(
+                    f"{title}, {vain} movies begun in vain, {twice} done twice, {verdict} store",
+                    file=sys.stderr,
+                    flush=True,
+                )
+                job = f"extraction by {processes} processes, {kills} killed"
+                lines.append(Line(job, "movies/s", [args.movies / seconds]))
+    return finish(lines, args.lines) | int(wrong)
 
 
 if __name__ == "__main__":

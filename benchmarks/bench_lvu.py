@@ -3,17 +3,19 @@
     python benchmarks/bench_lvu.py [--seconds 180] [--movies 1] [--floor 10] [--small]
 
 A movie of 180 s has 121 windows of 60 s, one second apart; the naive way contextualizes every window anew. The
-Object Transformer has to attend within each window, so only its projections are shared. Prints times of the
-processor and ratios; exits with 1 where the scene head's ratio is below the floor or the two ways disagree.
+Object Transformer has to attend within each window, so only its projections are shared. Rates are of processor time;
+exits with 1 where the scene head's ratio is below the floor or the two ways disagree.
 """
 
 import argparse
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
+from lines import Line, finish
 from torch import Tensor
 
 from kuleshov.tasks.lvu.movie_samples import NO_INSTANCES, MovieTokens, SampleMaker, collate
@@ -112,6 +114,8 @@ def main() -> int:
     parser.add_argument("--floor", type=float, default=10.0, help="least ratio of the naive way to ours")
     parser.add_argument("--every", type=int, default=20, help="the naive way on every n-th window only")
     parser.add_argument("--small", action="store_true", help="small networks, to try it out")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--lines", type=Path, help="write them here instead")
     options = parser.parse_args()
     torch.manual_seed(0)
     width, hidden = (64, 32) if options.small else (2048, 1024)
@@ -119,16 +123,22 @@ def main() -> int:
     contextualizer, pool = Contextualizer("scratch", width, **sizes).eval(), SpanPool(hidden, "attention")
     movies, features = movies_of(options.movies, options.seconds, width)
     maker = SampleMaker(features, None, margin=8)
-    ours, naive, same = evaluation(movies, maker, contextualizer, pool, options.every)
-    print(f"scene head, evaluation: {1 / ours:.0f} windows/s; every window anew: {1 / naive:.1f} windows/s")
-    print(f"ratio {naive / ours:.1f} (floor {options.floor}); the two ways agree: {same}")
-    print(f"scene head, training: {1 / training(movies, maker, contextualizer, pool):.1f} windows/s")
+    found = [evaluation(movies, maker, contextualizer, pool, options.every) for _ in range(options.rounds)]
+    ours, naive, same = ([values[place] for values in found] for place in range(3))
+    job = "scene head over a movie's windows of 60 s"
+    rates = [1 / taken for taken in ours], "every window anew", [1 / taken for taken in naive]
+    lines = [Line(f"{job}, evaluation", "windows/s", *rates, aim=options.floor)]
+    trained = [1 / training(movies, maker, contextualizer, pool) for _ in range(options.rounds)]
+    lines.append(Line(f"{job}, training", "windows/s", trained))
     geometry = (32, 3, 4, 64) if options.small else (768, 3, 12, 3072)
     encoder = ObjectTransformerEncoder(width, None, *geometry).eval()
     for train in (True, False):
-        rate = 1 / object_transformer(encoder, 4, train)
-        print(f"Object Transformer, {'training' if train else 'evaluation'}: {rate:.1f} windows/s")
-    return 0 if same and naive / ours >= options.floor else 1
+        taken = [object_transformer(encoder, 4, train) for _ in range(options.rounds)]
+        job = f"Object Transformer, {'training' if train else 'evaluation'}"
+        lines.append(Line(job, "windows/s", [1 / one for one in taken]))
+    if not all(same):
+        print("the scene head's two ways disagree", file=sys.stderr)
+    return finish(lines, options.lines) | int(not all(same))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python benchmarks/bench_scoring.py [--segments 1326] [--limit 30] [--official VIDSITU]
 
-Prints the seconds (of the processor, not the clock) of all figures and of those that validation during training
-needs; exits with 1 where all figures take longer than the limit. `--official` names a checkout of
+Rates (of the processor's time) are of all figures and of those that validation during training needs; exits with 1
+where all figures take longer than the limit. `--official` names a checkout of
 TheShadow29/VidSitu (see official_vidsitu.py): then the figures must equal its evaluator's, too.
 """
 
@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import official_vidsitu
+from lines import Line, finish
 
 from kuleshov.datasets.vidsitu_format import EVENTS, Annotation, VidSituEvent
 from kuleshov.metrics.role_metrics import Prediction, References, choose_references, score_roles
@@ -72,21 +73,32 @@ def main() -> int:
     parser.add_argument("--segments", type=int, default=1326, help="segments in the set (default: %(default)s)")
     parser.add_argument("--limit", type=float, default=30.0, help="most seconds (default: %(default)s)")
     parser.add_argument("--official", type=Path, help="checkout of VidSitu's official code")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--lines", type=Path, help="write them here instead")
     args = parser.parse_args()
     predictions, references, annotations = valid_set(args.segments)
-    seconds = {}
-    for name, headline in (("all figures", False), ("headline figures", True)):
-        started = time.process_time()
-        figures = score_roles(predictions, references, headline)
-        seconds[name] = time.process_time() - started
-        print(f"{args.segments} segments, {name}: {seconds[name]:.1f} s ({len(figures)} figures)", flush=True)
-    worst = 0.0
+    seconds: dict[str, list[float]] = {"all figures": [], "headline figures": []}
+    for _ in range(args.rounds):
+        for name, taken in seconds.items():
+            started = time.process_time()
+            figures = score_roles(predictions, references, headline=name == "headline figures")
+            taken.append(time.process_time() - started)
+    worst, peer = 0.0, ("", [])
     if args.official is not None:
-        ours = score_roles(predictions, references)
-        theirs, taken = official(args.official, predictions, annotations)
-        worst = max(abs(ours[name] - value) for name, value in theirs.items() if name in ours)
-        print(f"official code: {taken:.1f} s, greatest difference {worst:.1e}")
-    return int(seconds["all figures"] > args.limit or worst > 1e-9)
+        figures, found = score_roles(predictions, references), []
+        for _ in range(args.rounds):
+            theirs, taken = official(args.official, predictions, annotations)
+            found.append(args.segments / taken)
+        worst = max(abs(figures[name] - value) for name, value in theirs.items() if name in figures)
+        print(f"greatest difference from the official code {worst:.1e}", file=sys.stderr)
+        peer = ("the official code", found)
+    lines = []
+    for name, taken in seconds.items():
+        rates = [args.segments / one for one in taken]
+        theirs = peer if name == "all figures" else ("", [])
+        lines.append(Line(f"roles of {args.segments} segments scored, {name}", "segments/s", rates, *theirs))
+    slow = max(seconds["all figures"]) > args.limit
+    return finish(lines, args.lines) | int(slow or worst > 1e-9)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,7 @@ Extraction, with a tiny backbone, so that decoding counts:
 - extract: one sequential pass a movie against decoding every window on its own;
 - memory: peak memory of extracting a 30-minute movie against that of a 3-minute one.
 
-Ratios are of the same run on the same machine; the best of several rounds counts. Exit status 1 where an aim is
-missed.
+Ratios are of the same run on the same machine. Exit status 1 where an aim is missed.
 """
 
 import argparse
@@ -29,6 +28,7 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import torch
+from lines import Line, finish, rounds
 from torch.utils.data import DataLoader, Dataset
 
 from kuleshov import backbones
@@ -47,18 +47,15 @@ QUARTER = {"width": 512, "hidden": 256, "heads": 16, "feedforward": 512, "queue"
 EVENTS, MOVIE_EVENTS = 5, 60
 
 
-def best(run: Callable[[], object], rounds: int) -> float:
-    """Seconds of the fastest round."""
-    times = []
-    for _ in range(rounds):
+def rate(run: Callable[[], object], count: float) -> Callable[[], float]:
+    """How many a second a run does, of so many."""
+
+    def measured() -> float:
         begin = time.perf_counter()
         run()
-        times.append(time.perf_counter() - begin)
-    return min(times)
+        return count / (time.perf_counter() - begin)
 
-
-def row(name: str, value: str, note: str = "") -> None:
-    print(f"  {name:<46} {value:>14}  {note}", flush=True)
+    return measured
 
 
 def make_features(folder: Path, movies: int, width: int) -> tuple[Path, Path]:
@@ -97,21 +94,19 @@ def one_epoch(data: EventWindows) -> None:
         data.on_after_batch_transfer(batch, 0)
 
 
-def bench_gather(folder: Path, size: dict, rounds: int) -> bool:
-    """Loading and gathering one epoch; whether it is five times as fast as either DataLoader."""
-    reached = True
+def bench_gather(folder: Path, size: dict, number: int) -> list[Line]:
+    """Loading and gathering one epoch."""
     movies = 8 * size["batch"]
     store, npy = make_features(folder, movies, size["width"])
     data = open_windows(store, size["batch"])
-    ours = best(lambda: one_epoch(data), rounds)
-    row("index batches and one gather", f"{movies / ours:,.0f}/s", "windows")
+    ways = {"ours": rate(lambda: one_epoch(data), movies)}
     for workers in (0, 2):
         loader = DataLoader(NpyWindows(npy), size["batch"], shuffle=True, num_workers=workers)
-        plain = best(lambda loader=loader: [None for _ in loader], rounds)
-        note = f"ratio {plain / ours:.1f} (aim >= 5)"
-        row(f"DataLoader over .npy files, {workers} workers", f"{movies / plain:,.0f}/s", note)
-        reached &= plain / ours >= 5
-    return reached
+        plain = rate(lambda loader=loader: [None for _ in loader], movies)
+        ways[f"a DataLoader over .npy files, {workers} workers"] = plain
+    found = rounds(ways, number)
+    ours, job = found.pop("ours"), "windows of events, index batches and one gather"
+    return [Line(job, "windows/s", ours, peer, theirs, aim=5.0) for peer, theirs in found.items()]
 
 
 def make_step(size: dict, data: EventWindows) -> tuple[MaskedEventPretraining, Callable[[dict], None]]:
@@ -145,36 +140,40 @@ def step_flops(size: dict, masked: int) -> float:
     return encoder + backward + 2 * queue
 
 
-def machine_flops(rounds: int) -> float:
+def machine_flops() -> float:
     """Operations a second of a large matrix product."""
     a, b = torch.rand(1024, 2048), torch.rand(2048, 4096)
-    return 2 * 1024 * 2048 * 4096 / best(lambda: a @ b, max(rounds, 5))
+    return max(rounds({"product": rate(lambda: a @ b, 2 * 1024 * 2048 * 4096)}, 5)["product"])
 
 
-def bench_step(folder: Path, size: dict, rounds: int) -> bool:
-    """A whole step, with loading, against resident tensors (aim: at most 1.5 times) and against the floor."""
+def bench_step(folder: Path, size: dict, number: int) -> list[Line]:
+    """A whole step, with loading, against resident tensors and against the floor."""
     store, npy = make_features(folder, 2 * size["batch"], size["width"])
     data = open_windows(store, size["batch"])
     _, step = make_step(size, data)
-    batches = list(data.train_dataloader())
-    resident = data.on_after_batch_transfer(dict(batches[0]), 0)
-    masked = 2 * size["batch"]  # sizes 1, 2, 3: two events a window on average
-    step(resident)
-    alone = best(lambda: step(resident), rounds)
-    whole = best(lambda: [step(data.on_after_batch_transfer(b, 0)) for b in data.train_dataloader()], rounds) / 2
+    resident = data.on_after_batch_transfer(dict(next(iter(data.train_dataloader()))), 0)
     loader = DataLoader(NpyWindows(npy), size["batch"])
+    step(resident)
+
+    def whole() -> None:
+        for batch in data.train_dataloader():
+            step(data.on_after_batch_transfer(batch, 0))
 
     def plain() -> None:
         for events in loader:
             step({**resident, "events": events})
 
-    peers = best(plain, rounds) / 2
-    floor = step_flops(size, masked) / machine_flops(rounds)
-    row("step on resident tensors", f"{alone * 1e3:.0f} ms", f"{size['batch'] / alone:.0f} windows/s")
-    row("step with loading", f"{whole * 1e3:.0f} ms", f"ratio to resident {whole / alone:.2f} (aim <= 1.5)")
-    row("step with a DataLoader over .npy files", f"{peers * 1e3:.0f} ms", f"ratio to ours {peers / whole:.2f}")
-    row("floor: the products alone", f"{floor * 1e3:.0f} ms", f"share of the step {floor / whole:.2f}")
-    return whole / alone <= 1.5
+    windows = size["batch"]
+    alone = "the same on resident tensors"
+    peers = {alone: rate(lambda: step(resident), windows), "a DataLoader over .npy files": rate(plain, 2 * windows)}
+    found = rounds({"ours": rate(whole, 2 * windows), **peers}, number)
+    masked = 2 * windows  # sizes 1, 2, 3: two events a window on average
+    floor = [windows * machine_flops() / step_flops(size, masked)] * number
+    ours, job = found.pop("ours"), "a step of masked events with loading"
+    return [
+        Line(job, "windows/s", ours, peer, theirs, floor, 1 / 1.5 if peer == alone else 0.0)
+        for peer, theirs in found.items()
+    ]
 
 
 def write_movie(path: Path, seconds: int, rate: int = 8) -> Path:
@@ -212,8 +211,8 @@ def window_by_window(weights: Path, clip: ClipFormat, videos: list[Video], secon
         network(clip.normalize(torch.stack(clips)))
 
 
-def bench_extract(folder: Path, rounds: int) -> bool:
-    """Movies a second at a stride of 1 s; whether one pass is twice as fast as window by window."""
+def bench_extract(folder: Path, size: dict, number: int) -> list[Line]:
+    """Movies a second at a stride of 1 s."""
     weights, clip = tiny_backbone(folder)
     seconds = 60
     videos = [Video(f"m{i}", write_movie(folder / f"m{i}.mp4", seconds)) for i in range(4)]
@@ -222,10 +221,11 @@ def bench_extract(folder: Path, rounds: int) -> bool:
     def ours() -> None:
         extract_command(folder / f"out{next(count)}", weights, videos=videos, accelerator="cpu", progress=False)
 
-    one, each = best(ours, rounds), best(lambda: window_by_window(weights, clip, videos, seconds), rounds)
-    row("one pass a movie, written to a store", f"{len(videos) / one:.2f}/s", "60 s movies at a stride of 1 s")
-    row("each window on its own, not written", f"{len(videos) / each:.2f}/s", f"ratio {each / one:.1f} (aim >= 2)")
-    return each / one >= 2
+    peer = "each window by itself, not written"
+    each = rate(lambda: window_by_window(weights, clip, videos, seconds), len(videos))
+    found = rounds({"ours": rate(ours, len(videos)), peer: each}, number)
+    job = "extraction of movies of 60 s at a stride of 1 s, one pass a movie"
+    return [Line(job, "movies/s", found["ours"], peer, found[peer], aim=2.0)]
 
 
 def peak_memory(weights: str, movie: str, output: str) -> None:
@@ -236,8 +236,8 @@ def peak_memory(weights: str, movie: str, output: str) -> None:
     print(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")), flush=True)
 
 
-def bench_memory(folder: Path) -> bool:
-    """Peak memory by the length of the movie; whether ten times the length takes at most 5 % more."""
+def bench_memory(folder: Path, size: dict, number: int) -> list[Line]:
+    """Peak memory of a movie of 30 minutes against one of 3: ten times the length takes at most 5 % more."""
     peaks = []
     weights, _ = tiny_backbone(folder)
     for minutes in (3, 30):
@@ -246,35 +246,29 @@ def bench_memory(folder: Path) -> bool:
         code = f"from bench_txe import peak_memory; peak_memory(*{words!r})"
         place = str(Path(__file__).parent)
         found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=place)
-        peaks.append(int(found.stdout) // 1024)
-        row(f"a movie of {minutes} minutes", f"{peaks[-1]} MB", "peak memory")
-    return peaks[1] <= 1.05 * peaks[0]
+        peaks.append(int(found.stdout) / 1024)
+    # as rates, of which more is better
+    job, movies = "extraction of a movie of 30 minutes", [1024 / peak for peak in peaks]
+    return [Line(job, "movies/GiB", movies[1:], "one of 3 minutes", movies[:1], aim=1 / 1.05)]
+
+
+PARTS = {"gather": bench_gather, "step": bench_step, "extract": bench_extract, "memory": bench_memory}
 
 
 def main() -> int:
     """Run the measurements; 1 where an aim is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", action="store_true", help="the paper's size")
-    parser.add_argument("--parts", default="gather,step,extract,memory", help="which measurements")
+    parser.add_argument("--parts", default=",".join(PARTS), help="which measurements")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--lines", type=Path, help="write them here instead")
     args = parser.parse_args()
-    size = FULL if args.full else QUARTER
-    print(f"{torch.get_num_threads()} threads, sizes {size}")
-    parts = {
-        "gather": lambda folder: bench_gather(folder, size, args.rounds),
-        "step": lambda folder: bench_step(folder, size, args.rounds),
-        "extract": lambda folder: bench_extract(folder, args.rounds),
-        "memory": bench_memory,
-    }
-    missed = []
+    size, lines = FULL if args.full else QUARTER, []
+    print(f"{torch.get_num_threads()} threads, sizes {size}", file=sys.stderr)
     for name in args.parts.split(","):
-        print(f"{name}:")
         with tempfile.TemporaryDirectory() as folder:
-            if not parts[name](Path(folder)):
-                missed.append(name)
-    if missed:
-        print(f"aims missed: {', '.join(missed)}", file=sys.stderr)
-    return 1 if missed else 0
+            lines += PARTS[name](Path(folder), size, args.rounds)
+    return finish(lines, args.lines)
 
 
 if __name__ == "__main__":

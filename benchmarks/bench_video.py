@@ -34,6 +34,7 @@ import av
 import cv2
 import numpy as np
 import torch
+from lines import Line, finish
 
 from kuleshov.video import metadata
 from kuleshov.video.augmentation import ClipAugmentation, cvrl_views
@@ -268,6 +269,10 @@ def measure(setting: Setting, folder: Path, paths: list[Path], rounds: int) -> l
         row = {"setting": setting.name, "way": name, "least": setting.least.get(name), "rate": None}
         if name in rates:
             floor = rates["floor, prepared" if "prepared" in name else "floor"]
+            job, limit = f"two views of a video, {setting.name}, {name}", () if "cached" in name else floor
+            if name not in PEERS and "PySlowFast" not in name:
+                aim = setting.least.get(name, 0.0)
+                row["line"] = Line(job, "videos/s", rates[name], fastest, rates[fastest], limit, aim)
             row |= {"rate": spread(rates[name]), "ratio": spread(paired(rates[name], rates[fastest]))}
             row |= {"of_floor": None if "cached" in name else statistics.median(paired(rates[name], floor))}
         rows.append(row)
@@ -327,6 +332,7 @@ def main() -> int:
     )
     parser.add_argument("--files", type=Path, nargs="+", help="videos of 10 s, 30 frames a second, to be read")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--lines", type=Path, help="write the lines of our ways here instead")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -337,6 +343,9 @@ def main() -> int:
             given = [(setting, write_videos(Path(folder), setting, arguments.videos)) for setting in SETTINGS]
         rows = [row for one, paths in given for row in measure(one, Path(folder), paths, arguments.rounds)]
         held = memory(SETTINGS[0], Path(folder), arguments.reads) if arguments.reads else None
+    lines = [row.pop("line") for row in rows if "line" in row]
+    if arguments.lines:
+        return finish(lines, arguments.lines)
     if arguments.json:
         print(json.dumps({"rows": rows, "memory": held}))
     else:

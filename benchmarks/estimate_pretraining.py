@@ -11,6 +11,7 @@ videos a second one core reads. Assumed: the GPUs' peak and the share of it that
 import argparse
 import json
 import os
+import statistics
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import cv2
 import torch
 import yaml
-from bench_backbone import Setting, medians, peak_flops, training_step
+from bench_backbone import Setting, peak_flops, seconds, training_step
 from bench_video import SETTINGS as VIDEO_SETTINGS
 from bench_video import compare, our_reading, write_videos
 from torch.utils.flop_counter import FlopCounterMode
@@ -134,7 +135,7 @@ def measured_here(rounds: int) -> dict[str, float]:
     setting = Setting("Slow-D, 16x4", "slow_d_r50", 64, 1, 16, 112)
     network = setting.network().to(memory_format=torch.channels_last_3d)
     clips = torch.randn(1, 3, 16, 112, 112).contiguous(memory_format=torch.channels_last_3d)
-    taken = medians({"step": training_step(network, clips, False)}, rounds)["step"]
+    taken = statistics.median(seconds({"step": training_step(network, clips, False)}, rounds)["step"])
     with FlopCounterMode(display=False) as counter:
         network(clips).sum().backward()
     share = counter.get_total_flops() / taken / peak_flops(torch.float32)

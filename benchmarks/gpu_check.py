@@ -13,6 +13,7 @@ import argparse
 import importlib.util
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,7 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from bench_backbone import CUDA, DEVICE, PEER, Peer, Setting, medians, peak_flops, training_step
+from bench_backbone import CUDA, DEVICE, PEER, Peer, Setting, peak_flops, seconds, training_step
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -133,7 +134,7 @@ def plans(folder: Path, tiny: bool) -> list[Planned]:
     return list(merged.values())
 
 
-def measured(planned: Planned, job: Job, seconds: float, tiny: bool) -> Line | None:
+def measured(planned: Planned, job: Job, limit: float, tiny: bool) -> Line | None:
     """Run one job of a stage, a training for some seconds; None for one that neither trains nor extracts.
 
     Raises:
@@ -141,7 +142,7 @@ def measured(planned: Planned, job: Job, seconds: float, tiny: bool) -> Line | N
     """
     words, trains = list(job.words), planned.stage.command == "fit"
     if trains:
-        words += ["--trainer.callbacks+=gpu_check.StepCost", f"--trainer.callbacks.seconds={seconds}"]
+        words += ["--trainer.callbacks+=gpu_check.StepCost", f"--trainer.callbacks.seconds={limit}"]
         words += [f"--trainer.callbacks.warm_up={0 if tiny else 5}"]
     job.folder.mkdir(parents=True, exist_ok=True)
     paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
@@ -199,7 +200,7 @@ def peers(tiny: bool) -> list[Line]:
         if CUDA:
             network.compile(dynamic=False)
             torch.cuda.reset_peak_memory_stats()
-        taken = medians({name: step}, 3 if tiny else 20)[name]
+        taken = statistics.median(seconds({name: step}, 3 if tiny else 20)[name])
         peak = torch.cuda.max_memory_allocated() if CUDA else 0
         rate = setting.batch / taken, counter.get_total_flops() / taken
         lines.append(Line(name, *rate, CUDA, None, peak, setting.batch))

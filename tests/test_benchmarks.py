@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-BENCHMARKS = sorted((Path(__file__).resolve().parents[1] / "benchmarks").glob("*.py"))
+FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+BENCHMARKS = sorted(FOLDER.glob("*.py"))
 
 
 @pytest.mark.slow
@@ -15,6 +16,32 @@ BENCHMARKS = sorted((Path(__file__).resolve().parents[1] / "benchmarks").glob("*
 def test_a_benchmark_imports_what_there_is(path: Path):
     done = subprocess.run([sys.executable, str(path), "--help"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_lines_of_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    from lines import Line, finish, read, rounds, table
+
+    slow = Line("job", "a/s", [8.0, 2.0, 3.0], "peer", [4.0, 4.0, 2.0], [8.0, 8.0, 6.0], aim=1.1)
+    alone = Line("other", "b/s", [1234.0])
+    assert slow.ratios == [2.0, 0.5, 1.5] and not slow.missed and Line("", "", [1.0], "p", [2.0], aim=0.6).missed
+    assert slow.cells() == ("job", "2, 3, 8 a/s", "peer", "0.5, 1.5, 2", "1.1", "50%")
+    assert alone.cells() == ("other", "1,234, 1,234, 1,234 b/s", "", "", "", "")
+    assert (
+        finish([slow, alone], tmp_path / "lines.json") == 0 and read(tmp_path / "lines.json")[0].ratios == slow.ratios
+    )
+    was = Line("job", "a/s", [1.5], "peer", [1.0])
+    assert table([slow, alone], [was]).splitlines()[2:] == [
+        "| job | 2, 3, 8 a/s | peer | 0.5, 1.5, 2 | 1.1 | 50% | 2.00 |",
+        "| other | 1,234, 1,234, 1,234 b/s |  |  |  |  |  |",
+    ]
+    assert (
+        finish([Line("slow", "a/s", [1.0], "peer", [2.0], aim=0.6)], None) == 1
+        and "| slow |" in capsys.readouterr().out
+    )
+    order: list[str] = []
+    assert rounds({name: lambda name=name: order.append(name) or 1.0 for name in "ab"}, 2) == {"a": [1, 1], "b": [1, 1]}
+    assert order == ["b", "a", "a", "b"]
 
 
 @pytest.mark.slow
