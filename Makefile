@@ -35,6 +35,7 @@ STAGES := pretrain-backbone extract-features pretrain-txe train-verbs train-rela
 
 help: ## show this help
 	@echo "make TARGET [DATA=..] [SCALE=paper|gpu|demo|small] [METHOD=..] [TASK=..] [SEEDS=N] [DEVICES=N] [ROOT=DIR] [WEIGHTS=FILE]"
+	@echo "     [FEATURES=STORE] [TXE=FILE] [RUNS=DIR] [WORLD_SEED=N] [SMOKE=1] [ARGS='--more options']"
 	@echo
 	@grep -hE '^[a-z][a-z0-9-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 20
 
@@ -53,7 +54,7 @@ install: $(VENV)/installed ## install into .venv
 
 demo: SCALE = demo
 demo: SEEDS = 3
-demo: $(VENV)/installed ## the whole pipeline on the generated world, about ten minutes on two cores
+demo: $(VENV)/installed ## the whole pipeline on the generated world, ten to fifteen minutes on two cores
 	@echo "demo: SCALE=$(SCALE) SEEDS=$(SEEDS) WORLD_SEED=$(WORLD_SEED) RUNS=$(RUNS)"
 	@$(BIN)/kuleshov run summary $(OPTIONS) > /dev/null
 	@$(BIN)/kuleshov report $(RUNS) --output $(RUNS)/report.html

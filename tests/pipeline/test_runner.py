@@ -102,6 +102,25 @@ def test_the_data_set_asked_for_is_missed_first(project: Path):
         make_plan(request(project, stage="third"))
 
 
+def test_a_file_that_a_job_reads_is_missed_before_anything_runs(project: Path):
+    stage = project / "stages" / "first.yaml"
+    stage.write_text(
+        stage.read_text().replace(
+            "slow: {model.init_args.lr: 0.1}", 'slow: {model.init_args.lr: 0.1, model.init_args.weights: "{root}/w.pt"}'
+        )
+        + 'reads: {"{root}/w.pt": write it with x}\n'
+    )
+    place = project / "data" / "k400" / "w.pt"
+    with pytest.raises(KuleshovError, match=f"what first reads not found at {place}: write it with x"):
+        make_plan(request(project, root=project / "data"))
+    # the other row does not read it, and a plan can be seen without it
+    assert not make_plan(request(project, stage="first", root=project / "data", rows=("fast",))).missing
+    shown = command(project, "first", "--root", "data", "--dry-run", COLUMNS="200").stderr
+    assert "not there yet: data/k400/w.pt (write it with x)" in shown
+    place.touch()
+    assert not make_plan(request(project, root=project / "data")).order()[0].missing
+
+
 def test_wrong_stage_files(project: Path):
     (project / "stages" / "first.yaml").write_text(FIRST + "outputz: {}\n")
     with pytest.raises(FormatError, match="field outputz: unknown field; did you mean outputs"):

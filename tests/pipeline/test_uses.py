@@ -15,7 +15,7 @@ from kuleshov.pipeline.plan import Planned, Request, make_plan
 @pytest.fixture
 def given(tmp_path: Path) -> Path:
     """A folder with data sets' folders, weights of several methods, a TxE's, and a store of events."""
-    for name in ("k400", "vidsitu", "lvu"):
+    for name in ("k400", "vidsitu", "lvu", "gpt2-medium"):
         (tmp_path / "data" / name).mkdir(parents=True)
     trained = {name: [f"{name}-k400"] for name in ("cvrl", "modist", "supervised")}
     trained |= {f"{name}-vs": [f"{name}-k400", f"{name}-vidsitu"] for name in ("cvrl", "modist")}

@@ -65,8 +65,8 @@ def check_command(
         against: NAME=DIR, other data sets: lvu or vidsitu (vidsitu).
         videos: folder of the videos, where it is not the data set's own.
         write_split: file for the segments that are not shared (vidsitu).
-        least_seconds: shorter files are named (k400, folder).
-        workers: processes that open files (k400, folder).
+        least_seconds: shorter files are named (k400, shards, folder).
+        workers: processes that open files (k400, vidsitu, shards, folder).
 
     Raises:
         UsageError: an argument that the data set does not take.

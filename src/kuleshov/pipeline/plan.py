@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from kuleshov.core.errors import KuleshovError, nearest
+from kuleshov.core.errors import KuleshovError, MissingDataError, nearest
 from kuleshov.core.files import flatten, read_json, sha256_json
 from kuleshov.core.project import find_file
 from kuleshov.datasets.registry import DATA_SETS, data_set
@@ -103,6 +103,7 @@ class Planned:
         needs: name -> plan of what it needs.
         used: name -> what the user gave in place of a need.
         stale: why an earlier run of the same stage does not count; empty where there is none.
+        missing: file that its jobs read and that is not there, nor made by the plan -> what to do.
     """
 
     stage: Stage
@@ -115,6 +116,7 @@ class Planned:
     needs: dict[str, "Planned"] = field(default_factory=dict)
     used: dict[str, Use] = field(default_factory=dict)
     stale: str = ""
+    missing: dict[str, str] = field(default_factory=dict)
 
     @property
     def done(self) -> bool:
@@ -186,6 +188,9 @@ def make_plan(request: Request) -> Planned:
             option = f"--use {use.need}={use.path}" if use.need else f"--weights {use.path}"
             known = ", ".join(sorted(planner.asked)) or "none"
             raise KuleshovError(f"{option} ({use}): nothing in the plan takes it (needs: {known})")
+    for planned in plan.order() if request.needs_data else []:
+        for path, how in planned.missing.items():
+            raise MissingDataError(f"what {planned.stage.name} reads", path, how)
     return plan
 
 
@@ -359,7 +364,18 @@ def _resolve(
     jobs = _jobs(request, stage, configs, arguments, rows, tasks, values, folder)
     most = max(1, len(tasks)) * max(1, len(rows)) * (request.seeds if stage.seeded else 1)
     stale = why_stale(request.runs, prefix, folder, resolved)
-    return Planned(stage, data, fingerprint, resolved, folder, jobs, most, needs, used, stale)
+    missing = _missing(stage, [job for job in jobs if not job.done], values, needs)
+    return Planned(stage, data, fingerprint, resolved, folder, jobs, most, needs, used, stale, missing)
+
+
+def _missing(stage: Stage, jobs: list[Job], values: dict[str, str], needs: dict[str, Planned]) -> dict[str, str]:
+    found = {}
+    for template, how in stage.reads.items():
+        path = Path(_fill(stage, template, values))
+        asked = any(word == str(path) or word.endswith(f"={path}") for job in jobs for word in job.words)
+        if asked and not path.exists() and not any(path.is_relative_to(need.folder) for need in needs.values()):
+            found[str(path)] = how
+    return found
 
 
 def _fingerprints(needs: dict[str, Planned], rows: dict[str, tuple[str, ...]]) -> dict[str, str]:

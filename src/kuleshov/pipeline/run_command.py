@@ -167,6 +167,8 @@ def _show(plan: Planned, project: Path) -> None:
     for where, name in {planned.resolved["data"]: planned.data for planned in order}.items():
         if Path(where).is_absolute() and not Path(where).is_dir():
             out.print(escape(f"not there yet: data set {name} at {where}"))
+    for path, how in {path: how for planned in order for path, how in planned.missing.items()}.items():
+        out.print(escape(f"not there yet: {path} ({how})"))
 
 
 def _where_from(plan: Planned, project: Path) -> str:

@@ -67,6 +67,7 @@ class Stage:
         default_tasks: scale -> tasks that run where none is named; all where the scale is not in it.
         needs: name -> stage whose outputs are read.
         arguments: argument -> value, with placeholders.
+        reads: file that a job may read beside the data set, with placeholders -> what to do where it is missing.
         starts_from: argument that takes the weights that the user gives, where the stage can start from them.
         scales: scale -> extra arguments; where there are any, every scale that the stage can run at.
         rows: row of the table -> extra arguments, a job each.
@@ -89,6 +90,7 @@ class Stage:
     default_tasks: dict[str, list[str]] = field(default_factory=dict)
     needs: dict[str, Need] = field(default_factory=dict)
     arguments: Arguments = field(default_factory=dict)
+    reads: dict[str, str] = field(default_factory=dict)
     starts_from: str = ""
     scales: dict[str, Arguments] = field(default_factory=dict)
     rows: dict[str, Arguments] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from kuleshov.metrics.statistics import Standing, mean_and_error, paired_differe
 from kuleshov.report.columns import REFERENCES, ResultColumn, row_title
 from kuleshov.report.results_table import ResultCell, ResultsTable, RowDifference
 
-CAPTION = "mean ± standard error over {over}; in brackets: the nearest row that the paper prints"
+CAPTION = "mean ± standard error over {over}; in brackets: what the paper has in the same row"
 PLAIN_WIDTH = 200
 
 
