@@ -5,7 +5,7 @@ import json
 import pytest
 
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError
-from kuleshov.datasets.vidsitu import VidSitu
+from kuleshov.datasets.vidsitu import VidSitu, find
 from kuleshov.datasets.vidsitu_format import EVENTS
 from kuleshov.video.video_file import Video
 
@@ -132,7 +132,7 @@ def test_videos_whole_or_cut(tree):
     data = VidSitu(tree)
     assert data.videos("valid") == [Video(VALID[0], videos / "source-1_00.mkv", 10.0, 20.0)]
     assert data.videos("train", videos) == [Video(TRAIN[2], videos / f"{TRAIN[2]}.mp4", 0.0, 10.0)]
-    assert data.missing("valid") == [VALID[1]] and data.missing("valid", tree / "none") == VALID
+    assert find(tree, "valid")[1] == [VALID[1]] and find(tree, "valid", tree / "none") == ([], VALID)
 
 
 def test_the_real_files(real_data):

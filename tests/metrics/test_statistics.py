@@ -1,6 +1,5 @@
 """Means over seeds, bootstrap intervals, paired differences, ranks."""
 
-import itertools
 import math
 
 import numpy as np
@@ -44,19 +43,10 @@ def test_bootstrap_covers_the_normal_interval_and_repeats():
         bootstrap_interval(np.zeros(0))
 
 
-def test_paired_difference_against_every_sign():
-    a, b = {0: 3.0, 1: 5.0, 2: 4.0, 9: 1.0}, {0: 2.0, 1: 2.0, 2: 4.5, 8: 0.0}
-    found = paired_difference(a, b)
-    differences = np.array([1.0, 3.0, -0.5])
-    signs = list(itertools.product((-1, 1), repeat=3))
-    expected = np.mean([abs(np.dot(s, differences)) >= differences.sum() - 1e-9 for s in signs])
-    assert (found.mean, found.n, found.wins, found.p) == pytest.approx((3.5 / 3, 3, 2, expected))
-
-
-def test_paired_difference_of_many_and_of_none():
-    many = paired_difference({i: i % 7 + 1.0 for i in range(40)}, {i: float(i % 7) for i in range(40)})
-    assert many.mean == 1.0 and many.wins == 40 and many.p < 0.01
-    assert paired_difference({0: 1.0}, {0: 1.0}).p == 1.0
+def test_paired_difference_is_over_what_both_have():
+    found = paired_difference({0: 3.0, 1: 5.0, 2: 4.0, 9: 1.0}, {0: 2.0, 1: 2.0, 2: 4.5, 8: 0.0})
+    assert (found.mean, found.n) == (pytest.approx(3.5 / 3), 3)
+    assert found.standard_error == pytest.approx(np.std([1.0, 3.0, -0.5], ddof=1) / math.sqrt(3))
     with pytest.raises(KuleshovError, match=r"the two rows share no seed: \[0\] and \[1\]"):
         paired_difference({0: 1.0}, {1: 1.0})
 

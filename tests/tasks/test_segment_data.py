@@ -14,10 +14,11 @@ from kuleshov.core.errors import FormatError, KuleshovError, StoreError
 from kuleshov.core.results import read_results
 from kuleshov.tasks.relations import RelationData
 from kuleshov.tasks.roles import RoleData
-from kuleshov.tasks.segment_data import EpochOrder, spread
+from kuleshov.tasks.segment_data import EpochOrder
 from kuleshov.tasks.verb_finetuning import VerbClipData
 from kuleshov.tasks.verbs import VerbData, VerbTask
 from kuleshov.training.lightning_cli import main
+from kuleshov.video.video_file import evenly
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from distributed import on_ranks
@@ -115,11 +116,11 @@ def test_two_processes_of_lightning_write_the_scores_once(words, tmp_path):
     assert all(line.n == 13 for line in lines if "screen" not in line.metric)
 
 
-def test_segments_are_spread_evenly():
-    assert spread("abcdefgh", 4) == ["a", "c", "e", "g"]
-    assert spread("abc", None) == spread("abc", 9) == ["a", "b", "c"]
-    with pytest.raises(KuleshovError, match="at least one segment .* 0 were"):
-        spread("abc", 0)
+def test_segments_are_evenly_chosen():
+    assert evenly("abcdefgh", 4) == ["a", "c", "e", "g"]
+    assert evenly("abc", None) == evenly("abc", 9) == ["a", "b", "c"]
+    with pytest.raises(KuleshovError, match="at least one sample .* 0 were"):
+        evenly("abc", 0)
 
 
 def test_data_has_features_and_the_first_annotators_verbs(small_vidsitu):

@@ -8,7 +8,7 @@ import torch
 from kuleshov.core.errors import KuleshovError, StoreError
 from kuleshov.features.feature_store import EventStore
 from kuleshov.txe import load, save
-from kuleshov.txe.contextualizer import Contextualizer, SegmentFeatures
+from kuleshov.txe.contextualizer import Contextualizer, segment_features
 
 SIZES = {"hidden": 8, "layers": 1, "heads": 2, "feedforward": 12}
 
@@ -31,19 +31,21 @@ def make(kind: str, weights: str, **options) -> Contextualizer:
 
 def test_segments_come_on_the_grid_asked_for(make_store):
     store = EventStore(make_store(counts=[9, 12, 9], stride=1.0))
-    found = SegmentFeatures(store, ["movie002", "movie000"])
-    assert found.tensor.shape == (2, 5, 6) and found.ids == ["movie002", "movie000"] and len(found) == 2
-    assert torch.equal(found.tensor[0], store.events("movie002")[::2])
-    every_second = SegmentFeatures(store, ["movie001"], n=9, stride_s=1.0)
-    assert torch.equal(every_second.tensor[0], store.events("movie001")[:9])
+    ids, events = segment_features(store, ["movie002", "movie000"])
+    assert events.shape == (2, 5, 6) and ids == ["movie002", "movie000"]
+    assert torch.equal(events[0], store.events("movie002")[::2])
+    _, every_second = segment_features(store, ["movie001"], n=9, stride_s=1.0)
+    assert torch.equal(every_second[0], store.events("movie001")[:9])
 
 
-def test_missing_segments_are_named_or_counted(make_store):
-    folder = make_store(counts=[5, 5])
+def test_missing_segments_are_named_or_left_out(make_store):
+    store = EventStore(make_store(counts=[5, 5]))
     with pytest.raises(StoreError, match=r"2 of 3 segments are not in .*store \(first gone\): extract"):
-        SegmentFeatures(folder, ["gone", "movie001", "lost"])
-    found = SegmentFeatures(folder, ["gone", "movie001"], allow_missing=True)
-    assert found.ids == ["movie001"] and found.missing == ["gone"] and found.tensor.shape == (1, 5, 6)
+        segment_features(store, ["gone", "movie001", "lost"])
+    ids, events = segment_features(store, ["gone", "movie001"], allow_missing=True)
+    assert ids == ["movie001"] and events.shape == (1, 5, 6)
+    with pytest.raises(StoreError, match="1 of 1 segments are not in"):
+        segment_features(store, ["gone"], allow_missing=True)
 
 
 @pytest.mark.parametrize("kind", ["none", "scratch", "pretrained"])

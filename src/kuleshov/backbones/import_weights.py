@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,10 +40,6 @@ class ImportReport:
             shown = ", ".join(keys[:5]) + (", ..." if len(keys) > 5 else "")
             lines.append(f"{name} {len(keys)} keys" + (f": {shown}" if keys else ""))
         return "\n".join(lines)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for `--json`."""
-        return asdict(self)
 
 
 def import_weights(

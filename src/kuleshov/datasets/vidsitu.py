@@ -188,11 +188,6 @@ class VidSitu:
                 videos.append(Video(segment.id, found[segment.source], float(segment.start), float(segment.end)))
         return videos
 
-    def missing(self, split: str, video_root: str | Path | None = None) -> list[str]:
-        """Segments of the split whose video is not on disk."""
-        present = {video.id for video in self.videos(split, video_root)}
-        return [segment for segment in self.segments(split) if segment not in present]
-
     def _file(self, folder: str, *names: str) -> Path:
         """The first file that exists among the layouts in which the official tree is found."""
         places = [self.root / tree / folder / name for name in names for tree in _TREES]
@@ -213,7 +208,9 @@ class VidSitu:
 def find(root: str | Path, split: str = "train", video_root: Path | None = None) -> tuple[list[Video], list[str]]:
     """The videos of a split's segments that are on disk, and the segments of the others."""
     tree = VidSitu(root)
-    return tree.videos(split, video_root), tree.missing(split, video_root)
+    videos = tree.videos(split, video_root)
+    present = {video.id for video in videos}
+    return videos, [segment for segment in tree.segments(split) if segment not in present]
 
 
 def sample(root: str | Path, output: Path, count: int) -> dict[str, int]:

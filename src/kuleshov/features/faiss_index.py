@@ -2,8 +2,9 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import torch
 from lightning_utilities.core.imports import RequirementCache
 from torch import Tensor
@@ -12,11 +13,8 @@ from torch.nn import functional as F
 from kuleshov.core.errors import KuleshovError, StoreError, one_line
 from kuleshov.core.files import read_json, sha256_json, write_json, write_through
 from kuleshov.core.progress import progress_bar
-from kuleshov.core.random import torch_generator
+from kuleshov.core.random import numpy_generator
 from kuleshov.features.feature_store import EventStore
-
-if TYPE_CHECKING:
-    import numpy as np
 
 FAISS = RequirementCache("faiss-cpu>=1.8", "faiss")
 ROWS = 65_536  # that are added at a time
@@ -86,8 +84,8 @@ def build(store: EventStore) -> Any:
     lists = max(1, min(math.isqrt(16 * rows), rows // PER_LIST))
     index = faiss.index_factory(store.width, f"IVF{lists},SQ8", faiss.METRIC_INNER_PRODUCT)
     index.nprobe = max(1, math.ceil(PROBED * lists))
-    sample = torch.randperm(rows, generator=torch_generator(0, 0, 0))[: PER_LIST * lists].sort().values
-    index.train(_unit(store.take(sample)))
+    sample = np.sort(numpy_generator(0, 0, 0).permutation(rows)[: PER_LIST * lists])
+    index.train(_unit(store.take(torch.from_numpy(sample))))
     chunks = sum(math.ceil(part.rows / ROWS) for part in store.index.parts.values())
     with progress_bar("index", chunks) as advance:
         for _, part in store.chunks(ROWS):
@@ -96,5 +94,5 @@ def build(store: EventStore) -> Any:
     return index
 
 
-def _unit(rows: Tensor) -> "np.ndarray":
+def _unit(rows: Tensor) -> np.ndarray:
     return F.normalize(rows.float(), dim=1).numpy()

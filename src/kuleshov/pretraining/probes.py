@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import update_bn
 from torch.utils.data import DataLoader
 
 from kuleshov.backbones.protocol import build_backbone
@@ -157,19 +157,9 @@ def untrained(like: nn.Module, kind: Untrained, seed: int) -> nn.Module:
     return network
 
 
-@torch.no_grad()
 def take_statistics(network: nn.Module, loader: DataLoader, device: torch.device) -> None:
     """Give an untrained network the batch-norm statistics of some clips, averaged over the batches."""
-    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-    network.train()
-    for batch in loader if norms else ():
-        network(network.clip.normalize(batch["clip"].to(device)))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+    update_bn((network.clip.normalize(batch["clip"].to(device)) for batch in loader), network)
 
 
 def center_clips(videos: list[Video], clip: ClipFormat, batch_size: int, workers: int) -> DataLoader:

@@ -1,7 +1,7 @@
 """`kuleshov search`: the events of a store that are most like one. Importing this module does not import torch."""
 
 import math
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,10 +52,6 @@ class SearchResult:
         lines = [f"{'movie':{width}}   seconds          cosine"]
         lines += [f"{h.movie:{width}}  {h.start:8.2f} {h.end:8.2f} {h.cosine:7.4f}" for h in self.hits]
         return "\n".join([*lines, *self.notes, *([self.page] if self.page else [])])
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)

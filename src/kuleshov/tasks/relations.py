@@ -119,11 +119,6 @@ class RelationTask(SegmentTask, EventTask):
         ]
         board.add_figure("test/confusion", confusion_figure(pairs, "relations"), self.global_step)
 
-    @torch.inference_mode()
-    def relate(self, events: Tensor) -> list[str]:
-        """The relations of Ev1, Ev2, Ev4 and Ev5 to Ev3, of five events (5, D)."""
-        return [RELATIONS[i] for i in self(events.unsqueeze(0))[0].argmax(-1).tolist()]
-
 
 class RelationData(SegmentData):
     """VidSitu's event features with `relations` (B, 4) long of Ev1, Ev2, Ev4, Ev5 to Ev3, -1 where none is given."""

@@ -19,8 +19,9 @@ from kuleshov.tasks.pictures import roles_table
 from kuleshov.tasks.role_decoder import RoleDecoder, next_token_loss
 from kuleshov.tasks.role_decoder import event_mlp as mlp
 from kuleshov.tasks.role_tokens import RoleTokens
-from kuleshov.tasks.segment_data import SegmentData, SegmentTask, spread
+from kuleshov.tasks.segment_data import SegmentData, SegmentTask
 from kuleshov.txe.contextualizer import ContextKind
+from kuleshov.video.video_file import evenly
 
 SHOWN = 8  # segments whose texts TensorBoard shows
 SHARE = 16
@@ -152,7 +153,7 @@ class RoleTask(SegmentTask, EventTask):
         annotated = self.trainer.datamodule.annotations.roles(self.trainer.datamodule.split)
         events = [
             (f"{name} {event}", written["vb_id"], _texts(written), dict(given.roles))
-            for name in spread(list(predicted), SHOWN)
+            for name in evenly(list(predicted), SHOWN)
             for (event, written), given in zip(predicted[name].items(), annotated[name][0], strict=True)
         ]
         board.add_text("test/roles", roles_table(events), self.global_step)

@@ -18,7 +18,8 @@ from kuleshov.datasets.vidsitu_predictions import write_predictions
 from kuleshov.features.feature_store import EventStore
 from kuleshov.metrics.vidsitu_scorers import SCORERS, Scorer
 from kuleshov.tasks.event_task import ScoredTask, Stage
-from kuleshov.txe.contextualizer import SegmentFeatures
+from kuleshov.txe.contextualizer import segment_features
+from kuleshov.video.video_file import evenly
 
 
 class EpochOrder(DistributedSampler):
@@ -61,15 +62,6 @@ class Rows(Dataset):
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
         rows = torch.as_tensor(indices)
         return {name: tensor[rows] for name, tensor in self.tensors.items()}
-
-
-def spread(ids: Sequence[str], count: int | None) -> list[str]:
-    """`count` of the ids, evenly spread over their order; all where `count` is None or not smaller."""
-    if count is None or count >= len(ids):
-        return list(ids)
-    if count < 1:
-        raise KuleshovError(f"at least one segment is needed, {count} were asked for")
-    return [ids[i * len(ids) // count] for i in range(count)]
 
 
 class VidSituData(pl.LightningDataModule):
@@ -124,11 +116,11 @@ class VidSituData(pl.LightningDataModule):
         if self.annotations is not None and (self.train_rows is not None or not learns):
             return
         self.annotations = VidSitu(self.root, self.vocabulary_file)
-        self.train_ids = spread(self.annotations.segments(self.train_split), self.train_segments)
+        self.train_ids = evenly(self.annotations.segments(self.train_split), self.train_segments)
         self.split_ids = self.annotations.segments(self.split, self.split_file)
         self.prepare()
         self.load(learns)
-        chosen = set(spread(self.test_ids, self.validate_segments))
+        chosen = set(evenly(self.test_ids, self.validate_segments))
         self.validated = [place for place, name in enumerate(self.test_ids) if name in chosen]
 
     def prepare(self) -> None:
@@ -214,12 +206,10 @@ class SegmentData(VidSituData):
         store = EventStore(self.events)
         self.width, self.backbone_sha256, self.origin = store.width, store.backbone_sha256, store.origin
         if learns:
-            features = SegmentFeatures(store, self.train_ids, allow_missing=self.allow_missing)
-            self.train_ids = features.ids
-            self.train_rows = Rows({"events": features.tensor, **self.targets(self.train_ids, self.train_split)})
-        features = SegmentFeatures(store, self.split_ids, allow_missing=self.allow_missing)
-        self.test_ids = features.ids
-        rows = {"events": features.tensor, "place": torch.arange(len(self.test_ids))}
+            self.train_ids, events = segment_features(store, self.train_ids, allow_missing=self.allow_missing)
+            self.train_rows = Rows({"events": events, **self.targets(self.train_ids, self.train_split)})
+        self.test_ids, events = segment_features(store, self.split_ids, allow_missing=self.allow_missing)
+        rows = {"events": events, "place": torch.arange(len(self.test_ids))}
         labels = self.labels(self.test_ids) if learns else {}
         self.test_rows = Rows({**rows, **labels, **self.given(self.test_ids)})
 

@@ -14,6 +14,7 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning_fabric.utilities.throughput import Throughput
 from pytorch_lightning.callbacks import BasePredictionWriter, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.utilities.model_helpers import is_overridden
 from torch import nn
 
 from kuleshov.core.distributed import gather_objects
@@ -253,7 +254,7 @@ class WriteResults(pl.Callback):
         if trainer.is_global_zero:
             # of an earlier fit in the same folder, whose weights are gone too
             (Path(trainer.default_root_dir) / RESULTS).unlink(missing_ok=True)
-        if not has_step(pl_module, "test"):
+        if not is_overridden("test_step", pl_module):
             self.on_test_end(trainer, pl_module)
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -328,32 +329,20 @@ def plain_hparams(module: pl.LightningModule) -> dict[str, Any]:
 
 
 class BadFilesMonitor(pl.Callback):
-    """Logs `data/decode_fail`, the number of unreadable files, after every epoch, and names them when the fit ends.
-
-    Args:
-        filename: name of the list in the run's folder.
-    """
-
-    def __init__(self, filename: str = BAD_FILES_FILE) -> None:
-        self.filename = filename
+    """Logs `data/decode_fail`, the number of unreadable files, after every epoch, and names them when the fit ends."""
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the number of files listed so far."""
-        found = BadFiles(1, Path(trainer.default_root_dir) / self.filename).reasons
+        found = BadFiles(1, Path(trainer.default_root_dir) / BAD_FILES_FILE).reasons
         pl_module.log("data/decode_fail", float(len(found)), rank_zero_only=True)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Name the first files and why they could not be read."""
-        path = Path(trainer.default_root_dir) / self.filename
+        path = Path(trainer.default_root_dir) / BAD_FILES_FILE
         reasons = BadFiles(1, path).reasons
         if trainer.is_global_zero and reasons:
             named = "; ".join(f"{name} ({reason})" for name, reason in list(reasons.items())[:5])
             log.warning("%d unreadable videos were replaced: %s; all in %s", len(reasons), named, path)
-
-
-def has_step(module: pl.LightningModule, stage: str) -> bool:
-    """Whether a module has a step of its own for a stage, such as `test`."""
-    return getattr(type(module), f"{stage}_step") is not getattr(pl.LightningModule, f"{stage}_step")
 
 
 DEFAULT = (  # of every training, after those that its configuration names

@@ -22,6 +22,7 @@ from pytorch_lightning.callbacks import LearningRateMonitor
 from pytorch_lightning.cli import LightningCLI, SaveConfigCallback
 from pytorch_lightning.loggers import TensorBoardLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from kuleshov.core.distributed import leave_group
 from kuleshov.core.errors import KuleshovError, UsageError, message, one_line
@@ -98,7 +99,7 @@ class KuleshovCLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Score the reporting split with the best epoch's weights, the last one's where no metric is monitored."""
-        testable = callbacks.has_step(self.model, "test")
+        testable = is_overridden("test_step", self.model)
         if testable and self.config[self.subcommand].score_after_fit and not self.trainer.interrupted:
             best = "best" if callbacks.best_checkpoint(self.trainer) else None
             self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=best, verbose=False)

@@ -1,7 +1,6 @@
 """What the tasks on event features share: segments on one time grid, the three kinds of context, sliding windows."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -16,47 +15,30 @@ ContextKind = Literal["none", "scratch", "pretrained"]
 LongWindows = Literal["sliding", "blocks"]
 
 
-class SegmentFeatures:
-    """The event features of named segments on one time grid, in memory: `tensor`, float32 (S, N, D), by `ids`.
+def segment_features(
+    store: EventStore, segment_ids: Sequence[str], n: int = 5, stride_s: float = 2.0, allow_missing: bool = False
+) -> tuple[list[str], Tensor]:
+    """The ids of those of some segments that a store has, and their events on one time grid: float32 (S, N, D).
 
     Args:
-        store: an event store, or its folder.
+        store: an event store.
         segment_ids: names of movies in the store.
         n: N, events of a segment.
         stride_s: seconds between the beginnings of two events.
-        allow_missing: leave out what the store does not have and list it in `missing`; otherwise an error.
+        allow_missing: leave out what the store does not have; otherwise an error.
 
     Raises:
         StoreError: segments are missing (how many, and the first), or the store's grid does not fit.
     """
-
-    def __init__(
-        self,
-        store: EventStore | str | Path,
-        segment_ids: Sequence[str],
-        n: int = 5,
-        stride_s: float = 2.0,
-        allow_missing: bool = False,
-    ) -> None:
-        self.store = store if isinstance(store, EventStore) else EventStore(store)
-        self.missing = [name for name in segment_ids if name not in self.store]
-        self.ids = [name for name in segment_ids if name in self.store]
-        if self.missing and (not allow_missing or not self.ids):
-            raise StoreError(
-                f"{len(self.missing)} of {len(segment_ids)} segments are not in {self.store.folder} "
-                f"(first {self.missing[0]}): extract their features first"
-            )
-        rows = [self.store.segment_rows(name, n, stride_s) for name in self.ids]
-        index = torch.tensor(rows, dtype=torch.long).reshape(-1, n)
-        self.tensor = self.store.take(index).float()  # (S, N, D)
-
-    @property
-    def width(self) -> int:
-        """D, width of an event feature."""
-        return self.store.width
-
-    def __len__(self) -> int:
-        return len(self.ids)
+    ids = [name for name in segment_ids if name in store]
+    if len(ids) < len(segment_ids) and (not allow_missing or not ids):
+        first = next(name for name in segment_ids if name not in store)
+        raise StoreError(
+            f"{len(segment_ids) - len(ids)} of {len(segment_ids)} segments are not in {store.folder} (first {first}): "
+            "extract their features first"
+        )
+    rows = [store.segment_rows(name, n, stride_s) for name in ids]
+    return ids, store.take(torch.tensor(rows, dtype=torch.long).reshape(-1, n)).float()
 
 
 class Contextualizer(nn.Module):

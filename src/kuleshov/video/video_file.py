@@ -5,11 +5,13 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from kuleshov.core.errors import VideoError
+from kuleshov.core.errors import KuleshovError, VideoError
 
 log = logging.getLogger(__name__)
 _NAMED = 5
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -102,11 +104,17 @@ def _kind(path: Path) -> str:
     return "a folder" if path.is_dir() else "no regular file"
 
 
-def evenly(videos: Sequence[Video], limit: int | None) -> list[Video]:
-    """At most `limit` of the videos, evenly chosen; all where it is None."""
-    if limit is None or len(videos) <= limit:
-        return list(videos)
-    return [videos[place * len(videos) // limit] for place in range(limit)]
+def evenly(samples: Sequence[T], limit: int | None) -> list[T]:
+    """At most `limit` of the samples, evenly chosen; all where it is None.
+
+    Raises:
+        KuleshovError: a limit below one.
+    """
+    if limit is None or len(samples) <= limit:
+        return list(samples)
+    if limit < 1:
+        raise KuleshovError(f"at least one sample is needed, {limit} were asked for")
+    return [samples[place * len(samples) // limit] for place in range(limit)]
 
 
 def _choice(path: Path) -> tuple[int, str]:
