@@ -54,6 +54,14 @@ def test_a_configuration_says_what_it_is_for(path: Path):
     assert first.startswith("# ") and len(first) > 30
 
 
+def data_sets(root: Path) -> Path:
+    """The folders that a plan at paper scale looks for, and the file that it reads beside them."""
+    for folder in ("k400", "vidsitu", "lvu", "shards", "gpt2-medium"):
+        (root / folder).mkdir(exist_ok=True)
+    (root / "lvu" / "boxes.csv").touch()
+    return root
+
+
 @pytest.mark.parametrize("name", stage_names(ROOT))
 @pytest.mark.parametrize("scale", [scale for scale in SCALES if scale != "small"])
 def test_a_stage_can_be_planned_at_every_scale(name: str, scale: str, tmp_path: Path):
@@ -62,9 +70,7 @@ def test_a_stage_can_be_planned_at_every_scale(name: str, scale: str, tmp_path: 
         for method in stage.methods or [""]:
             root = None
             if scale == "paper":
-                root = tmp_path
-                for folder in ("k400", "vidsitu", "lvu", "shards"):
-                    (root / folder).mkdir(exist_ok=True)
+                root = data_sets(tmp_path)
             if data == "folder" and root is not None:
                 continue  # a folder of videos says nothing of where the others lie
             plan = make_plan(Request(name, ROOT, data=data, method=method, scale=scale, runs=runs, root=root))
@@ -106,9 +112,7 @@ TXE = ("hidden", "layers", "heads", "feedforward")
     "name", ["train-verbs", "train-relations", "train-roles", "train-lvu", *(f"table-{n}" for n in range(1, 6))]
 )
 def test_rows_of_a_table_differ_in_their_meaning_alone(name: str, scale: str, tmp_path: Path):
-    root = tmp_path if scale == "paper" else None
-    for folder in ("k400", "vidsitu", "lvu"):
-        (tmp_path / folder).mkdir()
+    root = data_sets(tmp_path) if scale == "paper" else None
     plan = make_plan(Request(name, ROOT, scale=scale, runs=tmp_path / "runs", root=root, seeds=1))
     made = {str(job.folder): job for one in plan.order() for job in one.jobs}
     by_task: dict[str, dict[str, dict]] = {}
