@@ -22,8 +22,8 @@ class VideoReader:
     Holds no open file, so that it can be sent to workers.
 
     Args:
-        backend: `decord`, `pyav`, or `auto`, which is PyAV: it is the faster one for all files but those of key
-            frames alone (benchmarks/bench_decoders.py), and reads what decord cannot.
+        backend: `decord`, `pyav`, or `auto`, which is PyAV: it is the faster one but for files of key frames alone,
+            where the two are alike (benchmarks/bench_decoders.py), and reads what decord cannot.
     """
 
     probe = staticmethod(probe)
