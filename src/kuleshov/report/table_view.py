@@ -1,6 +1,5 @@
 """How the one table is shown: as fields that the page and the terminal share, and as text for the terminal."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -61,8 +60,9 @@ def shown_columns(table: ResultsTable) -> list[ShownColumn]:
 
 def _rank(one: Standing) -> str:
     """The rank of the means, with the standard error of the seeds' own."""
-    error = mean_and_error(list(one.by_seed.values())).standard_error if len(one.by_seed) > 1 else math.nan
-    return f"{one.mean_rank:.2f}" + (f" ± {error:.2f}" if math.isfinite(error) else "")
+    if len(one.by_seed) < 2:
+        return f"{one.mean_rank:.2f}"
+    return f"{one.mean_rank:.2f} ± {mean_and_error(list(one.by_seed.values())).standard_error:.2f}"
 
 
 def _rank_differences(table: ResultsTable) -> dict[str, ShownField]:
