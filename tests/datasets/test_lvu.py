@@ -122,6 +122,16 @@ def test_a_broken_line_is_named(tmp_path, task, lines, header, said):
         read_rows(path, LVU_TASKS[task])
 
 
+def test_a_byte_order_mark_and_carriage_returns_are_no_faults(small):
+    path = small / "lvu_1.0" / "writer" / "train.csv"
+    rows = read_rows(path, LVU_TASKS["writer"])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert read_rows(path, LVU_TASKS["writer"]) == rows
+    path.write_bytes(b"\xff" + path.read_bytes())
+    with pytest.raises(FormatError, match="train.csv: not UTF-8 text"):
+        read_rows(path, LVU_TASKS["writer"])
+
+
 def test_missing_annotations_say_how_to_get_them(tmp_path):
     with pytest.raises(MissingDataError, match="LVU's annotations not found at .*lvu_1.0.*kuleshov world"):
         Lvu(tmp_path)

@@ -125,6 +125,9 @@ def test_wrong_stage_files(project: Path):
     (project / "stages" / "first.yaml").write_text(FIRST + "outputz: {}\n")
     with pytest.raises(FormatError, match="field outputz: unknown field; did you mean outputs"):
         load_stage("first", project)
+    (project / "stages" / "first.yaml").write_text("summary: {\n")
+    with pytest.raises(FormatError, match="first.yaml: not readable as YAML"):
+        load_stage("first", project)
     (project / "stages" / "first.yaml").write_text("summary: x\n")
     with pytest.raises(FormatError, match="field command: is missing"):
         load_stage("first", project)

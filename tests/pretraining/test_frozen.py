@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from kuleshov.backbones import build_backbone, load_backbone, save_backbone
-from kuleshov.core.errors import KuleshovError, MissingDataError
+from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError
 from kuleshov.core.results import read_results
 from kuleshov.pretraining.probes import LabeledFeatures, fit_linear, probe_scores, untrained
 from kuleshov.pretraining.probing import class_groups, probe_command
@@ -100,6 +100,9 @@ def test_groups_are_read(tmp_path):
         class_groups(["moving=walk"], names)
     with pytest.raises(MissingDataError, match="check --classes"):
         class_groups([], tmp_path / "none")
+    names.write_bytes(b"\xff\n")
+    with pytest.raises(FormatError, match="classes.txt: not UTF-8 text"):
+        class_groups(["moving=0"], names)
 
 
 def test_an_untrained_network_is_seeded_and_reads_the_same_clips(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
-from kuleshov.core.errors import KuleshovError, StoreError
+from kuleshov.core.errors import FormatError, KuleshovError, StoreError
 from kuleshov.txe.event_table import Movies
 from kuleshov.txe.window_data import EventWindows, Windows, read_ids
 
@@ -129,6 +129,10 @@ def test_movies_can_be_chosen_and_left_out(tmp_path: Path, make_store):
     data.setup("fit")
     assert data.train_windows.movies.ids == ("movie001", "movie003")
     assert read_ids(bad) == ["movie002"]
+    wanted.write_text("3")
+    with pytest.raises(FormatError, match="holds a int, a list was expected"):
+        read_ids(wanted)
+    wanted.write_text('["movie001", "movie002", "movie003"]')
     bad.write_text("nobody")
     with pytest.raises(KuleshovError, match=r"bad\.txt names none of the movies in"):
         EventWindows([str(make_store("s2"))], include=str(bad)).setup("fit")

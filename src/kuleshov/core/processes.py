@@ -6,9 +6,11 @@ import re
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from kuleshov.core.errors import UsageError
+from kuleshov.core.errors import KuleshovError, UsageError
 
 PARENT = "KULESHOV_PARENT"  # pid of the process that the next one started must not outlive
 POLL_SECONDS = 0.25
@@ -155,6 +157,39 @@ def number(name: str, default: int) -> int:
     if not text.isdigit():
         raise UsageError(f"the environment's {name} has to be a whole number, got {text!r}")
     return int(text)
+
+
+def map_in_processes(
+    function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], workers: int, unfinished: str
+) -> Iterator[Any]:
+    """Yield what `function` returns for each job's arguments, as they end; 0 workers: one after the other, here.
+
+    The processes are spawned, so that they share nothing that this one has imported or opened, and end with it.
+
+    Args:
+        function: of a module, as processes need it.
+        jobs: the arguments of each call.
+        workers: most processes.
+        unfinished: what is not complete, and what to do, where a process dies.
+
+    Raises:
+        KuleshovError: a process died.
+    """
+    from concurrent.futures import ProcessPoolExecutor, as_completed  # only who has such jobs waits for it
+    from concurrent.futures.process import BrokenProcessPool
+
+    if workers == 0 or not jobs:
+        yield from (function(*job) for job in jobs)
+        return
+    count, spawn = min(workers, len(jobs)), multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(count, mp_context=spawn, initializer=end_with_parent) as pool:
+        futures = [pool.submit(function, *job) for job in jobs]
+        try:
+            yield from (future.result() for future in as_completed(futures))
+        except BrokenProcessPool as error:
+            raise KuleshovError(unfinished) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def end_with_parent() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kuleshov.core.errors import FormatError
-from kuleshov.core.files import code_version, sha256_ids, write_atomic
+from kuleshov.core.files import code_version, read_json_lines, sha256_ids, write_atomic
 
 TRIVIAL = "trivial"
 
@@ -114,10 +114,9 @@ def read_results(path: str | Path) -> list[Result]:
     """
     known = {f.name for f in fields(Result)}
     results = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+    for number, values in read_json_lines(path):
         try:
-            values: dict[str, Any] = json.loads(line)
             results.append(Result(**{key: value for key, value in values.items() if key in known}))
-        except (json.JSONDecodeError, TypeError, AttributeError) as error:
+        except (TypeError, AttributeError) as error:
             raise FormatError(path, f"not a result line ({error})", record=number) from error
     return results

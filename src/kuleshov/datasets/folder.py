@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError
+from kuleshov.core.errors import KuleshovError, MissingDataError
+from kuleshov.core.files import read_text
 from kuleshov.datasets.file_check import check_files
 from kuleshov.datasets.sample import link_videos
 from kuleshov.video.video_file import VIDEO_SUFFIXES, Video, is_video, readable, videos_below, without_odd
@@ -69,14 +70,7 @@ def list_lines(path: str | Path) -> Iterator[tuple[int, str]]:
         MissingDataError: there is no such file.
         FormatError: it is not UTF-8.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingDataError("list of videos", path.absolute(), "check the path")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise FormatError(path, f"not UTF-8 text ({error.reason} at byte {error.start})") from error
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(read_text(path, "list of videos").split("\n"), start=1):
         line = line.strip()
         if line and not line.startswith("#"):
             yield number, next(csv.reader([line]))[0] if _QUOTED.fullmatch(line) else line

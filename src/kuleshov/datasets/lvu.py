@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError
-from kuleshov.core.files import write_atomic
+from kuleshov.core.files import read_text, write_atomic
 from kuleshov.datasets.sample import link_videos, varied
 from kuleshov.video.video_file import Video, videos_by_stem
 
@@ -126,12 +126,7 @@ def read_rows(path: str | Path, task: LvuTaskInfo) -> list[LvuRow]:
         FormatError: a line that does not hold what the header promises, by its number.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MissingDataError(f"LVU's {task.name} {path.stem} split", path.absolute(), _HOW)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise FormatError(path, f"not UTF-8 text (byte {error.start})") from error
+    lines = read_text(path, f"LVU's {task.name} {path.stem} split", _HOW).splitlines()
     if not lines or tuple(lines[0].split()) != task.columns:
         found = lines[0] if lines else "an empty file"
         raise FormatError(path, f"the header must be '{' '.join(task.columns)}', found '{found}'", record=1)
@@ -265,13 +260,13 @@ def sample(root: str | Path, output: Path, count: int) -> dict[str, int]:
             present = [(row.label, row.video_id) for row, path in there if path is not None or not lvu.has_videos]
             chosen = varied(sorted(present, key=lambda item: item[1] not in movies), count)
             movies |= {row.video_id: path for row, path in there if row.video_id in chosen and path is not None}
-            header, *lines = (lvu.annotations / task / f"{split}.csv").read_text(encoding="utf-8").splitlines()
+            header, *lines = read_text(lvu.annotations / task / f"{split}.csv").splitlines()
             kept = [line for line in lines if line.strip() and line.split()[-2] in chosen]
             write_atomic(output / "lvu_1.0" / task / f"{split}.csv", "\n".join([header, *kept]) + "\n")
     link_videos(movies.values(), output / "videos")
     boxes = Path(root) / "boxes.csv"
     if boxes.is_file():
-        header, *lines = boxes.read_text(encoding="utf-8").splitlines()
+        header, *lines = read_text(boxes).splitlines()
         kept = [line for line in lines if line.partition(",")[0] in movies]
         write_atomic(output / "boxes.csv", "\n".join([header, *kept]) + "\n")
     return {"movies": len(movies)}

@@ -5,10 +5,7 @@ import json
 import logging
 import statistics
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from kuleshov.core.errors import KuleshovError, MissingDataError, UsageError, VideoError, require_positive
 from kuleshov.core.files import make_folder, read_json, write_atomic, write_json
-from kuleshov.core.processes import end_with_parent
+from kuleshov.core.processes import map_in_processes
 from kuleshov.core.progress import progress_bar
 from kuleshov.datasets.kinetics import KINETICS_SPLITS, KineticsSplit, read_kinetics
 from kuleshov.video.video_file import Video
@@ -143,12 +140,13 @@ def _prepare(
     jobs = {_place(split, video): video for split, found in splits.items() for video in found.videos}
     done = {place: facts for place, facts in _journal(output) if place in jobs and (output / place).is_file()}
     failed: dict[str, str] = {}
-    waiting = {place: video for place, video in jobs.items() if place not in done}
+    waiting = [(video.path, output, place, encoding) for place, video in jobs.items() if place not in done]
+    unfinished = f"{output} is not complete, a process died: run the same command again"
     with (
         (output / JOURNAL).open("a", encoding="utf-8") as journal,
         progress_bar("prepare", len(jobs), len(done), progress) as advance,
     ):
-        for place, outcome in _encode_all(waiting, output, encoding, workers):
+        for place, outcome in map_in_processes(_encode, waiting, workers, unfinished):
             if isinstance(outcome, str):
                 failed[jobs[place].id] = outcome
                 log.warning("%s is left out: %s", jobs[place].path, outcome)
@@ -197,19 +195,6 @@ def _write_list(output: Path, split: str, found: KineticsSplit, done: dict[str, 
     write_atomic(output / f"{split}.csv", "".join(f"{line}\n" for line in lines))
     if found.classes:
         write_atomic(output / "classes.txt", "".join(f"{name}\n" for name in found.classes))
-
-
-def _encode_all(
-    waiting: dict[str, Video], output: Path, encoding: "Encoding", workers: int
-) -> Iterator[tuple[str, dict[str, Any] | str]]:
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
-        jobs = [pool.submit(_encode, video.path, output, place, encoding) for place, video in waiting.items()]
-        try:
-            yield from (job.result() for job in as_completed(jobs))
-        except BrokenProcessPool as error:
-            raise KuleshovError(f"{output} is not complete, a process died: run the same command again") from error
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _encode(source: Path, output: Path, place: str, encoding: "Encoding") -> tuple[str, dict[str, Any] | str]:

@@ -7,10 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from kuleshov.core.errors import KuleshovError, MissingDataError, nearest
-from kuleshov.core.files import flatten, read_json, sha256_json
+from kuleshov.core.files import flatten, read_json, read_yaml, sha256_json
 from kuleshov.core.project import find_file
 from kuleshov.datasets.registry import DATA_SETS, data_set
 from kuleshov.pipeline.own_films import OwnFilms
@@ -338,7 +336,7 @@ def _resolve(
     resolved = {
         "stage": stage.name,
         "command": stage.command,
-        "configs": [yaml.safe_load(path.read_text(encoding="utf-8")) or {} for path in configs],
+        "configs": [read_yaml(path) or {} for path in configs],
         "arguments": dict(arguments),
         "rows": rows,
         "values": dict(values),

@@ -8,9 +8,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, nearest
+from kuleshov.core.files import read_yaml
 from kuleshov.core.project import SHIPPED, find_file
 
 SCALES = ("small", "demo", "gpu", "paper")
@@ -157,7 +156,7 @@ def load_stage(name: str, project: Path) -> Stage:
 def stage_files(name: str, project: Path) -> list[Path]:
     """The files that a stage is read from: its own, and those of the stages that it is `like`."""
     path = find_file(f"stages/{name}.yaml", project)
-    like = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("like") if path is not None else None
+    like = (read_yaml(path) or {}).get("like") if path is not None else None
     return ([] if path is None else [path]) + (stage_files(like, project) if like else [])
 
 
@@ -167,7 +166,7 @@ def _read(name: str, project: Path, above: tuple[str, ...]) -> tuple[Path, dict[
     path = find_file(f"stages/{name}.yaml", project)
     if path is None:
         raise KuleshovError(f"no stage {name!r}{nearest(name, stage_names(project))}")
-    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    raw = read_yaml(path)
     if not isinstance(raw, dict):
         raise FormatError(path, "a stage is a mapping of fields")
     _check_fields(path, raw, {*(f.name for f in fields(Stage)), "like", "grid"} - {"name"})

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kuleshov.backbones.backbone_spec import BackboneSpec
-from kuleshov.core.errors import KuleshovError, MissingDataError
+from kuleshov.core.errors import KuleshovError
+from kuleshov.core.files import read_text
 from kuleshov.core.results import Result, append_results
 
 
@@ -105,9 +106,7 @@ def class_groups(words: Sequence[str], names_file: Path | None = None) -> dict[s
     """
     numbers: dict[str, int] = {}
     if names_file is not None:
-        if not Path(names_file).is_file():
-            raise MissingDataError("the class names", Path(names_file).absolute(), "check --classes")
-        lines = Path(names_file).read_text(encoding="utf-8").splitlines()
+        lines = read_text(names_file, "the class names", "check --classes").splitlines()
         numbers = {line.split()[0]: number for number, line in enumerate(lines) if line.strip()}
     groups = {}
     for word in words:

@@ -1,7 +1,6 @@
 """Building a world on disk: resumable, the same for the same seed, on as many cores as there are."""
 
 import json
-import multiprocessing
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,7 @@ import cv2
 
 from kuleshov.core.errors import FormatError, KuleshovError, require_workers
 from kuleshov.core.files import read_json, write_atomic, write_json
-from kuleshov.core.processes import end_with_parent
+from kuleshov.core.processes import map_in_processes
 from kuleshov.core.progress import progress_bar
 from kuleshov.synthetic.annotations import write_boxes, write_kinetics, write_lvu, write_vidsitu
 from kuleshov.synthetic.motions import EVENT_FRAMES, FPS, SIDE
@@ -114,20 +113,12 @@ def _film_all(root: Path, missing: list[Story], total: int, workers: int | None)
     jobs = [(root, movie) for movie in missing]
     if workers is None:
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    unfinished = f"the world in {root} is not complete, a process died: run the same command again"
     with progress_bar("world", total, total - len(jobs)) as advance:
-        if workers == 0 or len(jobs) < 2:
-            for job in jobs:
-                _film(job)
-                advance()
-            return
-        # spawned workers share no state with this process, whatever it has imported or opened
-        context = multiprocessing.get_context("spawn")
-        with context.Pool(min(workers, len(jobs)), initializer=cv2.setNumThreads, initargs=(0,)) as pool:
-            for _ in pool.imap_unordered(_film, jobs, chunksize=2):
-                advance()
+        for _ in map_in_processes(_film, jobs, workers if len(jobs) > 1 else 0, unfinished):
+            advance()
 
 
-def _film(job: tuple[Path, Story]) -> None:
-    end_with_parent()
-    root, movie = job
+def _film(root: Path, movie: Story) -> None:
+    cv2.setNumThreads(0)  # the processes share the cores already
     write_atomic(root / movie.path, encode_mp4(event_frames(movie, index) for index in range(len(movie.events))))

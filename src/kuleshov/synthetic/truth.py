@@ -4,8 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from kuleshov.core.errors import FormatError, MissingDataError
-from kuleshov.core.files import read_json, write_atomic, write_json
+from kuleshov.core.files import read_json, read_json_lines, write_atomic, write_json
 from kuleshov.synthetic.grammar import describe
 from kuleshov.synthetic.motions import EVENT_SECONDS
 from kuleshov.synthetic.story import LVU, SEGMENT_EVENTS, VIDSITU, Story
@@ -63,17 +62,8 @@ def read_stories(root: Path) -> list[dict]:
         MissingDataError: the world has no `truth/stories.jsonl`.
         FormatError: a line of it is broken.
     """
-    path = Path(root) / _STORIES
-    if not path.is_file():
-        how = f"make the world with: kuleshov world --root {root} --movies 400 --seed 0"
-        raise MissingDataError("the world's truth", path, how)
-    stories = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            stories.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise FormatError(path, f"not valid JSON ({error.msg})", record=number) from error
-    return stories
+    how = f"make the world with: kuleshov world --root {root} --movies 400 --seed 0"
+    return [story for _, story in read_json_lines(Path(root) / _STORIES, "the world's truth", how)]
 
 
 def read_segments(root: Path, split: str) -> list[TrueSegment]:

@@ -16,6 +16,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 
 from kuleshov.core.errors import FormatError, MissingDataError
+from kuleshov.core.files import read_text
 from kuleshov.datasets.vidsitu_format import ROLES
 
 
@@ -72,11 +73,9 @@ class RoleTokens:
             MissingDataError: no such file.
             FormatError: not a tokenizer.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise MissingDataError("role vocabulary", path.absolute(), "it is written by train-roles")
+        text = read_text(path, "role vocabulary", "it is written by train-roles")
         try:
-            return cls.from_text(path.read_text(encoding="utf-8"))
+            return cls.from_text(text)
         except Exception as error:  # the tokenizers package raises bare Exception
             raise FormatError(path, f"not a role vocabulary ({error})") from error
 

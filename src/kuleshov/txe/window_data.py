@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from kuleshov.core.distributed import rank, world_size
-from kuleshov.core.errors import KuleshovError, MissingDataError
-from kuleshov.core.files import read_json, sha256_ids
+from kuleshov.core.errors import KuleshovError
+from kuleshov.core.files import read_json, read_text, sha256_ids
 from kuleshov.core.random import numpy_generator
 from kuleshov.core.results import global_seed
 from kuleshov.features.feature_store import grid_step
@@ -320,9 +320,7 @@ class EventWindows(pl.LightningDataModule):
 
 def read_ids(path: str | Path) -> list[str]:
     """Ids from a JSON list, or from a text file, one a line; empty lines do not count."""
-    path = Path(path)
-    if not path.is_file():
-        raise MissingDataError("list of ids", path.absolute(), "a JSON list or a movie id a line")
-    if path.suffix == ".json":
-        return [str(name) for name in read_json(path)]
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    what, how = "list of ids", "name a JSON list or a text with a movie id a line"
+    if Path(path).suffix == ".json":
+        return [str(name) for name in read_json(path, what, how, list)]
+    return [line.strip() for line in read_text(path, what, how).splitlines() if line.strip()]

@@ -8,13 +8,10 @@ is not published: flow network, edge operator, cut-off and channels are chosen h
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import lru_cache
 from itertools import count, takewhile
-from multiprocessing import get_context
 from pathlib import Path
 
 import av
@@ -23,7 +20,7 @@ import numpy as np
 
 from kuleshov.core.errors import KuleshovError, VideoError
 from kuleshov.core.files import read_json, write_json, write_through
-from kuleshov.core.processes import end_with_parent
+from kuleshov.core.processes import map_in_processes
 from kuleshov.video.metadata import probe
 from kuleshov.video.reader import VideoReader, reader_version
 from kuleshov.video.video_file import Video
@@ -154,26 +151,13 @@ def precompute(
         raise KuleshovError(f"{path} was made with other settings: choose another folder or the same settings")
     present = {video.id for video in videos if motion_path(output, video.id).exists()}
     waiting = [video for video in videos if video.id not in present]
-    found = dict(_write_all(waiting, output, settings, workers))
+    unfinished = f"motion in {output} is not complete: a process died; run again with no workers to see at which video"
+    jobs = [(video, output, settings) for video in waiting]
+    found: dict[str, str | None] = dict(map_in_processes(_write_motion, jobs, workers, unfinished))
     failed = {video_id: reason for video_id, reason in found.items() if reason is not None}
     for video_id, reason in failed.items():
         log.warning("no motion of %s: %s", video_id, reason)
     return MotionSummary(sorted(found.keys() - failed.keys()), sorted(present), failed)
-
-
-def _write_all(
-    videos: list[Video], output: Path, settings: MotionSettings, workers: int
-) -> Iterator[tuple[str, str | None]]:
-    if workers == 0:
-        yield from (_write_motion(video, output, settings) for video in videos)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
-        jobs = [pool.submit(_write_motion, video, output, settings) for video in videos]
-        try:
-            yield from (job.result() for job in as_completed(jobs))
-        except BrokenProcessPool as error:
-            reason = "a process died; run again with no workers to see at which video"
-            raise KuleshovError(f"motion in {output} is not complete: {reason}") from error
 
 
 def _write_motion(video: Video, output: Path, settings: MotionSettings) -> tuple[str, str | None]:

@@ -7,7 +7,7 @@ import pytest
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError
 from kuleshov.core.files import sha256_ids
 from kuleshov.datasets.lvu import LVU_TASKS, Lvu
-from kuleshov.tasks.lvu.evaluate_lvu import evaluate_lvu, write_csv
+from kuleshov.tasks.lvu.evaluate_lvu import evaluate_lvu, write_predictions
 
 LABELS = {
     "year": {
@@ -97,7 +97,7 @@ def test_the_result_prints_a_table_and_warns_about_a_collapsed_answer(root, caps
 
 def test_written_predictions_are_read_back(root):
     path = root / "out" / "year.csv"
-    write_csv(path, {"b1": 8, "b0": 0, "b2": 8})
+    write_predictions(path, {"b1": 8, "b0": 0, "b2": 8})
     assert path.read_text().splitlines() == ["video_id,prediction", "b0,0", "b1,8", "b2,8"]
     assert evaluate_lvu("year", path, root).metrics["top1"] == 100.0
 
@@ -107,7 +107,7 @@ def test_constant_predictions_on_the_real_files(real_data, tmp_path):
     for task, expected in (("relationship", 52.38), ("director", 41.12), ("like_ratio", 0.61), ("view_count", 4.09)):
         rows = Lvu(root).rows(task, "test")
         path = tmp_path / f"{task}.csv"
-        write_csv(path, {row.video_id: 0 for row in rows})
+        write_predictions(path, {row.video_id: 0 for row in rows})
         result = evaluate_lvu(task, path, root)
         assert round(result.metrics[LVU_TASKS[task].metric], 2) == expected
         assert result.metrics == result.trivial and not result.beats_trivial

@@ -11,8 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError
-from kuleshov.core.files import sha256_ids, write_atomic
+from kuleshov.core.errors import FormatError, KuleshovError
+from kuleshov.core.files import read_csv, sha256_ids, write_atomic
 from kuleshov.datasets.lvu import Lvu, LvuRow, LvuTaskInfo, constant_score, find_lvu_task, trivial_prediction
 from kuleshov.metrics import lvu_metrics
 
@@ -66,7 +66,7 @@ def evaluate_lvu(
     """
     chosen, lvu = find_lvu_task(task), Lvu(annotations)
     rows = {name: lvu.rows(chosen.name, name) for name in (split, "train")}
-    predicted = read_csv(predictions, chosen, lvu.class_names(chosen.name))
+    predicted = read_predictions(predictions, chosen, lvu.class_names(chosen.name))
     of, missing = len(rows[split]), [row.video_id for row in rows[split] if row.video_id not in predicted]
     if missing and not (allow_missing and len(missing) < of):
         raise KuleshovError(
@@ -111,30 +111,22 @@ def _metrics(task: LvuTaskInfo, predicted: np.ndarray, labels: np.ndarray) -> di
     return {"mse": lvu_metrics.mean_squared_error(predicted, labels)}
 
 
-def read_csv(path: str | Path, task: LvuTaskInfo, names: Mapping[int, str]) -> dict[str, float]:
+def read_predictions(path: str | Path, task: LvuTaskInfo, names: Mapping[int, str]) -> dict[str, float]:
     """Read `video_id,prediction` lines; class names are turned to ids."""
-    path = Path(path)
-    if not path.is_file():
-        raise MissingDataError("predictions", path.absolute(), "check --predictions")
     ids = {name: label for label, name in names.items()}
     predicted: dict[str, float] = {}
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            for number, cells in enumerate(csv.reader(file), 1):
-                cells = [cell.strip() for cell in cells]
-                if not any(cells) or (number == 1 and tuple(cells) == HEADER):
-                    continue
-                if len(cells) != 2 or not all(cells):
-                    raise FormatError(path, f"'video_id,prediction' expected, found {','.join(cells)!r}", number)
-                if cells[0] in predicted:
-                    raise FormatError(path, f"video {cells[0]} occurs twice", number, "video_id")
-                predicted[cells[0]] = _value(path, number, cells[1], task, ids)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise FormatError(path, f"not a UTF-8 CSV file ({error})") from error
+    for number, cells in read_csv(path, "predictions", "check --predictions"):
+        if number == 1 and tuple(cells) == HEADER:
+            continue
+        if len(cells) != 2 or not all(cells):
+            raise FormatError(path, f"'video_id,prediction' expected, found {','.join(cells)!r}", number)
+        if cells[0] in predicted:
+            raise FormatError(path, f"video {cells[0]} occurs twice", number, "video_id")
+        predicted[cells[0]] = _value(path, number, cells[1], task, ids)
     return predicted
 
 
-def _value(path: Path, number: int, text: str, task: LvuTaskInfo, ids: Mapping[str, int]) -> float:
+def _value(path: str | Path, number: int, text: str, task: LvuTaskInfo, ids: Mapping[str, int]) -> float:
     if task.classes and text in ids:
         # years and other names that look like numbers are class names first, unless they are ids too
         return int(text) if text.isdigit() and int(text) < task.classes else ids[text]
@@ -152,7 +144,7 @@ def _value(path: Path, number: int, text: str, task: LvuTaskInfo, ids: Mapping[s
     return int(value)
 
 
-def write_csv(path: str | Path, predictions: Mapping[str, float]) -> None:
+def write_predictions(path: str | Path, predictions: Mapping[str, float]) -> None:
     """Write `video_id,prediction` lines, sorted by id, by an atomic rename."""
     text = io.StringIO()
     csv.writer(text).writerows([HEADER, *sorted(predictions.items())])

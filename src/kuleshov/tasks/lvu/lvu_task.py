@@ -15,7 +15,7 @@ from kuleshov.features.feature_store import grid_step
 from kuleshov.metrics import lvu_metrics
 from kuleshov.metrics.statistics import bootstrap_interval
 from kuleshov.tasks.event_task import EventTask, Stage
-from kuleshov.tasks.lvu.evaluate_lvu import score_movies, write_csv
+from kuleshov.tasks.lvu.evaluate_lvu import score_movies, write_predictions
 from kuleshov.tasks.lvu.lvu_data import SPLIT_OF
 
 logger = logging.getLogger(__name__)
@@ -138,4 +138,4 @@ class LvuTask(EventTask):
 
     def write_predictions(self, folder: Path, predictions: dict[str, float]) -> None:
         """Write `test.csv`, official `video_id,prediction` lines."""
-        write_csv(Path(folder) / "test.csv", predictions)
+        write_predictions(Path(folder) / "test.csv", predictions)
