@@ -116,6 +116,10 @@ def test_another_split_is_reported_on(given):
     assert "reduced" in planned.used and f"--data.init_args.split_file={given}/some.json" in planned.jobs[0].words
     assert "reduce-valid" in names(plan(given, "train-verbs"))
     assert "reduce-valid" not in names(plan(given, "train-verbs", scale="gpu"))
+    tried = plan(given, "train-verbs", "reduced=some.json", smoke=True)
+    sample = tried.needs["sample"].folder
+    reported = f"--data.init_args.split_file={sample}/sample/split_files/vseg_split_valid_lb.json"
+    assert reported in tried.jobs[0].words and "reduce-valid" not in names(tried)
 
 
 @pytest.mark.parametrize(

@@ -134,12 +134,22 @@ def test_data_has_features_and_the_first_annotators_verbs(small_vidsitu):
 
 
 def test_missing_features_are_counted(small_vidsitu, tmp_path):
-    names = json.loads((small_vidsitu / "vidsitu/split_files/vseg_split_valid_lb.json").read_text())
-    (tmp_path / "more.json").write_text(json.dumps([*names, "v_abcdefghijk_seg_0_10"]))
+    shutil.copytree(small_vidsitu / "vidsitu", tmp_path / "vidsitu")
+    split = tmp_path / "vidsitu/split_files/vseg_split_valid_lb.json"
+    split.write_text(json.dumps([*json.loads(split.read_text()), "v_abcdefghijk_seg_0_10"]))
     with pytest.raises(StoreError, match="1 of 14 segments are not in"):
-        verb_data(small_vidsitu, split_file=str(tmp_path / "more.json"))
-    data = verb_data(small_vidsitu, split_file=str(tmp_path / "more.json"), allow_missing=True)
+        verb_data(tmp_path, events=f"{small_vidsitu}/store")
+    data = verb_data(tmp_path, events=f"{small_vidsitu}/store", allow_missing=True)
     assert len(data.test_ids) == 13 and len(data.split_ids) == 14
+
+
+def test_another_list_is_of_the_same_split(small_vidsitu, tmp_path):
+    names = json.loads((small_vidsitu / "vidsitu/split_files/vseg_split_valid_lb.json").read_text())
+    (tmp_path / "some.json").write_text(json.dumps(names[2:5]))
+    assert verb_data(small_vidsitu, split_file=str(tmp_path / "some.json")).test_ids == names[2:5]
+    (tmp_path / "more.json").write_text(json.dumps([*names, "v_abcdefghijk_seg_0_10"]))
+    with pytest.raises(FormatError, match="v_abcdefghijk_seg_0_10: 1 of 14 segments are not in .*split valid"):
+        verb_data(small_vidsitu, split_file=str(tmp_path / "more.json"))
 
 
 def test_a_resumed_training_ends_with_the_same_weights(words, tmp_path):

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from kuleshov.core.errors import KuleshovError, MissingDataError, UsageError, VideoError
+from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, UsageError, VideoError
 from kuleshov.core.files import read_json, sha256_ids, write_json
 from kuleshov.datasets import vidsitu_format
 from kuleshov.datasets.file_check import examine_all
@@ -64,11 +64,21 @@ class VidSitu:
 
         Args:
             split: name of the split.
-            split_file: another list of segment ids to take instead.
+            split_file: another list of the split's segment ids to take instead.
+
+        Raises:
+            FormatError: the other list has segments that the split has not: how many, and the first.
         """
-        if split_file is not None:
-            return vidsitu_format.read_split(split_file)
-        return vidsitu_format.read_split(self._file("split_files", f"vseg_split_{canonical_split(split)}_lb.json"))
+        name = canonical_split(split)
+        own = vidsitu_format.read_split(self._file("split_files", f"vseg_split_{name}_lb.json"))
+        if split_file is None:
+            return own
+        listed, known = vidsitu_format.read_split(split_file), set(own)
+        strange = [segment for segment in listed if segment not in known]
+        if strange:
+            reason = f"{len(strange)} of {len(listed)} segments are not in {self.root}'s split {name}: leave them out"
+            raise FormatError(split_file, reason, strange[0])
+        return listed
 
     def annotations(self, split: str) -> dict[str, list[Annotation]]:
         """Segment id -> annotations (five events each) in file order; it may hold other segments too."""

@@ -17,6 +17,7 @@ from kuleshov.pipeline.uses import KINDS, Use, read_use, read_weights
 
 START = "model.init_args.backbone_weights"  # what the training of a backbone starts from
 WORLD = "world"
+SAMPLE_SPLIT = "split_files/vseg_split_valid_lb.json"  # what a sample of VidSitu is reported on
 SAMPLE = "sample"  # stage, and what it calls its folder: a few videos of a data set, with what is said of them
 SMOKE = {  # of every training, where it is to run in a moment
     "trainer.max_epochs": "1",
@@ -355,7 +356,9 @@ def _resolve(
     for name, one in DATA_SETS.items():
         values[f"root.{name}"] = str(one.locate(request.root, place, must_exist=False))
     for name, use in used.items():
-        values |= {f"{name}.{output}": str(use.path) for output, kind in KINDS.items() if kind == use.kind}
+        # a split that is given names segments that a sample has not
+        path = root / SAMPLE_SPLIT if use.kind == "split" and SAMPLE in needs else use.path
+        values |= {f"{name}.{output}": str(path) for output, kind in KINDS.items() if kind == use.kind}
     if "start" in used:
         arguments[stage.starts_from] = str(used["start"].path)
     tasks = _tasks(request, stage)
