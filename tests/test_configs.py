@@ -100,6 +100,12 @@ def settings(words: tuple[str, ...]) -> dict[str, str]:
     return flat
 
 
+@pytest.mark.parametrize(("data", "epochs"), [("lvu", 1000), ("vidsitu", 100), ("k400", 100)])
+def test_masked_events_last_as_long_as_the_clips(data: str, epochs: int, tmp_path: Path):
+    plan = make_plan(Request("pretrain-txe", ROOT, data=data, scale="paper", root=data_sets(tmp_path)))
+    assert settings(plan.jobs[0].words)["trainer.max_epochs"] == epochs
+
+
 # what makes a row another row: its network's context, what that was made from, and what is read
 MEANING = re.compile(
     r"context|txe_weights|txe_frozen|instance_weights|data\.init_args\.(events|instances|gpt2|num_frames|frame_stride)|gpt2|backbone"

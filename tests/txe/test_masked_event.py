@@ -46,7 +46,7 @@ def fit(run: Path, store: Path, *words: str, overlay: str = "demo", **changes: o
     return main([*arguments, *words]).model
 
 
-@pytest.mark.parametrize("overlay", ["", "small", "demo", "gpu", "paper", "paper-vidsitu"])
+@pytest.mark.parametrize("overlay", ["", "small", "demo", "gpu", "paper", "paper-vidsitu", "paper-k400"])
 def test_every_configuration_runs(overlay: str, tmp_path: Path, make_store):
     model = fit(tmp_path / "run", make_store(), "--trainer.fast_dev_run=1", overlay=overlay)
     assert model.hparams.input_width == 6 and model.hparams.max_events == 5
