@@ -83,7 +83,7 @@ def test_logs_have_no_advertisements_and_say_where_files_lie(folder: Path):
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         assert done.returncode == 0, done.stderr
         said[words[0]] = done.stderr
-        for noise in ("Tip:", "deprecated", "logging interval", "dirpath"):
+        for noise in ("Tip:", "deprecated", "logging interval", "dirpath", "multiple `ModelCheckpoint`"):
             assert noise not in done.stderr, done.stderr
     assert "\nresults and predictions in run\n" in said["fit"]
     (tested,) = Path("run/tests").iterdir()

@@ -192,7 +192,12 @@ def hush() -> None:
     """Keep Lightning's advertisements, and its remarks on code or settings that are not the user's, out of the logs."""
     messages = logging.getLogger("pytorch_lightning.utilities.rank_zero")
     messages.filters[:] = [lambda record: "Tip:" not in record.getMessage()]
-    for start in (r"`isinstance\(treespec", "The number of training batches", "The dirpath has changed"):
+    for start in (
+        r"`isinstance\(treespec",
+        "The number of training batches",
+        "The dirpath has changed",
+        r"`\.test\(ckpt_path=\"best\"\)` is called",  # the first checkpoint is the one that is meant
+    ):
         warnings.filterwarnings("ignore", start)
 
 
