@@ -357,7 +357,7 @@ def _resolve(
         values[f"root.{name}"] = str(one.locate(request.root, place, must_exist=False))
     for name, use in used.items():
         # a split that is given names segments that a sample has not
-        path = root / SAMPLE_SPLIT if use.kind == "split" and SAMPLE in needs else use.path
+        path = needs[SAMPLE].folder / SAMPLE / SAMPLE_SPLIT if use.kind == "split" and SAMPLE in needs else use.path
         values |= {f"{name}.{output}": str(path) for output, kind in KINDS.items() if kind == use.kind}
     if "start" in used:
         arguments[stage.starts_from] = str(used["start"].path)

@@ -239,7 +239,7 @@ def _apart(hits: list[Hit], count: int) -> list[Hit]:
 
 
 def _write_page(path: Path | str, found: SearchResult, query: Query, shown: dict[str, Video]) -> SearchResult:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from kuleshov.report.page import render
 
     videos = {**shown, query.video.id: query.video} if query.video.path.name else shown
     notes: list[str] = []
@@ -249,9 +249,8 @@ def _write_page(path: Path | str, found: SearchResult, query: Query, shown: dict
     if without and not notes:
         notes = [f"no frames of {len(without)} of {len(found.hits)} events (first {without[0]}): name --videos"]
     found = replace(found, notes=notes, page=str(path))
-    templates = PackageLoader("kuleshov.report", "templates")
-    environment = Environment(loader=templates, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    write_atomic(path, environment.get_template("search.html").render(found=found, asked=cards[0], cards=cards[1:]))
+    title = f"Events like {found.like}"
+    write_atomic(path, render("search.html", title=title, found=found, asked=cards[0], cards=cards[1:]))
     return found
 
 
