@@ -1,6 +1,7 @@
 """Weights and stores from elsewhere in place of a plan's needs, on the project's own stages."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,23 @@ def test_features_and_a_txe_leave_nothing_else_to_do(given, stage):
     pretrained = next(job for job in planned.jobs if job.row == "pretrained")
     assert f"--data.init_args.events={given}/store" in pretrained.words
     assert f"--model.init_args.txe_weights={given}/txe.safetensors" in pretrained.words
+
+
+def test_what_only_other_rows_read_is_not_made(given):
+    shutil.rmtree(given / "data" / "k400")
+    with pytest.raises(MissingDataError, match="data set k400"):
+        plan(given, "train-verbs", "features=store")
+    some = plan(given, "train-verbs", "features=store", rows=("backbone", "scratch"))
+    assert names(some) == ["reduce-valid", "train-verbs"] and len(some.jobs) == 2
+    whole = plan(given, "train-verbs", "features=store", needs_data=False)
+    assert "pretrain-txe" in names(whole) and whole.folder == some.folder
+    given_both = plan(given, "train-verbs", "features=store", "txe=txe.safetensors", rows=("backbone",))
+    assert names(given_both) == ["reduce-valid", "train-verbs"]
+
+
+def test_a_need_of_one_row_brings_only_what_that_row_reads(given):
+    made = names(plan(given, "table-3", rows=("cvrl-tuned",), needs_data=False))
+    assert "table-4" in made and made.count("pretrain-backbone") == 1 and "pretrain-slow" not in made
 
 
 def test_a_txe_is_pretrained_on_given_features_without_a_video(given):

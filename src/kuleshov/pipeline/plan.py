@@ -103,6 +103,7 @@ class Planned:
         used: name -> what the user gave in place of a need.
         stale: why an earlier run of the same stage does not count; empty where there is none.
         missing: file that its jobs read and that is not there, nor made by the plan -> what to do.
+        unread: names of the needs that only rows read that were not asked for.
     """
 
     stage: Stage
@@ -116,6 +117,7 @@ class Planned:
     used: dict[str, Use] = field(default_factory=dict)
     stale: str = ""
     missing: dict[str, str] = field(default_factory=dict)
+    unread: frozenset[str] = frozenset()
 
     @property
     def done(self) -> bool:
@@ -151,9 +153,10 @@ class Planned:
         return {name: need for name, need in made.items() if str(need.folder) in named}
 
     def order(self) -> list["Planned"]:
-        """This stage after all it needs, each once, with the jobs that any of them asks for."""
+        """This stage after all that its jobs need, each once, with the jobs that any of them asks for."""
         merged: dict[Path, Planned] = {}
-        for planned in [*(one for need in self.needs.values() for one in need.order()), self]:
+        needs = [need for name, need in self.needs.items() if name not in self.unread]
+        for planned in [*(one for need in needs for one in need.order()), self]:
             before = merged.get(planned.folder)
             jobs = {job.name: job for job in (*(before.jobs if before else ()), *planned.jobs)}
             merged[planned.folder] = replace(planned, jobs=tuple(jobs.values()))
@@ -181,7 +184,7 @@ def make_plan(request: Request) -> Planned:
     given += [read_weights(request.weights)] if request.weights is not None else []
     planner = _Planner(given)
     plan = planner.plan(request, {})
-    used = [use for planned in plan.order() for use in planned.used.values()]
+    used = [use for planned in planner.known.values() for use in planned.used.values()]
     for use in given:
         if use not in used:
             option = f"--use {use.need}={use.path}" if use.need else f"--weights {use.path}"
@@ -220,7 +223,8 @@ class _Planner:
         stage = self._stage(request, request.stage)
         data = _choose("data set", stage, request.data, tuple(stage.data))
         method = _choose("method", stage, request.method, stage.methods)
-        key = repr((stage.name, data, method, request.tasks, request.rows, request.repeats, below))
+        wanted_rows, needs_data = request.rows, request.needs_data
+        key = repr((stage.name, data, method, request.tasks, wanted_rows, request.repeats, needs_data, below))
         if key in self.known:
             return self.known[key]
         if stage.name in above:
@@ -232,6 +236,7 @@ class _Planner:
         wanted, needs, used = _needs(request, stage, method, data, uses_world), {}, {}
         if WORLD in stage.needs:
             below = {WORLD: stage.needs[WORLD], **below}
+        unread = _unread(request, stage)
         for name, first in wanted.items():
             need, inner = _deeper(first, name, below)
             wanted_data = need.for_data.get(data, need.data).format(data=data)
@@ -244,11 +249,14 @@ class _Planner:
             root = None if data == "folder" != need.data else request.root
             asked = replace(request, stage=need.stage, data=need.data, method=need.method, root=root)
             asked = replace(asked, tasks=(), overrides=(), rows=need.rows, repeats=need.seeds)
+            # what is not made needs no data
+            asked = replace(asked, needs_data=needs_data and name not in unread)
             needs[name] = self.plan(asked, inner, (*place, name), (*above, stage.name))
         if stage.starts_from and request.weights is not None:
             used["start"] = next(use for use in self.given if not use.need)
         rows = {name: _deeper(need, name, below)[0].rows for name, need in wanted.items()}
-        self.known[key] = planned = _resolve(request, stage, data, method, needs, used, rows)
+        planned = replace(_resolve(request, stage, data, method, needs, used, rows), unread=unread)
+        self.known[key] = planned
         return planned
 
     def _use(self, request: Request, place: tuple[str, ...], need: Need, below: dict[str, Need]) -> Use | None:
@@ -303,6 +311,18 @@ def _needs(request: Request, stage: Stage, method: str, data: str, uses_world: b
     if stage.data and request.smoke and stage.name != SAMPLE:
         return {**needs, SAMPLE: Need(SAMPLE, data)}
     return {WORLD: Need(WORLD), **needs} if stage.data and uses_world else needs
+
+
+def _unread(request: Request, stage: Stage) -> frozenset[str]:
+    """Names of the needs that other rows read, and neither those that are asked for nor all of them."""
+
+    def named(*arguments: Arguments) -> set[str]:
+        return {name for one in arguments for value in one.values() for name in re.findall(r"\{([\w-]+)", str(value))}
+
+    rows = stage.rows_at(request.scale, request.smoke)
+    asked = [rows.get(row, {}) for row in request.rows or rows]
+    shared = [stage.arguments, stage.smoke, dict(request.overrides), *stage.data.values(), *stage.scales.values()]
+    return frozenset(named(*rows.values()) - named(*asked, *shared))
 
 
 def _choose(what: str, stage: Stage, asked: str, known: tuple[str, ...]) -> str:

@@ -55,7 +55,7 @@ def run_command(
             events for the paper's
         method: method, where a stage has several (empty: its first)
         task: task or comma-separated tasks, where a stage has several; `all`
-        rows: row or comma-separated rows of the stage (empty: all)
+        rows: row or comma-separated rows of the stage (empty: all); what only the others read is not made
         seeds: repeat the stages that depend on the seed
         devices: processes a node that train together (DDP); null: as the configuration says
         num_nodes: number of nodes

@@ -285,7 +285,8 @@ def close(planned: Planned, seconds: float) -> None:
         "data": planned.data,
         "fingerprint": planned.fingerprint,
         "resolved": planned.resolved,
-        "needs": {name: str(need.folder) for name, need in planned.needs.items()},
+        # rows that were not asked for may need what is not there
+        "needs": {name: str(need.folder) for name, need in planned.needs.items() if (need.folder / DONE).is_file()},
         "used": {name: str(use.path) for name, use in planned.used.items()},
         "outputs": {
             name: str(planned.folder / path) for name, path in planned.stage.outputs.items() if "{row}" not in path
