@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kuleshov.core.errors import KuleshovError
+from kuleshov.core.errors import KuleshovError, UsageError
 from kuleshov.datasets.kinetics import read_kinetics
 from kuleshov.datasets.lvu import LVU_SPLITS, Lvu
 from kuleshov.datasets.registry import DATA_SETS
@@ -70,3 +70,25 @@ def test_a_data_set_without_videos_is_refused(tmp_path: Path):
     (tmp_path / "train.csv").write_text("a.mp4 0\n")
     with pytest.raises(KuleshovError, match="videos of k400 not found"):
         sample_command("k400", tmp_path, tmp_path / "sample", 2)
+
+
+def test_a_sample_never_takes_a_file_s_place(tmp_path: Path):
+    films = tmp_path / "films"
+    films.mkdir()
+    (films / "a.mp4").write_bytes(b"a")
+    with pytest.raises(UsageError, match="--output is --root"):
+        sample_command("folder", films, films / ".." / "films")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.mp4").write_bytes(b"mine")
+    with pytest.raises(KuleshovError, match=r"out/a\.mp4 is there already"):
+        sample_command("folder", films, tmp_path / "out")
+    assert (films / "a.mp4").read_bytes() == b"a" and (tmp_path / "out" / "a.mp4").read_bytes() == b"mine"
+
+
+def test_videos_of_one_name_stay_several(tmp_path: Path):
+    for label in ("run", "jump"):
+        (tmp_path / "k400" / "train" / label).mkdir(parents=True)
+        (tmp_path / "k400" / "train" / label / "1.mp4").write_text(label)
+    sample_command("k400", tmp_path / "k400", tmp_path / "sample", 2)
+    found = read_kinetics(tmp_path / "sample", "train").videos
+    assert sorted((video.path.read_text(), video.label) for video in found) == [("jump", 0), ("run", 1)]

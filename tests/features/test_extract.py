@@ -219,7 +219,7 @@ def test_any_module_is_a_backbone(folder: Path, tmp_path: Path):
     assert store.width == 7 and len(store.events("exact")) == 3
     facts = store.manifest["backbone"]
     assert facts["class_path"].endswith("MeanColor") and facts["init_args"] == {"width": 7} and facts["sha256"]
-    with pytest.raises(StoreError, match="was written with backbone="):
+    with pytest.raises(StoreError, match=r"was written with backbone\."):
         run(None, videos(folder, "exact"), tmp_path / "s", backbone=named)  # other random weights
     named["init_args"]["depth"] = 9
     with pytest.raises(KuleshovError, match=r"MeanColor gives .*7.*9"):
@@ -461,5 +461,21 @@ def test_squashed_frames_are_those_that_the_tuning_reads(tmp_path: Path, size):
 def test_the_framing_is_an_option_and_part_of_the_store(weights: Path, folder: Path, tmp_path: Path):
     run(weights, videos(folder, "exact"), tmp_path / "s", framing="squash")
     assert EventStore(tmp_path / "s").manifest["backbone"]["clip"]["framing"] == "squash"
-    with pytest.raises(StoreError, match="was written with backbone="):
+    with pytest.raises(StoreError, match=r"was written with backbone\."):
         run(weights, videos(folder, "long"), tmp_path / "s")
+
+
+def test_another_film_of_the_same_name_is_refused(tmp_path: Path, weights: Path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    first, other = write_movie(tmp_path / "a" / "01.mp4", 4, 0), write_movie(tmp_path / "b" / "01.mp4", 6, 1)
+    assert extract_command(tmp_path / "s", weights, videos=[first], progress=False).movies == 1
+    assert extract_command(tmp_path / "s", weights, videos=iter([first]), progress=False).movies == 1
+    with pytest.raises(StoreError, match=r"s has 01 of another file \(\d+ bytes, not \d+\): rename it"):
+        extract_command(tmp_path / "s", weights, videos=[other], progress=False)
+
+
+def test_a_stride_below_any_frame_s_is_refused(tmp_path: Path, weights: Path):
+    with pytest.raises(UsageError, match="--stride has to be 0.01 s or more, not 1e-09"):
+        extract_command(tmp_path / "s", weights, videos=[tmp_path], stride=1e-9)
+    assert not (tmp_path / "s").exists()

@@ -72,6 +72,19 @@ def test_features_come_back(dtype: str, memory: bool, tmp_path: Path):
     assert torch.equal(copy.take(rows), torch.cat([features(n) for n in sorted(COUNTS)]).to(TORCH[dtype])[rows])
 
 
+@pytest.mark.parametrize("memory", [True, False])
+def test_rows_that_are_not_there_are_refused(tmp_path: Path, memory: bool):
+    store = EventStore(write(tmp_path / "s"), memory=memory)
+    for index in (torch.tensor([-1]), [0, 13]):
+        with pytest.raises(StoreError, match="s has rows 0 to 12, not"):
+            store.take(index)
+    assert store.take([]).shape == (0, 6) and torch.equal(store.take([0, 1]).float(), store["a"][:2])
+    with pytest.raises(UsageError, match="--n has to be a number above 0"):
+        store.segment("a", 0)
+    with pytest.raises(StoreError, match="a movie is asked for by its name, not by slice"):
+        store[0:2]
+
+
 def test_all_rows_in_one_tensor(tmp_path: Path):
     store = EventStore(write(tmp_path / "s", part_bytes=150))
     rows, offsets = store.to_torch()

@@ -64,7 +64,7 @@ def test_an_interrupted_import_goes_on(tmp_path: Path):
         (np.zeros(5, np.float32), r"bad_feats\.npy: holds float32 \(5,\)"),
         (np.array([["a"]]), r"bad_feats\.npy: holds <U1 \(1, 1\)"),
         (np.array([[{}]], dtype=object), r"bad_feats\.npy: is no plain \.npy array"),
-        (np.full((5, 4), np.nan, np.float32), r"features of v_zzz_bad are not finite in fp32"),
+        (np.full((5, 4), np.nan, np.float32), r"bad_feats\.npy: holds values that are not finite"),
     ],
 )
 def test_other_files_are_refused(array: np.ndarray, message: str, tmp_path: Path):
@@ -117,3 +117,22 @@ def test_impossible_grids_are_refused(options: dict, tmp_path: Path):
     arrays(tmp_path / "in")
     with pytest.raises(UsageError, match="^--(stride|window|start) has to be"):
         import_features(tmp_path / "in", tmp_path / "s", **{"stride": 2.0, **options}, suffix="_feats")
+
+
+def test_files_below_other_folders_come_back_and_others_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    with StoreWriter(tmp_path / "s", 4, 2.0, 2.0, "fp32") as writer:
+        writer.begin(["a", "deep/er/a"])
+        for number, name in enumerate(("a", "deep/er/a")):
+            writer.add(name, torch.full((5, 4), float(number)))
+        writer.finish()
+    export_features(tmp_path / "s", tmp_path / "out", vidsitu=True)
+    np.save(tmp_path / "out" / "other.npy", np.zeros((5, 4)))
+    with pytest.raises(FormatError, match="a is in .*a_feats.npy too: leave one of them out"):
+        import_features(tmp_path / "out", tmp_path / "again", vidsitu=True)
+    found = import_features(tmp_path / "out", tmp_path / "again", stride=2.0, suffix="_feats")
+    assert found.movies == 2 and "1 .npy files" in caplog.text and "other.npy" in caplog.text
+    assert torch.equal(EventStore(tmp_path / "again")["deep/er/a"], EventStore(tmp_path / "s")["deep/er/a"])
+    np.save(tmp_path / "out" / "deep" / "er" / "a_feats.npy", np.zeros((7, 4)))
+    (tmp_path / "out" / "a_feats.npy").unlink()
+    with pytest.raises(FormatError, match="has 7 events, not 5"):
+        import_features(tmp_path / "out", tmp_path / "third", vidsitu=True)

@@ -121,7 +121,7 @@ def test_an_untrained_network_is_seeded_and_reads_the_same_clips(tmp_path):
 def test_the_command_scores_and_writes(tiny_world: Path, tmp_path, kind):
     save_backbone(tmp_path / "w.safetensors", build_backbone(SMALL), CLIP, method="cvrl")
     lists, results = tiny_world / "kinetics", tmp_path / "results.jsonl"
-    options = {"limit": 8, "batch_size": 4, "device": "cpu", "seed": 2, "untrained": kind, "output": results}
+    options = {"limit": 8, "batch_size": 4, "accelerator": "cpu", "seed": 2, "untrained": kind, "output": results}
     options |= {"classes": lists / "classes.txt", "group": ["motion=chase,enter,leave,push"]}
     lists = (lists / "train.csv", lists / "val.csv")
     found = probe_command(*lists, weights=tmp_path / "w.safetensors", **options)
@@ -141,7 +141,7 @@ def test_the_command_takes_any_backbone(tiny_world: Path, tmp_path, monkeypatch)
     spec = tmp_path / "colors.yaml"
     spec.write_text("class_path: color_nets.Colors")
     for kind in (None, "default"):
-        scores = probe_command(*lists, backbone=str(spec), untrained=kind, limit=6, device="cpu", row="colors")
+        scores = probe_command(*lists, backbone=str(spec), untrained=kind, limit=6, accelerator="cpu", row="colors")
         assert {one.row for one in scores.results} == {"colors", "trivial"}
     with pytest.raises(KuleshovError, match="Colors has no zero_init_final_gamma: use --untrained default"):
         probe_command(*lists, backbone=str(spec), untrained="zero-gamma", limit=6)

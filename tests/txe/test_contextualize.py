@@ -78,7 +78,7 @@ def test_what_does_not_fit_is_refused(weights: Path, make_store, tiny_txe, tmp_p
     with pytest.raises(StoreError, match=r"has an event every 2\.0 s, 3\.0 s is no multiple of it"):
         run(weights, folder, tmp_path / "out", token_stride=3.0)
     run(weights, folder, tmp_path / "out")
-    with pytest.raises(StoreError, match="out was written with contextualized="):
+    with pytest.raises(StoreError, match="out was written with contextualized."):
         run(weights, folder, tmp_path / "out", windows="blocks")
     other = tmp_path / "other.safetensors"
     save(other, tiny_txe(), {"data": {"token_stride": 2.0, "backbone_sha256": "c0ffee00ff"}})

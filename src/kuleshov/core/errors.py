@@ -3,6 +3,7 @@
 import difflib
 import math
 from collections.abc import Iterable
+from numbers import Real
 from pathlib import Path
 
 
@@ -92,7 +93,7 @@ def require_positive(**values: float) -> None:
         UsageError: the first such option and its value.
     """
     for name, value in values.items():
-        if not 0 < value < math.inf:
+        if not isinstance(value, Real) or not 0 < value < math.inf:
             raise UsageError(f"--{name.replace('_', '-')} has to be a number above 0, not {value}")
 
 

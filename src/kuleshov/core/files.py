@@ -57,8 +57,8 @@ def make_folder(path: str | Path) -> None:
 
 
 def write_atomic(path: str | Path, data: str | bytes) -> None:
-    """Write a text (UTF-8) or bytes to `path` by an atomic rename."""
-    raw = data.encode("utf-8") if isinstance(data, str) else data
+    """Write a text (UTF-8; a name's other bytes spelled out) or bytes to `path` by an atomic rename."""
+    raw = data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data
     write_through(path, lambda temporary: temporary.write_bytes(raw))
 
 

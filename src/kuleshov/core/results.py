@@ -116,7 +116,9 @@ def read_results(path: str | Path) -> list[Result]:
     results = []
     for number, values in read_json_lines(path):
         try:
-            results.append(Result(**{key: value for key, value in values.items() if key in known}))
-        except (TypeError, AttributeError) as error:
+            result = Result(**{key: value for key, value in values.items() if key in known})
+            float(result.value)
+            results.append(result)
+        except (TypeError, AttributeError, ValueError) as error:
             raise FormatError(path, f"not a result line ({error})", record=number) from error
     return results

@@ -83,9 +83,9 @@ def sample(root: str | Path, output: Path, count: int) -> dict[str, int]:
         except MissingDataError:
             continue
         chosen = varied(((video.label, video) for video in found.videos), count)
-        link_videos(chosen, output / split)
+        names = link_videos(chosen, output / split)
         labels = ["" if video.label is None else f" {video.label}" for video in chosen]
-        lines = [f"{split}/{video.path.name}{label}\n" for video, label in zip(chosen, labels, strict=True)]
+        lines = [f"{split}/{name}{label}\n" for name, label in zip(names, labels, strict=True)]
         write_atomic(output / f"{split}.csv", "".join(lines))
         taken[split] = len(chosen)
     return taken

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kuleshov.core.errors import KuleshovError, require_positive, require_workers
+from kuleshov.core.errors import KuleshovError, UsageError, require_positive, require_workers
 from kuleshov.datasets.registry import data_set
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def motion_command(
 
     require_positive(fps=fps, short_side=short_side, maximum=maximum)
     require_workers(workers)
+    if Path(root).resolve() == Path(output).resolve():
+        raise UsageError(f"--output is --root ({root}): name another folder")
     videos, _ = data_set(data).videos(root, [split])
     summary = precompute(videos, output, MotionSettings(fps, short_side, maximum), workers)
     if not summary.written and not summary.present:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from kuleshov.core.errors import MissingDataError, UsageError, require_positive
+from kuleshov.core.errors import KuleshovError, MissingDataError, UsageError, require_positive
+from kuleshov.core.files import make_folder
 from kuleshov.video.video_file import Video
 
 Item = TypeVar("Item")
@@ -37,11 +38,14 @@ def sample_command(data: str, root: Path, output: Path, count: int = 4) -> Sampl
         count: videos (of VidSitu segments, of LVU rows of a task) of each split.
 
     Raises:
+        UsageError: the sample would be written into the data set's own folder.
         KuleshovError: the data set, or all of its videos, are not there, or it is broken.
     """
     from kuleshov.datasets.registry import data_set
 
     require_positive(count=count)
+    if Path(root).resolve() == Path(output).resolve():
+        raise UsageError(f"--output is --root ({root}): name another folder")
     entry = data_set(data)
     if entry.sample is None:
         raise UsageError(f"data set {entry.name} has no sample: give it one where it is registered")
@@ -51,13 +55,23 @@ def sample_command(data: str, root: Path, output: Path, count: int = 4) -> Sampl
     return SampleResult(output, taken)
 
 
-def link_videos(videos: Iterable[Video | Path], folder: Path) -> None:
-    """Link video files into a folder under their own names."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in {video.path if isinstance(video, Video) else video for video in videos}:
-        link = folder / path.name
+def link_videos(videos: Iterable[Video | Path], folder: Path) -> list[str]:
+    """Link files into a folder, paths under their own names and videos under their ids; the links' names.
+
+    Raises:
+        KuleshovError: something else than a link has such a name.
+    """
+    names = []
+    for one in videos:
+        name, path = (f"{one.id}{one.path.suffix}", one.path) if isinstance(one, Video) else (one.name, one)
+        link = folder / name
+        make_folder(link.parent)
+        if link.exists() and not link.is_symlink():
+            raise KuleshovError(f"{link} is there already: name another folder for the sample")
         link.unlink(missing_ok=True)
         os.symlink(path.absolute(), link)
+        names.append(name)
+    return names
 
 
 def varied(items: Iterable[tuple[Hashable, Item]], count: int) -> list[Item]:

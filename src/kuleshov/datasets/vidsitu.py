@@ -241,7 +241,7 @@ def sample(root: str | Path, output: Path, count: int) -> dict[str, int]:
             records = [record for record in read_json(data.verb_file(split)) if _segment_of(record) in chosen]
             write_json(output / "vinfo_files" / data.verb_file(split).name, records)
         taken[split] = len(chosen)
-    link_videos(videos, output / "videos")
+    link_videos({video.path for video in videos}, output / "videos")
     vocabulary = data.vocabulary_file()
     if vocabulary is not None:
         (output / "vocab").mkdir(exist_ok=True)

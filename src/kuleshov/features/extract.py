@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from kuleshov.core.devices import Accelerator, device_of
 from kuleshov.core.errors import FormatError, KuleshovError, UsageError, require_positive
 from kuleshov.core.files import read_csv, sha256_file, sha256_ids
 from kuleshov.core.processes import end_with_parent
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from kuleshov.features.store_writer import StoreWriter
 
-Accelerator = Literal["auto", "cpu", "cuda"]
+LEAST_STRIDE = 0.01  # seconds
 Framing = Literal["crop", "squash"]
 Decoder = Literal["auto", "decord", "pyav"]
 Work = Callable[[list[Video]], None]
@@ -80,7 +81,7 @@ def extract_command(
 
     Raises:
         UsageError: neither videos nor a data set, both, or a data set without root.
-        KuleshovError: ids that repeat, no video at all, or none that gives features.
+        KuleshovError: ids that repeat, no video at all, or none that gives features; cuda where there is none.
         StoreError: the folder holds another store or is being written, or there is no space left.
     """
     from kuleshov.backbones import resolve_backbone
@@ -90,6 +91,9 @@ def extract_command(
     from kuleshov.features.store_writer import StoreWriter
 
     require_positive(window=window, stride=stride, batch_size=batch_size, devices=devices, threads=threads)
+    if stride < LEAST_STRIDE:
+        raise UsageError(f"--stride has to be {LEAST_STRIDE} s or more, not {stride}: there are no frames between")
+    device_of(accelerator)
     found, absent = named_videos(videos, data, root)
     network = resolve_backbone(weights, backbone)
     network.clip = replace(network.clip, framing=framing or network.clip.framing)
@@ -124,7 +128,7 @@ def backbone_facts(network: Any) -> dict[str, Any]:
 
 
 def named_videos(
-    videos: list[Any] | str | Path | None, data: str | None, root: str | Path | None
+    videos: Iterable[Any] | str | Path | None, data: str | None, root: str | Path | None
 ) -> tuple[list[Video], list[str]]:
     """The videos that `--videos`, or `--data` and `--root`, name, and the ids of those that the disk has not.
 
@@ -140,10 +144,11 @@ def named_videos(
         from kuleshov.datasets.registry import data_set
 
         return data_set(data).videos(root)
+    videos = videos if isinstance(videos, str | Path) else list(videos)
     if isinstance(videos, str | Path) or not all(isinstance(video, Video) for video in videos):
         from kuleshov.datasets.folder import find_videos
 
-        return find_videos(videos), []
+        videos = find_videos(videos)
     if not videos:
         raise KuleshovError("the list of videos is empty: check --videos")
     ids = sorted(video.id for video in videos)
@@ -160,11 +165,16 @@ def _lead(
     from kuleshov.video.reader import reader_version
 
     with open_store() as writer:
-        waiting = set(writer.begin([*(video.id for video in videos), *absent]))
+        waiting = set(writer.begin([*(video.id for video in videos), *absent], sizes=_sizes(videos)))
         work([video for video in videos if video.id in waiting])
         missing = [{"id": name, "reason": "there is no such video"} for name in absent]
         manifest = writer.finish({"decoder": reader_version(backend)}, missing)
         return Summary.of_store(writer.folder, manifest)
+
+
+def _sizes(videos: list[Video]) -> dict[str, int]:
+    """Bytes of the videos' files, by which another file of the same name is known."""
+    return {video.id: video.path.stat().st_size for video in videos if video.path.is_file()}
 
 
 def _extract_share(
@@ -208,7 +218,7 @@ def _extract_together(
         if is_complete(folder, asked):
             writer.pending.rmdir()
             return
-        writer.begin(asked, team.enter(sha256_ids(asked)))
+        writer.begin(asked, team.enter(sha256_ids(asked)), _sizes(videos))
     left = writer.left(ids)
     try:
         with progress_bar("extract", len(ids), len(ids) - len(left), progress and rank == 0) as advance:
@@ -279,21 +289,6 @@ def _under_torchrun(lead: Callable[[Work], Summary], share: Callable[..., None],
     summary = [lead(work) if rank == 0 else work(None)]
     dist.broadcast_object_list(summary)
     return summary[0]
-
-
-def device_of(accelerator: Accelerator, rank: int = 0) -> "torch.device":
-    """A process's device: the one of its rank on this machine, the CPU where there is none.
-
-    Raises:
-        KuleshovError: cuda was asked for, and there is none.
-    """
-    import torch
-
-    if accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise KuleshovError("no CUDA device here: use --accelerator cpu")
-    return torch.device(f"cuda:{int(os.environ.get('LOCAL_RANK', rank)) % torch.cuda.device_count()}")
 
 
 def read_durations(path: str | Path) -> dict[str, float]:

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from kuleshov.backbones.backbone_spec import origin_of
-from kuleshov.core.errors import StoreError, UsageError
+from kuleshov.core.errors import StoreError, UsageError, require_positive
 from kuleshov.core.files import sha256_file
 from kuleshov.core.weights import SAFETENSORS_ERRORS
 from kuleshov.features.store_index import COLUMNS, StoredMovie, read_index, read_manifest
@@ -71,7 +71,7 @@ class FeatureStore:
         return f"<{rows} {self.kind} of {len(self)} movies in {self.folder}: width {self.width}, {self.dtype}>"
 
     def __contains__(self, movie_id: object) -> bool:
-        return movie_id in self.index.movies
+        return isinstance(movie_id, str) and movie_id in self.index.movies
 
     def __len__(self) -> int:
         return len(self.movie_ids)
@@ -85,6 +85,8 @@ class FeatureStore:
         Raises:
             StoreError: the store has no such movie.
         """
+        if not isinstance(movie_id, str):
+            raise StoreError(f"{self.folder}: a movie is asked for by its name, not by {movie_id!r}")
         movie = self.index.movies.get(movie_id)
         if movie is None:
             close = difflib.get_close_matches(str(movie_id), self.movie_ids, n=1)
@@ -182,7 +184,14 @@ class EventStore(FeatureStore):
         return range(first, first + movie.rows)
 
     def take(self, index: Tensor) -> Tensor:
-        """Rows by their global numbers, int64 of any shape (...) -> (..., D) in the dtype on disk."""
+        """Rows by their global numbers, int64 of any shape (...) -> (..., D) in the dtype on disk.
+
+        Raises:
+            StoreError: there is no row of a number.
+        """
+        index, last = torch.as_tensor(index, dtype=torch.long), int(self.offsets[-1]) - 1
+        if index.numel() and not 0 <= int(index.min()) <= int(index.max()) <= last:
+            raise StoreError(f"{self.folder} has rows 0 to {last}, not {int(index.min())} to {int(index.max())}")
         if self._whole is not None:
             return self._whole[index]
         flat = index.reshape(-1)
@@ -236,7 +245,9 @@ class EventStore(FeatureStore):
 
         Raises:
             StoreError: the stride is no multiple of the store's, or the movie has fewer events.
+            UsageError: no number of events.
         """
+        require_positive(n=n)
         step = grid_step(self, stride_s)
         rows = self.rows_of(movie_id)
         if (n - 1) * step >= len(rows):

@@ -17,10 +17,11 @@ import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
+from kuleshov.core.devices import Accelerator, device_of
 from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, UsageError, VideoError, require_positive
 from kuleshov.core.files import read_csv, sha256_file
 from kuleshov.core.unpickle import restricted_load
-from kuleshov.features.extract import Accelerator, backbone_facts, device_of, on_devices
+from kuleshov.features.extract import backbone_facts, on_devices
 from kuleshov.features.npy import NPY_ERRORS
 from kuleshov.features.store_index import Summary
 from kuleshov.video.video_file import Video, videos_by_stem

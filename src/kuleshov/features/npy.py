@@ -1,6 +1,6 @@
 """Event features from and to `.npy` files: VidSitu's `<segment>_feats.npy` (5, D) and plain `<id>.npy` (N, D)."""
 
-import glob
+import logging
 import math
 import tokenize
 from pathlib import Path
@@ -9,8 +9,11 @@ import numpy as np
 
 from kuleshov.core.errors import FormatError, MissingDataError, StoreError, UsageError, require_positive
 from kuleshov.core.files import write_through
+from kuleshov.datasets.vidsitu_format import EVENTS
 from kuleshov.features.store_index import Dtype, Summary
+from kuleshov.video.video_file import readable
 
+log = logging.getLogger(__name__)
 VIDSITU_SUFFIX = "_feats"
 # what reading a damaged header raises, which is Python text to NumPy
 NPY_ERRORS = (
@@ -54,33 +57,53 @@ def import_features(
     Raises:
         UsageError: no stride for files that do not imply it.
         MissingDataError: no such files.
-        FormatError: a file that is not a plain (N, D) array of numbers, or of another width than the first.
+        FormatError: a file that is not a plain (N, D) array of numbers, of another width than the first, with other
+            than five events of a segment, or whose id another file has too.
     """
     from kuleshov.features.store_writer import StoreWriter
 
     if vidsitu:
-        stride, suffix = stride or 2.0, suffix or VIDSITU_SUFFIX
+        stride, suffix = 2.0 if stride is None else stride, suffix or VIDSITU_SUFFIX
     if stride is None:
         raise UsageError(".npy files do not say when their events are: give --stride SECONDS, or --vidsitu")
     require_positive(stride=stride, window=window)
     if not math.isfinite(start):
         raise UsageError(f"--start has to be a second, not {start}")
-    paths = {
-        path.name.removesuffix(f"{suffix}.npy"): path
-        for path in sorted(Path(folder).glob(f"*{glob.escape(suffix)}.npy"))
-    }
+    paths, others = _named(Path(folder), f"{suffix}.npy", vidsitu)
     if not paths:
         raise MissingDataError(f"*{suffix}.npy files", Path(folder).absolute(), "check the folder and suffix")
+    if others:
+        log.warning("%d .npy files of %s are left out (first %s): %s", len(others), folder, *next(iter(others.items())))
     first = next(iter(paths.values()))
     width = read_npy(first).shape[1]
     settings = {"backbone": None, "imported": str(folder), "data": "vidsitu" if vidsitu else None}
     with StoreWriter(output, width, window, stride, dtype, settings) as writer:
         for movie_id in writer.begin(paths):
             array = read_npy(paths[movie_id])
+            if not np.isfinite(array).all():
+                raise FormatError(paths[movie_id], "holds values that are not finite: mend it, or leave it out")
+            if vidsitu and len(array) != len(EVENTS):
+                raise FormatError(paths[movie_id], f"has {len(array)} events, not {len(EVENTS)}: leave it out")
             if array.shape[1] != width:
                 raise FormatError(paths[movie_id], f"has width {array.shape[1]}, {first.name} has {width}")
             writer.add(movie_id, array.astype(np.float32), start)
         return Summary.of_store(output, writer.finish())
+
+
+def _named(folder: Path, ending: str, vidsitu: bool) -> tuple[dict[str, Path], dict[Path, str]]:
+    """The files below a folder by the movie's id, the way to them included, and why others are left out."""
+    paths, others = {}, {}
+    for path in sorted(folder.rglob("*.npy")):
+        name = readable(path.relative_to(folder).as_posix())
+        movie_id = name.removesuffix(ending)
+        if movie_id == name or not Path(movie_id).name or movie_id.endswith("/"):
+            others[path] = f"the name does not end in {ending} after an id"
+        else:
+            movie_id = Path(movie_id).name if vidsitu else movie_id
+            if movie_id in paths:
+                raise FormatError(path, f"{movie_id} is in {paths[movie_id]} too: leave one of them out")
+            paths[movie_id] = path
+    return paths, others
 
 
 def read_npy(path: Path) -> np.ndarray:

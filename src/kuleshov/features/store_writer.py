@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from kuleshov.core.errors import OutputError, StoreError
-from kuleshov.core.files import code_version, make_folder, read_json, sha256_file, write_atomic, write_json
+from kuleshov.core.errors import OutputError, StoreError, UsageError
+from kuleshov.core.files import code_version, flatten, make_folder, read_json, sha256_file, write_atomic, write_json
 from kuleshov.features import store_index
 from kuleshov.features.feature_store import TORCH
 from kuleshov.features.store_index import Dtype, Index, Part, StoredMovie
@@ -48,6 +48,7 @@ class StoreWriter:
 
     Raises:
         StoreError: the folder holds a store with other settings or foreign files, or another process is writing it.
+        UsageError: no such precision.
     """
 
     def __init__(
@@ -62,6 +63,8 @@ class StoreWriter:
         kind: str = "events",
         lock: bool = True,
     ) -> None:
+        if dtype not in TORCH:
+            raise UsageError(f"--dtype is one of {', '.join(TORCH)}, not {dtype!r}")
         self.folder, self.pending = Path(folder), Path(folder) / store_index.PENDING
         self._manifest_path = self.folder / store_index.MANIFEST
         grid = [value if value is None else float(value) for value in (window, stride)]
@@ -70,6 +73,7 @@ class StoreWriter:
         # as they come back from the manifest
         self._settings = json.loads(json.dumps({"format": store_index.FORMAT, **fixed, **(settings or {})}))
         self._asked: set[str] = set()
+        self._sizes: dict[str, int] = {}
         self._state: list[int] = []
         self._known: set[str] = set()
         if not self._manifest_path.is_file() and any(path != self.pending for path in self.folder.glob("[!.]*")):
@@ -94,11 +98,11 @@ class StoreWriter:
         if not self._manifest_path.is_file():
             write_json(self._manifest_path, {**self._settings, "complete": False})
         found = store_index.read_manifest(self.folder)
-        for key, value in self._settings.items():
-            if found.get(key) != value:
-                raise StoreError(
-                    f"{self.folder} was written with {key}={found.get(key)}, now it is {value}: name another folder"
-                )
+        before, now = flatten({key: found.get(key) for key in self._settings}), flatten(self._settings)
+        differ = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+        if differ:
+            words = ", ".join(f"{key}={before.get(key)}, now it is {now.get(key)}" for key in differ[:3])
+            raise StoreError(f"{self.folder} was written with {words}: name another folder")
         make_folder(self.pending)
         self._read_index()
         self.done: set[str] = set(self._index.movies) | {name for name, _ in self._committed()}
@@ -129,9 +133,25 @@ class StoreWriter:
                 path.unlink()
         return sorted(found)
 
-    def begin(self, movie_ids: Iterable[str], first: bool = True) -> list[str]:
-        """Which of the movies asked for are still to do; who asks first forgets failures of earlier attempts."""
-        asked = list(movie_ids)
+    def begin(self, movie_ids: Iterable[str], first: bool = True, sizes: Mapping[str, int] | None = None) -> list[str]:
+        """Which of the movies asked for are still to do; who asks first forgets failures of earlier attempts.
+
+        Args:
+            movie_ids: the movies asked for.
+            first: whether nobody else works on them already.
+            sizes: bytes of the movies' files.
+
+        Raises:
+            StoreError: a movie that is there was made of a file of another size.
+        """
+        asked, self._sizes = list(movie_ids), dict(sizes or {})
+        known = store_index.read_manifest(self.folder).get("bytes", {})
+        for name in self.done & self._sizes.keys() & known.keys():
+            if known[name] != self._sizes[name]:
+                raise StoreError(
+                    f"{self.folder} has {name} of another file ({known[name]} bytes, not {self._sizes[name]}): "
+                    "rename it, or name another folder"
+                )
         self._asked.update(asked)
         for path in self.pending.glob("*.failure.json") if first else ():
             path.unlink()
@@ -217,7 +237,8 @@ class StoreWriter:
         """
         self._read_index()
         try:
-            remarks = {**store_index.read_manifest(self.folder).get("remarks", {}), **self._remarks()}
+            before = store_index.read_manifest(self.folder)
+            remarks = {**before.get("remarks", {}), **self._remarks()}
             index = self._packed()
             failed = [*missing, *(read_json(path, expected=dict) for path in self.pending.glob("*.failure.json"))]
             reasons = {
@@ -227,12 +248,14 @@ class StoreWriter:
             if not index.movies:
                 first = f" (first: {reasons[min(reasons)]})" if reasons else ""
                 raise StoreError(f"{self.folder}: none of {len(asked)} movies gave features{first}: check the files")
+            sizes = {**self._sizes, **before.get("bytes", {})}
             counts = {"movies": len(index.movies), "of": len(asked), "rows": sum(m.rows for m in index.movies.values())}
             manifest = {
                 **self._settings,
                 **(facts or {}),
                 **counts,
                 "remarks": remarks,
+                "bytes": {name: size for name, size in sorted(sizes.items()) if name in index.movies},
                 "missing": [{"id": name, "reason": reasons[name]} for name in sorted(reasons)],
                 "complete": asked <= index.movies.keys() | reasons.keys(),
                 "code_version": code_version(),

@@ -202,7 +202,7 @@ def probe_scores(
     for name, classes in {"": None, **groups}.items():
         part = queries if classes is None else queries.part(classes)
         if not part.ids:
-            continue
+            raise KuleshovError(f"group {name}: no query is of its classes: check --group")
         answers = {
             LINEAR: linear.predict(part.features),
             KNN: knn_predict(bank.features, bank.labels, part.features, neighbors),

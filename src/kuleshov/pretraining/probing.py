@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kuleshov.backbones.backbone_spec import BackboneSpec
-from kuleshov.core.errors import KuleshovError
+from kuleshov.core.devices import Accelerator, device_of
+from kuleshov.core.errors import KuleshovError, require_positive, require_workers
 from kuleshov.core.files import read_text
 from kuleshov.core.results import Result, append_results
 
@@ -39,7 +40,7 @@ def probe_command(
     neighbors: int = 20,
     batch_size: int = 32,
     workers: int = 0,
-    device: str = "auto",
+    accelerator: Accelerator = "auto",
     output: Path | None = None,
     row: str = "",
 ) -> ProbeScores:
@@ -61,7 +62,7 @@ def probe_command(
         neighbors: that vote in the k-NN probe.
         batch_size: clips in a batch.
         workers: loader processes.
-        device: auto, cpu, cuda, cuda:1, ..
+        accelerator: auto, cpu or cuda.
         output: results file (.jsonl) to append to.
         row: row of the results; the weights' method by default.
     """
@@ -72,12 +73,14 @@ def probe_command(
     from kuleshov.pretraining import probes
     from kuleshov.pretraining.clip_data import labeled_videos
 
+    require_positive(neighbors=neighbors, batch_size=batch_size)
+    require_workers(workers)
     groups = class_groups(group or (), classes)
     network = resolve_backbone(weights, backbone)
     row = row or (f"random {untrained}" if untrained else network.manifest.get("method", ""))
     if untrained:
         network = probes.untrained(network, untrained, seed)
-    target = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    target = device_of(accelerator)
     network = network.to(target, memory_format=torch.channels_last_3d)
     loaders = [
         probes.center_clips(labeled_videos(path, limit), network.clip, batch_size, workers) for path in (bank, queries)

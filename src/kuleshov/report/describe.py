@@ -5,12 +5,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from kuleshov.core.devices import Accelerator, device_of
 from kuleshov.core.errors import KuleshovError, UsageError, VideoError, require_positive
 from kuleshov.core.files import write_atomic
 from kuleshov.core.progress import progress_bar
-from kuleshov.features.extract import Accelerator, device_of
 
 if TYPE_CHECKING:
     from kuleshov.report.familiarity import Familiarity
@@ -129,6 +129,9 @@ def describe_command(
     from kuleshov.report.hierarchy import load_hierarchy
 
     require_positive(verbs=verbs)
+    if format not in get_args(Format):
+        raise UsageError(f"--format is one of {', '.join(get_args(Format))}, not {format!r}")
+    output = None if output is None else Path(output)
     if not videos:
         raise UsageError("which films? name files, folders, patterns or lists of videos")
     hierarchy = load_hierarchy(run)

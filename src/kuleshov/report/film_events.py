@@ -55,14 +55,25 @@ def open_store(folder: str, hierarchy: Hierarchy) -> EventStore:
     """
     store, own = EventStore(folder, memory=False), backbone_facts(hierarchy.backbone)
     made = store.manifest.get("backbone") or {}
-    for what in ("sha256", "clip"):
-        known = ClipFormat.from_dict(made[what]).to_dict() if what == "clip" and made.get(what) else made.get(what)
-        if known != own[what]:
-            raise StoreError(f"{folder} was made with another {what} of the backbone than the run's: extract again")
+    if made.get("sha256") != own["sha256"]:
+        raise StoreError(f"{folder} was made by another backbone than the run's: extract again with the run's weights")
+    known = ClipFormat.from_dict(made["clip"]).to_dict()
+    differ = [
+        f"{name} is {known[name]}, the run's {value}" for name, value in own["clip"].items() if known[name] != value
+    ]
+    if differ:
+        raise StoreError(
+            f"{folder} has other clips than the run ({'; '.join(differ)}): extract again, with --framing too"
+        )
     if store.window != EVENT_SECONDS:
         raise StoreError(f"{folder} has events of {store.window} s, {EVENT_SECONDS} s are described: extract again")
     grid_step(store, EVENT_SECONDS)
     return store
+
+
+def _same_file(store: EventStore, video: Video) -> bool:
+    size = store.manifest.get("bytes", {}).get(video.id)
+    return size is None or size == video.path.stat().st_size
 
 
 def film_events(video: Video, hierarchy: Hierarchy, store: EventStore | None = None) -> FilmEvents:
@@ -71,7 +82,7 @@ def film_events(video: Video, hierarchy: Hierarchy, store: EventStore | None = N
     Raises:
         VideoError: the file cannot be opened, is shorter than an event, or no event of it can be decoded.
     """
-    if store is not None and video.id in store:
+    if store is not None and video.id in store and _same_file(store, video):
         rows = store.events(video.id)[:: grid_step(store, EVENT_SECONDS)]
         return FilmEvents(dict(enumerate(rows)), remark=(store.manifest.get("remarks") or {}).get(video.id, ""))
     reader, clip, lost = VideoReader(), hierarchy.backbone.clip, {}

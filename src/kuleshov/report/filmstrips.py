@@ -19,6 +19,7 @@ from kuleshov.video.video_file import Video
 EVENT_SECONDS = 2.0
 FRAMES = 3
 SHORT_SIDE = 96
+_LONGEST = 4096  # pixels of a picture's side; a JPEG file holds 65,535
 ANNOTATORS = 10
 
 
@@ -113,6 +114,9 @@ def _add_frames(events: list[EventView], video: Video | None, name: str, notes: 
 
 
 def data_uri(frame: np.ndarray) -> str:
-    """An RGB image (H, W, 3) uint8 as a JPEG data URI."""
+    """An RGB image (H, W, 3) uint8 as a JPEG data URI; of one that is very long or wide its middle."""
+    height, width = frame.shape[:2]
+    top, left = max(0, height - _LONGEST) // 2, max(0, width - _LONGEST) // 2
+    frame = np.ascontiguousarray(frame[top : top + _LONGEST, left : left + _LONGEST])
     _, raw = cv2.imencode(".jpg", frame[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
     return "data:image/jpeg;base64," + base64.b64encode(raw.tobytes()).decode("ascii")

@@ -1,12 +1,13 @@
 """Run folders, the runs they were made from, their jobs and results, and what they left out."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from kuleshov.core.errors import FormatError, MissingDataError, UsageError
-from kuleshov.core.files import read_json, read_json_lines, read_yaml
+from kuleshov.core.files import read_json, read_text, read_yaml
 from kuleshov.core.results import Result, read_results
 
 STAGE, RESULTS, JOB_DONE, CONFIG = "stage.json", "results.jsonl", "job.json", "config.yaml"
@@ -241,10 +242,12 @@ def left_out(runs: Iterable[RunRecord]) -> list[tuple[str, str, str]]:
 
 
 def _bad_files(file: Path) -> Iterator[tuple[str, str]]:
-    for number, record in read_json_lines(file):
+    # a line without an end is still being written
+    for number, line in enumerate(read_text(file).split("\n")[:-1], 1):
         try:
+            record = json.loads(line)
             yield str(record.get("path") or record.get("id") or record["video"]), str(record.get("reason", ""))
-        except (KeyError, AttributeError) as error:
+        except (json.JSONDecodeError, KeyError, AttributeError) as error:
             raise FormatError(file, f"not a line of a list of bad files ({error!r})", number) from error
 
 

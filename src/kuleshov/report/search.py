@@ -5,9 +5,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kuleshov.core.devices import Accelerator, device_of
 from kuleshov.core.errors import StoreError, UsageError, VideoError, require_positive
 from kuleshov.core.files import write_atomic
-from kuleshov.features.extract import Accelerator, device_of, named_videos
+from kuleshov.features.extract import named_videos
 from kuleshov.video.video_file import Video
 
 if TYPE_CHECKING:
@@ -108,15 +109,16 @@ def search(
     from kuleshov.features.nearest import nearest_rows
 
     require_positive(count=count)
+    like = str(like)
     shown = _videos(videos, data, root, output)
-    events = EventStore(store, memory=False)
+    events = store if isinstance(store, EventStore) else EventStore(store, memory=False)
     query = _query(events, like, weights, txe, accelerator, shown)
     own = events.rows_of(query.video.id) if other_movies and query.rows else query.rows
     # each event that is shown overlaps at most so many others
     beside = 2 * (math.ceil(events.window / events.stride) - 1)
     wanted = (query.feature, count * (1 + beside), own)
     cosines, rows = nearest_rows(events, *wanted) if index is None else FaissIndex(events, index).nearest_rows(*wanted)
-    found = SearchResult(str(store), like, _apart(_hits(events, cosines.tolist(), rows.tolist()), count))
+    found = SearchResult(str(events.folder), like, _apart(_hits(events, cosines.tolist(), rows.tolist()), count))
     if output is None:
         return found
     return _write_page(output, found, query, shown)

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 
 from kuleshov.core.errors import FormatError, KuleshovError, require_workers
-from kuleshov.core.files import read_json, write_atomic, write_json
+from kuleshov.core.files import flatten, read_json, write_atomic, write_json
 from kuleshov.core.processes import map_in_processes
 from kuleshov.core.progress import progress_bar
 from kuleshov.synthetic.annotations import write_boxes, write_kinetics, write_lvu, write_vidsitu
@@ -100,10 +100,11 @@ def _check_root(root: Path, settings: dict) -> dict | None:
     found = read_json(mark)
     if not isinstance(found, dict) or not isinstance(found.get("settings"), dict):
         raise FormatError(mark, "no settings of a generated world; give another folder")
-    for key, value in settings.items():
-        if found["settings"].get(key) != value:
+    before, now = flatten(found["settings"]), flatten(settings)
+    for key, value in now.items():
+        if before.get(key) != value:
             raise KuleshovError(
-                f"{root} holds a world of {key} {found['settings'].get(key)}, not {value}; "
+                f"{root} holds a world of {key} {before.get(key)}, not {value}; "
                 "give another folder or the same settings"
             )
     return found.get("counts") if found.get("complete") else None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kuleshov.core.errors import MissingDataError
+from kuleshov.core.errors import KuleshovError, MissingDataError, require_positive
 from kuleshov.core.files import read_json
 from kuleshov.datasets.vidsitu_predictions import RANKS
 from kuleshov.metrics.verb_metrics import ANNOTATORS
@@ -84,7 +84,14 @@ class VerbTask(VerbNaming, EventTask):
         """The `count` likeliest verbs of every event of a movie, with their probabilities, best first.
 
         `events` (L, D) are on the store's grid; `step` points of it lie between two neighbors in TxE's window.
+
+        Raises:
+            KuleshovError: something else than a movie's events, or no number of verbs.
         """
+        if not isinstance(events, Tensor) or events.ndim != 2:
+            shape = tuple(events.shape) if isinstance(events, Tensor) else type(events).__name__
+            raise KuleshovError(f"a movie's event features (L, D) are expected, got {shape}")
+        require_positive(count=count, step=step)
         probabilities = self.head(self.contextualizer.contextualize_long(events, step)).softmax(-1)  # (L, V)
         best = probabilities.topk(min(count, len(self.verbs)), dim=-1)
         rows = zip(best.indices.tolist(), best.values.tolist(), strict=True)

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Literal
 
+from kuleshov.core.devices import Accelerator, device_of
 from kuleshov.core.errors import FormatError, require_positive
 from kuleshov.core.progress import progress_bar
-from kuleshov.features.extract import Accelerator, device_of
 from kuleshov.features.store_index import Dtype, Summary
 
 

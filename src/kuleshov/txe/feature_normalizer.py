@@ -65,6 +65,8 @@ class FeatureNormalizer(nn.Module):
             KuleshovError: not floats of this width, or statistics that nobody has fitted.
         """
         width, dtype = len(self.mean), self.scale.dtype
+        if not isinstance(features, Tensor):
+            raise KuleshovError(f"features {dtype} (..., {width}) are expected, got a {type(features).__name__}")
         same = features.dtype == dtype or torch.is_autocast_enabled(features.device.type)
         if features.shape[-1:] != (width,) or not same:
             raise KuleshovError(

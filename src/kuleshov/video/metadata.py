@@ -5,6 +5,7 @@ last frame ends, whatever its header claims.
 """
 
 import io
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -250,8 +251,27 @@ def _index_packets(
     fault = fault or (None if layout in _DECORD_SEEKS else f"decord does not find its frames in {layout}")
     fault = fault or _timing_fault(np.sort(first), declared, end)
     slack = time_slack(float(base), step)
-    unread = 1 - packets.reached / size if packets.reached else 0.0
+    rest = size - packets.reached - _index_after(path, packets.reached) if packets.reached else 0
+    unread = max(0, rest) / size
     return PacketIndex(times, end, slack, declared, first[0] == min(first), stamped, unread, fault)
+
+
+def _index_after(path: str | Path, place: int) -> int:
+    """Bytes of an MP4's own index (its box `moov`) where it comes after a place, else 0."""
+    if not os.path.isfile(path):  # a member of a shard
+        return 0
+    with open(path, "rb") as file:
+        begin = 0
+        while len(header := file.read(16)) == 16:
+            length, kind = int.from_bytes(header[:4], "big"), header[4:8]
+            length = int.from_bytes(header[8:], "big") if length == 1 else length
+            if kind == b"moov":
+                return length if begin >= place else 0
+            if length < 8 or not kind.isalnum():
+                return 0
+            begin += length
+            file.seek(begin)
+    return 0
 
 
 class _Packets:
@@ -267,6 +287,7 @@ class _Packets:
         self._decoding_times = decoding_times
         self._key: int | None = None
         self._last: int | None = None
+        self._decoded = False
         self._torn: list[av.Packet] = []
 
     def add(self, packet: av.Packet) -> None:
@@ -282,13 +303,14 @@ class _Packets:
         for torn in self._torn:
             self._keep(torn)
         self._torn = []
-        order = packet.dts if packet.dts is not None else packet.pts
-        fallen = 0 if None in (self._last, order) else self._last - order
+        # times of decoding and of showing are no measure of each other: a first packet may have the latter alone
+        decoded, order = packet.dts is not None, packet.dts if packet.dts is not None else packet.pts
+        fallen = 0 if None in (self._last, order) or decoded != self._decoded else self._last - order
         # fractions are slow: most packets need none
         if fallen > 0 and fallen * packet.time_base > _FALLS_BACK:
             self.fault, self._key = "it is several files in one", None
             self.parts.append(_Part())
-        self._last = order if order is not None else self._last
+        self._last, self._decoded = (order, decoded) if order is not None else (self._last, self._decoded)
         self._keep(packet)
 
     def _keep(self, packet: av.Packet) -> None:

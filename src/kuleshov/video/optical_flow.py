@@ -140,11 +140,15 @@ def precompute(
         workers: processes; 0 for none beside this one.
 
     Raises:
-        KuleshovError: the folder holds motion of other settings.
+        KuleshovError: the folder holds motion of other settings, or other videos.
     """
     output, settings = Path(output), settings or MotionSettings()
     path = output / "motion.json"
     if not path.exists():
+        if any(output.glob("*.mkv")):
+            raise KuleshovError(
+                f"{output} has .mkv files that are no motion (there is no motion.json): name another folder"
+            )
         made = {"flow": f"opencv {cv2.__version__} DIS fast", "reader": reader_version()}
         write_json(path, {**asdict(settings), **made})
     elif not asdict(settings).items() <= read_json(path).items():
