@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kuleshov.core.errors import KuleshovError, MissingDataError, StoreError, UsageError
+from kuleshov.core.errors import FormatError, KuleshovError, MissingDataError, StoreError, UsageError
 from kuleshov.core.project import SHIPPED
 from kuleshov.features.store_writer import StoreWriter
 from kuleshov.pipeline.plan import Planned, Request, make_plan
@@ -128,8 +128,66 @@ def test_a_txe_on_features_of_an_unknown_backbone_stands_where_it_is_named(given
         plan(given, "table-1", "txe_vidsitu=txe.safetensors")
 
 
+def test_weights_start_only_what_was_asked_for(given):
+    started = [
+        one.stage.name
+        for one in plan(given, "table-5", "supervised=supervised.safetensors").order()
+        if "start" in one.used
+    ]
+    whole = make_plan(
+        Request(
+            "table-5",
+            SHIPPED,
+            root=given / "data",
+            runs=given / "runs",
+            weights=given / "supervised.safetensors",
+            needs_data=False,
+        )
+    )
+    assert started == [] and not any("start" in one.used for one in whole.order())
+    alone = Request(
+        "pretrain-backbone", SHIPPED, root=given / "data", runs=given / "runs", weights=given / "modist.safetensors"
+    )
+    assert "start" in make_plan(alone).used
+
+
+def test_given_networks_keep_their_sizes_in_a_smoke_run(given):
+    (small,) = plan(
+        given, "train-verbs", "features=store", "txe=txe.safetensors", smoke=True, rows=("pretrained",)
+    ).jobs
+    assert not any("txe_hidden" in word for word in small.words) and "--data.init_args.batch_size=2" in small.words
+    (small,) = plan(given, "train-verbs", "features=store", smoke=True, rows=("pretrained",)).jobs
+    assert "--model.init_args.txe_hidden=32" in small.words
+
+
+def test_a_store_of_another_data_set_or_unfinished_is_refused(given):
+    manifest = json.loads((given / "store" / "manifest.json").read_text())
+    (given / "store" / "manifest.json").write_text(json.dumps({**manifest, "data": "vidsitu"}))
+    with pytest.raises(UsageError, match="has events of vidsitu, not of lvu: write features@vidsitu="):
+        plan(given, "pretrain-txe", "features=store", data="lvu")
+    assert plan(given, "pretrain-txe", "features=store", data="vidsitu").used
+    (given / "store" / "manifest.json").write_text(json.dumps({**manifest, "complete": False}))
+    with pytest.raises(StoreError, match="the store is unfinished"):
+        plan(given, "pretrain-txe", "features=store", data="vidsitu")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("[]", "is empty"), ('["v_abcdefghijk_seg_0_10", "v_abcdefghijk_seg_0_10"]', "twice"), ("[3]", "segment ids")],
+)
+def test_a_list_of_segments_is_read_before_anything_runs(given, text: str, said: str):
+    (given / "some.json").write_text(text)
+    with pytest.raises(FormatError, match=said):
+        plan(given, "train-verbs", "reduced=some.json")
+
+
+def test_films_have_to_be_named(given):
+    with pytest.raises(UsageError, match="--data folder needs --root"):
+        make_plan(Request("pretrain-txe", SHIPPED, data="folder", runs=given / "runs"))
+
+
 def test_another_split_is_reported_on(given):
-    (given / "some.json").write_text("[]")
+    (given / "some.json").write_text('["v_abcdefghijk_seg_0_10"]')
     planned = plan(given, "train-verbs", "reduced=some.json")
     assert "reduced" in planned.used and f"--data.init_args.split_file={given}/some.json" in planned.jobs[0].words
     assert "reduce-valid" in names(plan(given, "train-verbs"))

@@ -148,7 +148,7 @@ def test_another_list_is_of_the_same_split(small_vidsitu, tmp_path):
     (tmp_path / "some.json").write_text(json.dumps(names[2:5]))
     assert verb_data(small_vidsitu, split_file=str(tmp_path / "some.json")).test_ids == names[2:5]
     (tmp_path / "more.json").write_text(json.dumps([*names, "v_abcdefghijk_seg_0_10"]))
-    with pytest.raises(FormatError, match="v_abcdefghijk_seg_0_10: 1 of 14 segments are not in .*split valid"):
+    with pytest.raises(FormatError, match="v_abcdefghijk_seg_0_10: 1 of 14 segments are not in the split valid"):
         verb_data(small_vidsitu, split_file=str(tmp_path / "more.json"))
 
 

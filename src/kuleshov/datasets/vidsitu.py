@@ -73,10 +73,10 @@ class VidSitu:
         own = vidsitu_format.read_split(self._file("split_files", f"vseg_split_{name}_lb.json"))
         if split_file is None:
             return own
-        listed, known = vidsitu_format.read_split(split_file), set(own)
+        listed, known = vidsitu_format.read_some(split_file), set(own)
         strange = [segment for segment in listed if segment not in known]
         if strange:
-            reason = f"{len(strange)} of {len(listed)} segments are not in {self.root}'s split {name}: leave them out"
+            reason = f"{len(strange)} of {len(listed)} segments are not in the split {name}: leave them or the list out"
             raise FormatError(split_file, reason, strange[0])
         return listed
 

@@ -6,6 +6,7 @@ Sadhu et al., Visual Semantic Role Labeling for Video Understanding, CVPR 2021; 
 
 import functools
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +114,21 @@ def read_split(path: str | Path) -> list[str]:
             parse_segment(entry)
         except ValueError as error:
             raise FormatError(path, str(error), index) from error
+    return entries
+
+
+def read_some(path: str | Path) -> list[str]:
+    """Read a user's own list of a split's segments; see `read_split`.
+
+    Raises:
+        FormatError: it is empty, or names a segment twice.
+    """
+    entries = read_split(path)
+    if not entries:
+        raise FormatError(path, "the list of segments is empty")
+    twice = next((entry for entry, count in Counter(entries).items() if count > 1), None)
+    if twice is not None:
+        raise FormatError(path, "the segment is in the list twice", twice)
     return entries
 
 

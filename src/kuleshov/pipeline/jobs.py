@@ -55,6 +55,8 @@ class Running:
         reason = next((line.removeprefix("error: ") for line in reversed(lines) if line.startswith("error: ")), "")
         if not reason:
             print(*(f"    {line}" for line in lines), sep="\n", file=sys.stderr)
+        if self.code == -signal.SIGKILL:
+            reason = reason or "killed, most likely for lack of memory: try fewer devices, workers or samples"
         return KuleshovError(f"{name} failed: {reason or f'exit code {self.code}'} (log: {self.log})")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from kuleshov.core.errors import KuleshovError, MissingDataError, nearest
+from kuleshov.core.errors import KuleshovError, MissingDataError, UsageError, nearest
 from kuleshov.core.files import flatten, read_json, read_yaml, sha256_json
 from kuleshov.core.project import find_file
 from kuleshov.datasets.registry import DATA_SETS, data_set
@@ -18,6 +18,7 @@ from kuleshov.pipeline.uses import KINDS, Use, read_use, read_weights
 START = "model.init_args.backbone_weights"  # what the training of a backbone starts from
 WORLD = "world"
 SAMPLE_SPLIT = "split_files/vseg_split_valid_lb.json"  # what a sample of VidSitu is reported on
+_MODEL = "model.init_args.{}"
 SAMPLE = "sample"  # stage, and what it calls its folder: a few videos of a data set, with what is said of them
 SMOKE = {  # of every training, where it is to run in a moment
     "trainer.max_epochs": "1",
@@ -180,6 +181,8 @@ def make_plan(request: Request) -> Planned:
             raise KuleshovError(f"--{option} must be from {least} to {most}, got {value}")
     stage = load_stage(request.stage, request.project)
     home = _choose("data set", stage, request.data, tuple(stage.data))
+    if home == "folder" and request.root is None and request.scale in ("small", "paper"):
+        raise UsageError("--data folder needs --root: name the folder of your films")
     given = [read_use(text, home) for text in request.uses]
     given += [read_weights(request.weights)] if request.weights is not None else []
     planner = _Planner(given)
@@ -252,7 +255,8 @@ class _Planner:
             # what is not made needs no data
             asked = replace(asked, needs_data=needs_data and name not in unread)
             needs[name] = self.plan(asked, inner, (*place, name), (*above, stage.name))
-        if stage.starts_from and request.weights is not None:
+        # only what was asked for starts from them; elsewhere they stand for a backbone or for nothing
+        if stage.starts_from and request.weights is not None and not place:
             used["start"] = next(use for use in self.given if not use.need)
         rows = {name: _deeper(need, name, below)[0].rows for name, need in wanted.items()}
         planned = replace(_resolve(request, stage, data, method, needs, used, rows), unread=unread)
@@ -348,7 +352,7 @@ def _resolve(
         raise KuleshovError(f"stage {stage.name} has no scale {request.scale} (known: {', '.join(stage.scales)})")
     arguments = {**stage.arguments, **stage.data.get(data, {}), **stage.scales.get(request.scale, {})}
     if request.smoke:
-        arguments |= {**(SMOKE if stage.command == "fit" else {}), **stage.smoke}
+        arguments |= {**(SMOKE if stage.command == "fit" else {}), **_small(stage, used)}
     arguments |= dict(request.overrides)
     root, where = _root(request, data, needs)
     configs = config_files(stage, request.project, method, data, request.scale)
@@ -387,6 +391,13 @@ def _resolve(
     stale = why_stale(request.runs, prefix, folder, resolved)
     missing = _missing(stage, [job for job in jobs if not job.done], values, needs)
     return Planned(stage, data, fingerprint, resolved, folder, jobs, most, needs, used, stale, missing)
+
+
+def _small(stage: Stage, used: dict[str, Use]) -> Arguments:
+    """What makes a stage small, but for the sizes of networks whose weights the user gave."""
+    kinds = {use.kind for use in used.values()}
+    given = [name for name in ("txe", "backbone") if name in kinds]
+    return {key: value for key, value in stage.smoke.items() if not key.startswith(tuple(map(_MODEL.format, given)))}
 
 
 def _missing(stage: Stage, jobs: list[Job], values: dict[str, str], needs: dict[str, Planned]) -> dict[str, str]:

@@ -151,7 +151,7 @@ class Runner:
         lock = ExitStack()
         lock.enter_context(locked(planned.folder))
         if again:
-            clear(planned.folder)
+            clear(planned)
         queue = [job for job in planned.jobs if not job.done]
         self._say("[bold]run[/]  ", f"{planned.folder}  ({len(queue)} of {len(planned.jobs)} jobs)")
         return _Work(planned, queue, *self.shares(planned), lock, len(planned.jobs) - len(queue))
@@ -326,10 +326,13 @@ def _results(planned: Planned, job: Job) -> list[Result]:
     return lines
 
 
-def clear(folder: Path) -> None:
-    """Empty a run folder, all but its lock."""
-    for path in folder.iterdir():
-        if path.name != ".lock":
+def clear(planned: Planned) -> None:
+    """Empty a run folder, all but its lock and the jobs of other rows and seeds."""
+    kept = {".lock", *(name for name in _earlier_jobs(planned) if name not in {job.name for job in planned.jobs})}
+    if len(kept) > 1:
+        kept.add(DONE)  # it names them
+    for path in planned.folder.iterdir():
+        if path.name not in kept:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 

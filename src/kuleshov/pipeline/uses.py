@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kuleshov.core.errors import KuleshovError, MissingDataError, UsageError
+from kuleshov.core.errors import KuleshovError, MissingDataError, StoreError, UsageError
 from kuleshov.core.files import read_json, sha256_file
+from kuleshov.datasets.vidsitu_format import read_some
 from kuleshov.features.store_index import INDEX, read_index, read_manifest
 
+_PAPERS = ("k400", "vidsitu", "lvu")  # data sets whose stores stand for no other's
 # output of a stage -> what has to be given for it
 KINDS = {"weights": "backbone", "txe": "txe", "features": "events", "instances": "instances", "split": "split"}
 
@@ -67,7 +69,9 @@ def read_use(text: str, home: str) -> Use:
         home: the data set of the stage that was asked for: a store is of this one where none is named.
 
     Raises:
-        UsageError: another form, or a store whose data set is not told.
+        UsageError: another form, or a store whose data set is not told, or is another.
+        StoreError: a store that is unfinished.
+        FormatError: a list that is not one of segments.
         MissingDataError: there is nothing at the path.
         KuleshovError: weights without a manifest, or a folder that is no finished store.
     """
@@ -81,9 +85,18 @@ def read_use(text: str, home: str) -> Use:
             raise UsageError(f"--use {text}: say of which data set, such as {name}@vidsitu={where}")
         kind = str(read_json(path / INDEX, "index of a store", "name a finished store", dict).get("kind"))
         read_index(path, kind)
-        trained = (read_manifest(path).get("backbone") or {}).get("trained") or ()
-        return Use(name, data or home, path, kind, _told(trained), sha256_file(path / INDEX))
+        manifest = read_manifest(path)
+        if manifest.get("complete") is False:
+            raise StoreError(f"--use {text}: the store is unfinished, its extraction has to be run again")
+        made, wanted = manifest.get("data"), data or home
+        if made in _PAPERS and wanted in _PAPERS and made != wanted:
+            raise UsageError(
+                f"--use {text}: the store has events of {made}, not of {wanted}: write {name}@{made}={where}"
+            )
+        trained = (manifest.get("backbone") or {}).get("trained") or ()
+        return Use(name, wanted, path, kind, _told(trained), sha256_file(path / INDEX))
     if path.suffix == ".json" and path.is_file():
+        read_some(path)
         return Use(name, data, path, "split", (), sha256_file(path))
     return read_weights(path, name, data)
 

@@ -43,6 +43,10 @@ def report_command(
     over = "worlds" if worlds else "seeds"
     table = build_table(by_world(measured) if worlds else measured, all_metrics=all, over=over)
     table.notes += row_differences(found) + incomplete(measured)
+    if smoke := [one.folder.name for one in found if "-smoke-" in one.folder.name]:
+        table.notes.append(
+            f"{smoke[0]}{' ...' if len(smoke) > 1 else ''}: a smoke run, a few steps on a few samples: no results"
+        )
     if any(one.resolved.get("data") == GENERATED for one in found):
         table.notes.append("Measured on the generated world; the paper's numbers are on the real data sets.")
     if output is not None:

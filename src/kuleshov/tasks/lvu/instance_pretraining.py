@@ -81,6 +81,20 @@ def read_classifier(path: str, width: int) -> tuple[Tensor, Tensor]:
     raise WeightsError(f"{path} holds no linear classifier over features of width {width}: name another file")
 
 
+def check_classifier(path: str, backbone_sha256: str | None) -> None:
+    """Refuse a backbone's own classifier over the features of another backbone.
+
+    Raises:
+        WeightsError: the weights are of another backbone than the one that made the features.
+    """
+    manifest = load_weights(path)[1]
+    if "class_path" in manifest and backbone_sha256 not in (None, manifest["sha256"]):
+        raise WeightsError(
+            f"{path} ({manifest['sha256'][:8]}) did not make the instances, {backbone_sha256[:8]} did: "
+            "give both, --use instances=STORE and --use ot.supervised=WEIGHTS, or neither"
+        )
+
+
 class InstanceSpans(SpanData):
     """Two random spans of each movie of an instance store, some tracks masked in each.
 
@@ -156,6 +170,8 @@ class InstancePretraining(OptimizedModule):
         self.encoder = ObjectTransformerEncoder(width, **{name: given[name] for name in names})
         if given.instance_normalization != "none":
             self.encoder.normalizer.fit(data.training_instances())
+        if given.classifier_weights is not None:
+            check_classifier(given.classifier_weights, data.instances.backbone_sha256)
         self.soft_labels = soft_label_classifier(width, given.classifier_weights, given.soft_label_classes)
         self.class_head = dense_head(given.hidden, self.soft_labels.out_features)
         if given.compatibility_weight:
