@@ -467,6 +467,19 @@ def test_stages_that_do_not_need_each_other_run_side_by_side(project: Path, pret
     assert pretended == [("both", 8, "", 1)]
 
 
+def test_doing_some_rows_again_keeps_the_others(project: Path, pretended, monkeypatch):
+    monkeypatch.setattr("kuleshov.pipeline.runner.gpus", lambda: ())
+    whole = make_plan(request(project, stage="first", seeds=2))
+    Runner(Launch(devices=1), 0, console()).run(whole)
+    pretended.clear()
+    (whole.folder / "slow-seed0" / "old").touch()
+    (whole.folder / "fast-seed0" / "old").touch()
+    again = make_plan(request(project, stage="first", rows=("slow",)))
+    Runner(Launch(devices=1), 0, console()).run(again, force=True)
+    assert len(pretended) == 1 and make_plan(request(project, stage="first", seeds=2)).done
+    assert (whole.folder / "fast-seed0" / "old").exists() and not (whole.folder / "slow-seed0" / "old").exists()
+
+
 def test_a_stage_of_one_job_has_the_machine_for_itself_where_nobody_asked(project: Path, pretended, monkeypatch):
     monkeypatch.setattr("kuleshov.pipeline.runner.gpus", lambda: ())
     Runner(Launch(devices=1), 0, console()).run(two_sides(project))
