@@ -124,7 +124,7 @@ def test_a_txe_on_features_of_an_unknown_backbone_stands_where_it_is_named(given
     assert set(planned.used) == {"txe_vidsitu"} and str(planned.used["txe_vidsitu"]) == "txe"
     # one that says something else does not
     (given / "txe.json").write_text(json.dumps({**manifest, "data": {"trained": ["modist-k400"]}}))
-    with pytest.raises(KuleshovError, match=r"txe trained by modist-k400\): nothing .*txe_vidsitu cvrl-k400"):
+    with pytest.raises(KuleshovError, match=r"txe trained by modist-k400\): nothing .*txe_vidsitu@vidsitu cvrl-k400"):
         plan(given, "table-1", "txe_vidsitu=txe.safetensors")
 
 
@@ -176,6 +176,16 @@ def test_a_list_of_segments_is_read_before_anything_runs(given, text: str, said:
         plan(given, "train-verbs", "reduced=some.json")
 
 
+def test_a_txe_of_another_backbone_is_refused_at_planning(given):
+    store = given / "store" / "manifest.json"
+    store.write_text(json.dumps({**json.loads(store.read_text()), "backbone": {"trained": ["supervised-k400"]}}))
+    (given / "txe.json").write_text(json.dumps({"architecture": "txe", "data": {"trained": ["cvrl-k400"]}}))
+    with pytest.raises(UsageError, match=r"trained by cvrl-k400\) is for the features of another backbone than"):
+        plan(given, "train-verbs", "features=store", "txe=txe.safetensors")
+    allowed = (("model.init_args.allow_other_backbone", "true"),)
+    assert plan(given, "train-verbs", "features=store", "txe=txe.safetensors", overrides=allowed).used
+
+
 def test_films_have_to_be_named(given):
     with pytest.raises(UsageError, match="--data folder needs --root"):
         make_plan(Request("pretrain-txe", SHIPPED, data="folder", runs=given / "runs"))
@@ -200,7 +210,7 @@ def test_another_split_is_reported_on(given):
             "table-4",
             "cvrl=modist.safetensors",
             KuleshovError,
-            r"backbone trained by modist-k400\): nothing .*cvrl cvrl-k400, cvrl_vs cvrl-k400 cvrl-vidsitu, ",
+            r"backbone trained by modist-k400\): nothing .*cvrl@k400 cvrl-k400, .*cvrl_vs@vidsitu cvrl-k400 cvrl-v",
         ),
         ("train-verbs", "features=txe.safetensors", KuleshovError, "it is txe, the need is events"),
         ("train-verbs", "txe=cvrl.safetensors", KuleshovError, "it is backbone, the need is txe"),
@@ -208,7 +218,7 @@ def test_another_split_is_reported_on(given):
             "train-verbs",
             "feature=store",
             KuleshovError,
-            r"nothing in the plan takes it \(needs: features, features.backbone, r",
+            r"nothing in the plan takes it \(needs: features.backbone@k400, features@vidsitu, r",
         ),
         ("train-verbs", "txe=nothing.safetensors", MissingDataError, "weights not found"),
         ("train-verbs", "features=data", MissingDataError, "name a finished store"),

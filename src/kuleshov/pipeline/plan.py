@@ -190,7 +190,8 @@ def make_plan(request: Request) -> Planned:
     used = [use for planned in planner.known.values() for use in planned.used.values()]
     for use in given:
         if use not in used:
-            option = f"--use {use.need}={use.path}" if use.need else f"--weights {use.path}"
+            data = f"@{use.data}" if use.data else ""
+            option = f"--use {use.need}{data}={use.path}" if use.need else f"--weights {use.path}"
             known = ", ".join(sorted(planner.asked)) or "none"
             raise KuleshovError(f"{option} ({use}): nothing in the plan takes it (needs: {known})")
     for planned in plan.order() if request.needs_data else []:
@@ -256,6 +257,7 @@ class _Planner:
             asked = replace(asked, needs_data=needs_data and name not in unread)
             needs[name] = self.plan(asked, inner, (*place, name), (*above, stage.name))
         # only what was asked for starts from them; elsewhere they stand for a backbone or for nothing
+        _check_givens(request, used)
         if stage.starts_from and request.weights is not None and not place:
             used["start"] = next(use for use in self.given if not use.need)
         rows = {name: _deeper(need, name, below)[0].rows for name, need in wanted.items()}
@@ -268,7 +270,9 @@ class _Planner:
         outputs = self._stage(request, need.stage).outputs
         output = next(iter(outputs)) if len(outputs) == 1 else ""
         trained = self._training(request, need, below)
-        self.asked.add(" ".join([".".join(place[-2:]), *trained]))
+        if need.stage != SAMPLE:
+            data = f"@{need.data}" if need.data else ""
+            self.asked.add(" ".join([f"{'.'.join(place[-2:])}{data}", *trained]))
         fitting = [use for use in self.given if use.stands_for(".".join(place), need.data, output, trained)]
         return fitting[-1] if fitting else None
 
@@ -391,6 +395,19 @@ def _resolve(
     stale = why_stale(request.runs, prefix, folder, resolved)
     missing = _missing(stage, [job for job in jobs if not job.done], values, needs)
     return Planned(stage, data, fingerprint, resolved, folder, jobs, most, needs, used, stale, missing)
+
+
+def _check_givens(request: Request, used: dict[str, Use]) -> None:
+    """Refuse a TxE and features of backbones that, by what they say, were trained otherwise."""
+    events, txe = used.get("features"), used.get("txe")
+    if events is None or txe is None or not (events.trained and txe.trained) or events.trained == txe.trained:
+        return
+    if any("allow_other_backbone" in key for key, _ in request.overrides):
+        return
+    raise UsageError(
+        f"--use txe={txe.path} ({txe}) is for the features of another backbone than "
+        f"--use features={events.path} ({events}): give both of one"
+    )
 
 
 def _small(stage: Stage, used: dict[str, Use]) -> Arguments:

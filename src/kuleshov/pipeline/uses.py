@@ -11,7 +11,15 @@ from kuleshov.features.store_index import INDEX, read_index, read_manifest
 
 _PAPERS = ("k400", "vidsitu", "lvu")  # data sets whose stores stand for no other's
 # output of a stage -> what has to be given for it
-KINDS = {"weights": "backbone", "txe": "txe", "features": "events", "instances": "instances", "split": "split"}
+KINDS = {
+    "weights": "backbone",
+    "txe": "txe",
+    "object-transformer": "object-transformer",
+    "features": "events",
+    "instances": "instances",
+    "split": "split",
+}
+_ARCHITECTURES = {"txe": "txe", "object_transformer": "object-transformer"}  # of a manifest; any other is a backbone's
 
 
 @dataclass(frozen=True)
@@ -22,7 +30,7 @@ class Use:
         need: the need's name; empty for every need of the same kind and method.
         data: the data set of the need; empty for any.
         path: weights (.safetensors), a store's folder, or a list of segments (.json).
-        kind: backbone, txe, events, instances or split.
+        kind: backbone, txe, object-transformer, events, instances or split.
         trained: what the backbone, or the one behind it, has been through, by its manifest; empty where it does not
             say.
         digest: sha256 of the weights, or of the store's index.
@@ -106,12 +114,15 @@ def read_weights(path: Path, name: str = "", data: str = "") -> Use:
 
     Raises:
         MissingDataError: there is no such file.
+        UsageError: a file of another kind.
     """
+    if path.is_file() and path.suffix != ".safetensors":
+        raise UsageError(f"{path}: weights are a .safetensors file: `kuleshov import-weights` converts others")
     if not path.is_file():
         raise MissingDataError("weights", path.absolute(), "`kuleshov import-weights` converts other files")
     beside = path.with_suffix(".json")
     manifest = read_json(beside, expected=dict) if beside.is_file() else {}
-    kind = "txe" if manifest.get("architecture") == "txe" else "backbone"
+    kind = _ARCHITECTURES.get(str(manifest.get("architecture")), "backbone")
     trained = manifest.get("trained") or (manifest.get("data") or {}).get("trained") or ()
     return Use(name, data, path, kind, _told(trained), sha256_file(path))
 
