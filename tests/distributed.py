@@ -31,5 +31,6 @@ def _rank(rank: int, world_size: int, port: int, folder: str, function, argument
     dist.init_process_group("gloo", rank=rank, world_size=world_size)
     try:
         torch.save(function(rank, *arguments), Path(folder) / f"{rank}.pt")
+        dist.barrier()  # ranks that leave one by one can abort each other
     finally:
         dist.destroy_process_group()
