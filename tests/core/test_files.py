@@ -1,6 +1,7 @@
 """Manifests, weights, results, unpickling: what lies on disk."""
 
 import collections
+import json
 import pickle
 import subprocess
 from pathlib import Path
@@ -16,9 +17,11 @@ from kuleshov.core.errors import (
     KuleshovError,
     MissingDataError,
     OutputError,
+    UsageError,
     VideoError,
     WeightsError,
     message,
+    require_positive,
 )
 from kuleshov.core.files import (
     read_csv,
@@ -236,3 +239,32 @@ def test_damaged_weights_are_one_line(damage: str, tmp_path: Path):
     write_json(path.with_suffix(".json"), {"sha256": sha256_file(path)})
     with pytest.raises(WeightsError, match="is not a safetensors file"):
         load_weights(path)
+
+
+def test_a_name_that_is_not_utf8_is_spelled_out(tmp_path: Path):
+    name = b"caf\xe9".decode("utf-8", "surrogateescape")
+    write_json(tmp_path / "a.json", {"film": name})
+    assert read_json(tmp_path / "a.json") == {"film": name}
+    write_atomic(tmp_path / "a.txt", name)
+    assert (tmp_path / "a.txt").read_text() == r"caf\udce9"
+
+
+def test_a_result_without_a_number_is_named(tmp_path: Path):
+    line = {
+        "task": "verbs",
+        "metric": "Acc@1",
+        "value": 1.0,
+        "split": "valid",
+        "n": 1,
+        "of": 1,
+        "sample_ids_sha256": "",
+    }
+    (tmp_path / "r.jsonl").write_text(json.dumps(line) + "\n" + json.dumps({**line, "value": None}) + "\n")
+    with pytest.raises(FormatError, match="r.jsonl, record 2: not a result line"):
+        read_results(tmp_path / "r.jsonl")
+
+
+@pytest.mark.parametrize("value", ["1", None, 0, -1, float("inf"), float("nan")])
+def test_what_is_no_number_above_0_is_refused(value):
+    with pytest.raises(UsageError, match="--batch-size has to be a number above 0"):
+        require_positive(batch_size=value)

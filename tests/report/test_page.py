@@ -1,7 +1,9 @@
+import base64
 import re
 import time
 from html.parser import HTMLParser
 
+import cv2
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
@@ -10,7 +12,7 @@ from kuleshov.metrics.confusion_matrix import SHOWN
 from kuleshov.report.confusions import confusion, confusions
 from kuleshov.report.curves import LearningCurve, curves_of, draw, read_scalars, row_colors
 from kuleshov.report.fill_ins import fill_ins
-from kuleshov.report.filmstrips import filmstrips
+from kuleshov.report.filmstrips import data_uri, filmstrips
 from kuleshov.report.job_answers import read_answers
 from kuleshov.report.lineage import gather, read_run
 from kuleshov.report.page import write_page
@@ -173,3 +175,11 @@ def test_what_txe_fills_in_is_ranked_and_shown(stage, tiny_world, tmp_path):
     (folder / "weights" / "txe.safetensors").unlink()
     found, notes = fill_ins([read_run(folder)], 2)
     assert found == {} and "weights not found" in notes[0]
+
+
+def test_a_picture_beyond_jpeg_s_sides_is_its_middle():
+    frame = np.zeros((8, 90_000, 3), np.uint8)
+    frame[:, 45_000] = 255
+    raw = np.frombuffer(base64.b64decode(data_uri(frame).partition(",")[2]), np.uint8)
+    shown = cv2.imdecode(raw, cv2.IMREAD_COLOR)
+    assert shown.shape == (8, 4096, 3) and abs(int(shown[4].max(axis=1).argmax()) - 2048) <= 8

@@ -182,3 +182,11 @@ def test_odd_names_are_only_names(tmp_path, write_video, numbers, monkeypatch, n
     assert probe(name).duration == pytest.approx(2.0)
     assert numbers(VideoReader().read(name, middles([7, 40]))) == [7, 40]
     assert numbers(dict(VideoReader().stream(name, [middles([3, 9])]))[0]) == [3, 9]
+
+
+@pytest.mark.parametrize("rate", [1, 3])
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_few_frames_a_second_are_one_file(tmp_path, write_video, numbers, suffix, rate):
+    path = write_video(tmp_path / f"a{suffix}", range(20), rate, {"bf": "3", "preset": "medium"})
+    assert probe(path).remark == "" and packet_index(path).fault != "it is several files in one"
+    assert numbers(VideoReader().read(path, middles([2, 11, 19], rate))) == [2, 11, 19]
