@@ -187,6 +187,6 @@ def test_odd_names_are_only_names(tmp_path, write_video, numbers, monkeypatch, n
 @pytest.mark.parametrize("rate", [1, 3])
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
 def test_few_frames_a_second_are_one_file(tmp_path, write_video, numbers, suffix, rate):
-    path = write_video(tmp_path / f"a{suffix}", range(20), rate, {"bf": "3", "preset": "medium"})
+    path = write_video(tmp_path / f"a{suffix}", range(20), rate, {"bf": "3"})
     assert probe(path).remark == "" and packet_index(path).fault != "it is several files in one"
     assert numbers(VideoReader().read(path, middles([2, 11, 19], rate))) == [2, 11, 19]
