@@ -54,7 +54,7 @@ install: $(VENV)/installed ## install into .venv
 
 demo: SCALE = demo
 demo: SEEDS = 3
-demo: $(VENV)/installed ## the whole pipeline on the generated world, ten to fifteen minutes on two cores
+demo: $(VENV)/installed ## the whole pipeline on the generated world, some ten minutes on two cores
 	@echo "demo: SCALE=$(SCALE) SEEDS=$(SEEDS) WORLD_SEED=$(WORLD_SEED) RUNS=$(RUNS)"
 	@$(BIN)/kuleshov run summary $(OPTIONS) > /dev/null
 	@$(BIN)/kuleshov report $(RUNS) --output $(RUNS)/report.html
