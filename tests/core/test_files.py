@@ -259,9 +259,10 @@ def test_a_result_without_a_number_is_named(tmp_path: Path):
         "of": 1,
         "sample_ids_sha256": "",
     }
-    (tmp_path / "r.jsonl").write_text(json.dumps(line) + "\n" + json.dumps({**line, "value": None}) + "\n")
-    with pytest.raises(FormatError, match="r.jsonl, record 2: not a result line"):
-        read_results(tmp_path / "r.jsonl")
+    for value in (None, "1"):
+        (tmp_path / "r.jsonl").write_text(json.dumps(line) + "\n" + json.dumps({**line, "value": value}) + "\n")
+        with pytest.raises(FormatError, match="r.jsonl, record 2: not a result line .its value is .*, no number"):
+            read_results(tmp_path / "r.jsonl")
 
 
 @pytest.mark.parametrize("value", ["1", None, 0, -1, float("inf"), float("nan")])

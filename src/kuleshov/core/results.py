@@ -117,8 +117,9 @@ def read_results(path: str | Path) -> list[Result]:
     for number, values in read_json_lines(path):
         try:
             result = Result(**{key: value for key, value in values.items() if key in known})
-            float(result.value)
+            if not isinstance(result.value, int | float):
+                raise TypeError(f"its value is {result.value!r}, no number")
             results.append(result)
-        except (TypeError, AttributeError, ValueError) as error:
+        except (TypeError, AttributeError) as error:
             raise FormatError(path, f"not a result line ({error})", record=number) from error
     return results

@@ -328,7 +328,9 @@ def _results(planned: Planned, job: Job) -> list[Result]:
 
 def clear(planned: Planned) -> None:
     """Empty a run folder, all but its lock and the jobs of other rows and seeds."""
-    kept = {".lock", *(name for name in _earlier_jobs(planned) if name not in {job.name for job in planned.jobs})}
+    asked = {job.name for job in planned.jobs}
+    finished = {path.parent.name for path in planned.folder.glob(f"*/{JOB_DONE}")}
+    kept = {".lock", *(finished - asked)}
     if len(kept) > 1:
         kept.add(DONE)  # it names them
     for path in planned.folder.iterdir():
